@@ -1,0 +1,42 @@
+# Everything works from a bare checkout: the first target that needs it makes .venv with pinned packages.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo check format test test-all bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(STAMP) ## make .venv with pinned packages
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	touch $@
+
+demo: $(STAMP) ## search the embedded demo pairs with asha (some minutes on 2 cores)
+	$(BIN)/python -m tune search --search asha
+
+check: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: $(STAMP) ## the tests, offline, under 10 minutes on 2 cores
+	$(BIN)/python -m pytest -q -m 'not slow and not gpu'
+
+test-all: $(STAMP) ## all tests that need no GPU
+	$(BIN)/python -m pytest -q -m 'not gpu'
+
+bench: $(STAMP) ## the benchmarks; output goes to results/benchmarks
+	$(BIN)/python -m tests.benchmarks
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

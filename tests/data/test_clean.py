@@ -1,0 +1,125 @@
+"""Cleaning: every rule and every count, on data small enough to count by hand."""
+
+import numpy as np
+import pytest
+
+from tune.data._columns import Columns
+from tune.data.clean import clean_pairs, normalise
+from tune.data.pairs import Pairs
+from tune.errors import DataError
+
+ROW = tuple[str, str, int] | tuple[str, str, int, str]
+
+
+def pairs_of(rows: list[ROW]) -> Pairs:
+    return Pairs(
+        text_a=[row[0] for row in rows],
+        text_b=[row[1] for row in rows],
+        label=np.array([row[2] for row in rows], np.int8),
+        row=np.arange(len(rows)),
+        side=[str(row[3]) for row in rows] if len(rows[0]) == 4 else None,  # type: ignore[misc]
+        columns=Columns("a", "b", "label"),
+        source="test",
+    )
+
+
+def test_every_reason_is_counted_once() -> None:
+    rows: list[ROW] = [
+        ("a", "b", 1),  # 0 kept
+        ("b", "a", 1),  # 1 repeated: the pair is unordered
+        ("a", "b", 1),  # 2 repeated
+        ("A", "b", 1),  # 3 kept: raw texts count
+        ("c", "d", 0),  # 4 contradicting
+        ("d", "c", 1),  # 5 contradicting
+        ("c", "d", 0),  # 6 contradicting
+        ("same", "same", 1),  # 7 kept, identical
+        ("same", "same", 1),  # 8 repeated
+        ("other", "other", 0),  # 9 identical, dropped
+        ("both", "both", 0),  # 10 contradicting
+        ("both", "both", 1),  # 11 contradicting
+        ("", "x", 1),  # 12 empty
+        (" \t\n", "x", 0),  # 13 empty
+        ("e", "f", -1),  # 14 unlabelled
+        ("", "", -1),  # 15 unlabelled comes first
+        ("a", "b", -1),  # 16 unlabelled rows contradict nobody
+        ("g", "h", 0),  # 17 kept
+    ]
+    cleaned, counts = clean_pairs(pairs_of(rows))
+    assert cleaned.row.tolist() == [0, 3, 7, 17]
+    assert counts == {
+        "read": 18,
+        "unlabelled": 3,
+        "empty": 2,
+        "contradicting": 5,
+        "identical_dropped": 1,
+        "repeated": 3,
+        "kept": 4,
+        "identical_kept": 1,
+    }
+    assert set(cleaned.label.tolist()) == {0, 1}
+    again, counts = clean_pairs(cleaned)
+    assert again.row.tolist() == cleaned.row.tolist() and counts["kept"] == counts["read"] == 4
+
+
+def test_with_a_given_split_test_keeps_its_row_before_val_before_train() -> None:
+    rows: list[ROW] = [
+        ("a", "b", 1, "train"),
+        ("a", "b", 1, "val"),
+        ("b", "a", 1, "test"),
+        ("a", "b", 1, "test"),
+        ("c", "d", 0, "train"),
+        ("d", "c", 0, "val"),
+        ("e", "f", 0, "train"),
+        ("e", "f", 0, "train"),
+    ]
+    cleaned, counts = clean_pairs(pairs_of(rows))
+    assert cleaned.row.tolist() == [2, 5, 6]
+    assert cleaned.side == ["test", "val", "train"]
+    assert counts["repeated"] == 5
+
+
+def test_reasons_add_up_on_random_data() -> None:
+    rng = np.random.default_rng(0)
+    words = ["", " ", "a", "A", "b", "c", "d", "e", "f", "g", "h"]
+    for n in (1, 5, 300):
+        drawn = rng.integers(0, len(words), (n, 2)).tolist()
+        rows: list[ROW] = [(words[a], words[b], int(rng.integers(-1, 2))) for a, b in drawn]
+        rows += [("one", "two", 1), ("three", "four", 0)]
+        cleaned, counts = clean_pairs(pairs_of(rows))
+        reasons = ("unlabelled", "empty", "contradicting", "identical_dropped", "repeated")
+        assert counts["read"] == n + 2 == counts["kept"] + sum(counts[reason] for reason in reasons)
+        seen = [frozenset(pair) for pair in zip(cleaned.text_a, cleaned.text_b, strict=True)]
+        assert len(set(seen)) == len(seen) == counts["kept"]
+
+
+def test_nothing_or_one_class_left_is_refused() -> None:
+    for rows in ([("a", "b", 1), ("a", "b", 0)], [("a", "a", 0), ("c", "d", 1)]):
+        with pytest.raises(DataError, match="after cleaning") as refused:
+            clean_pairs(pairs_of(list(rows)))
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("How do I pay?", "how  do i\tpay"),
+        ("  (Wi-Fi) off!! ", "wi fi off"),
+        ("STRASSE", "straße"),
+        ("«Où»…", "où"),
+        ("`code`", "code"),
+        ("你好。", "你好"),
+    ],
+)
+def test_same_text(text: str, same: str) -> None:
+    assert normalise(text) == normalise(same)
+
+
+@pytest.mark.parametrize(
+    ("text", "other"), [("C++", "C"), ("की", "का"), ("🙂", "🙁"), ("$5", "5"), ("?!", "..."), ("a b", "ab")]
+)
+def test_other_text(text: str, other: str) -> None:
+    assert normalise(text) != normalise(other)
+
+
+def test_raw_text_where_nothing_remains() -> None:
+    assert normalise(" ?! ") == " ?! "

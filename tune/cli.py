@@ -1,0 +1,154 @@
+"""`python -m tune`: search, export, score. The only room that prints.
+
+Errors that a user can mend are one line on stderr, and exit code 2.
+"""
+
+import json
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tune.errors import ConfigError, UserError
+from tune.options import Parser, search_parser, search_request
+
+USAGE = """usage: python -m tune COMMAND ...
+
+  search   find the best fine-tuned embedding model for labelled text pairs
+  export   write a trial of a finished search as a SentenceTransformer directory
+  score    score an exported model on labelled pairs
+
+python -m tune COMMAND --help says more.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    commands: dict[str, Callable[[list[str]], int]] = {"search": search, "export": export, "score": score}
+    if not given or given[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    _quiet_libraries()
+    try:
+        if given[0] not in commands:
+            raise UserError(f"no command {given[0]!r}; known are {', '.join(commands)}")
+        return commands[given[0]](given[1:])
+    except UserError as error:
+        show_error(error)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def show_error(error: UserError) -> None:
+    """One line per problem on stderr."""
+    problems = error.problems if isinstance(error, ConfigError) else (str(error),)
+    for problem in problems:
+        print(f"error: {' '.join(problem.split())}", file=sys.stderr)
+
+
+def _quiet_libraries() -> None:
+    """Progress bars and notices of the libraries off; our own say the same once."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+def _no_weight_bars() -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+
+
+def search(arguments: list[str]) -> int:
+    """`python -m tune search`."""
+    request, _ = search_request(search_parser(), arguments)
+    from tune.pipeline import check_search
+
+    check_search(request.config, request.resume is not None)
+    from tune.local import local_backend
+    from tune.pipeline import run
+    from tune.terminal import SearchDisplay, show_results
+
+    _no_weight_bars()
+    command = "python -m tune search " + shlex.join(arguments)
+    display = SearchDisplay()
+    try:
+        with display:
+            folder = run(
+                request.config,
+                local_backend(),
+                command=command.strip(),
+                emit=display.emit,
+                resume=request.resume,
+            )
+    except KeyboardInterrupt:
+        hint = f"go on with it by: python -m tune search --resume {display.name}" if display.name else ""
+        print(f"interrupted; what is finished is kept. {hint}", file=sys.stderr)
+        return 130
+    show_results(folder)
+    return 0
+
+
+def export(arguments: list[str]) -> int:
+    """`python -m tune export`."""
+    parser = Parser(prog="python -m tune export", description="Write a trial as a SentenceTransformer directory.")
+    parser.add_argument("results", type=Path, help="results folder of a search, such as results/NAME")
+    parser.add_argument("--trial", help="the trial's name in the leaderboard, or its beginning (default: the winner)")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="directory to make")
+    parsed = parser.parse_args(arguments)
+    from tune.pipeline import export as export_trial
+    from tune.results.layout import existing_folder
+
+    folder = existing_folder(parsed.results)
+    _no_weight_bars()
+    print(f"wrote {export_trial(folder, parsed.trial, parsed.to)}")
+    return 0
+
+
+def score(arguments: list[str]) -> int:
+    """`python -m tune score`."""
+    from tune.config.data import DataConfig
+    from tune.config.search import flag
+
+    parser = Parser(
+        prog="python -m tune score",
+        description="Score a model on labelled pairs. The threshold comes from embedtune.json or --threshold; "
+        "it is never fitted on what is scored.",
+    )
+    parser.add_argument("model", help="directory of an exported model, or a base model's name")
+    for name, field in DataConfig.model_fields.items():
+        if name not in ("split", "prompt_a", "prompt_b", "max_length"):
+            parser.add_argument(
+                flag(name),
+                metavar=name.split("_")[-1].upper(),
+                help=(field.description or "").replace("%", "%%"),
+            )
+    parser.add_argument("--side", choices=("train", "val", "test"), help="score only this side of the given split")
+    parser.add_argument("--threshold", type=float, help="cosine from which a pair belongs together")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parsed = vars(parser.parse_args(arguments))
+    from tune.config.search import search_config
+
+    data = {name: parsed[name] for name in DataConfig.model_fields if parsed.get(name) is not None}
+    config = search_config(data=data).data
+    from tune.scoring import score_model
+
+    _no_weight_bars()
+    result = score_model(parsed["model"], config, parsed["side"], parsed["threshold"])
+    if parsed["json"]:
+        print(json.dumps(result, indent=1))
+    else:
+        from tune.terminal import show_score
+
+        show_score(result)
+    return 0

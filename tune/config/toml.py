@@ -1,0 +1,70 @@
+"""The TOML form of a SearchConfig: `[search]`, `[data]` and `[[space]]`.
+
+What is written runs again as it is, from the same working directory: it leaves out the name and the results folder.
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from tune.config.search import DEFAULT_CACHE, SearchConfig
+from tune.errors import ConfigError
+
+TABLES = ("search", "data", "space")
+
+
+def read_toml(path: Path) -> dict[str, dict[str, Any]]:
+    """The tables of a file as plain values, not yet checked; ConfigError where it is no such file."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file; give a TOML file of a search"]) from None
+    except IsADirectoryError:
+        raise ConfigError([f"{path} is a folder; give a TOML file of a search"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{path} is no TOML: {error}"]) from None
+    problems = [
+        f"{path}: no table [{name}]; known are [search], [data] and [[space]]"
+        for name in document
+        if name not in TABLES
+    ]
+    space = document.get("space", {})
+    if isinstance(space, list):
+        if len(space) > 1:
+            problems.append(f"{path}: {len(space)} [[space]] tables; one is supported, put all axes into it")
+        space = space[0] if space else {}
+    tables = {
+        "search": document.get("search", {}),
+        "data": document.get("data", {}),
+        "space": space,
+    }
+    problems += [f"{path}: {name} must be a table" for name, table in tables.items() if not isinstance(table, dict)]
+    if problems:
+        raise ConfigError(problems)
+    return tables
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    if isinstance(value, float):
+        return repr(value)
+    # A TOML basic string, integer or boolean is written as JSON writes it.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _table(head: str, values: dict[str, Any]) -> list[str]:
+    return [head, *(f"{key} = {_value(value)}" for key, value in values.items() if value is not None), ""]
+
+
+def write_toml(config: SearchConfig) -> str:
+    """The resolved configuration as TOML text."""
+    search = config.search.model_dump(mode="json", exclude={"name", "results"})
+    if config.search.cache == DEFAULT_CACHE:
+        del search["cache"]
+    data = config.data.model_dump(mode="json")
+    lines = _table("[search]", search) + _table("[data]", data) + _table("[[space]]", config.space.plain())
+    return "\n".join(lines)

@@ -1,0 +1,255 @@
+"""Which column is which, and what its values mean: texts, labels, sides.
+
+Names are compared without case, spaces, underscores and hyphens. Nothing here opens a file; every refusal is
+a DataError of one line that shows the values or names it tripped over.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune.config.data import DataConfig
+from tune.errors import DataError
+
+UNLABELLED = -1
+"""Label of a row that has none; such rows leave at cleaning."""
+
+_NUMBERED = [(f"{word}{a}", f"{word}{b}") for word in (
+    "text", "sentence", "question", "title", "sent", "string", "s", "q"
+) for a, b in (("1", "2"), ("a", "b"), ("0", "1"))]  # fmt: skip
+_ROLES = [
+    ("query", "document"), ("query", "doc"), ("query", "passage"), ("query", "answer"), ("query", "positive"),
+    ("question", "answer"), ("question", "passage"), ("question", "document"), ("anchor", "positive"),
+    ("premise", "hypothesis"), ("ticket", "article"), ("left", "right"), ("a", "b"),
+]  # fmt: skip
+PAIR_NAMES: tuple[tuple[str, str], ...] = (*_NUMBERED, *_ROLES)
+LABEL_NAMES: tuple[str, ...] = (
+    "label", "labels", "isduplicate", "duplicate", "relevant", "isrelevant", "relevance", "match", "ismatch",
+    "similar", "score", "similarity", "similarityscore", "goldlabel", "gold", "target", "class", "y",
+)  # fmt: skip
+_DOCUMENTS = ("document", "doc", "passage")
+
+_SIDES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "development"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_EVAL = ("eval", "evaluation")
+
+_POSITIVE = ("1", "true", "yes")
+_NEGATIVE = ("0", "false", "no")
+_MISSING = ("", "na", "n/a", "nan", "null", "none")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names found in the source, as written there. `label` is None for anchor/positive data (all are
+    1)."""
+
+    text_a: str
+    text_b: str
+    label: str | None = None
+    split: str | None = None
+
+    @property
+    def query_document(self) -> bool:
+        """True where the names say query and document, so that a base model's own two prompts apply."""
+        return _key(self.text_a) == "query" and _key(self.text_b) in _DOCUMENTS
+
+    def names(self) -> list[str]:
+        """The distinct names in use."""
+        found = (self.text_a, self.text_b, self.label, self.split)
+        return list(dict.fromkeys(name for name in found if name is not None))
+
+
+def find_columns(names: Sequence[str], config: DataConfig, where: str) -> Columns:
+    """The columns to read out of `names`. A name given in the config wins over the usual names.
+
+    DataError if one is missing (says which are there), is there twice, or if two usual pairs of names are
+    there.
+    """
+    text_a, text_b = _find_pair(names, config, where)
+    label = _given(names, config.label, "--label", where)
+    if label is None:
+        label = next((found for key in LABEL_NAMES for found in _named(names, key, (text_a, text_b))), None)
+    if label is None and _key(text_b) != "positive":
+        raise DataError(f"{where}: no label column found among {_listed(names)}: name it with --label")
+    split = _given(names, config.split_column, "--split-column", where)
+    columns = Columns(text_a, text_b, label, split)
+    if len(columns.names()) < sum(name is not None for name in (text_a, text_b, label, split)):
+        raise DataError(f"{where}: one column is named for two purposes ({', '.join(columns.names())}): name each once")
+    twice = [name for name in columns.names() if list(names).count(name) > 1]
+    if twice:
+        raise DataError(f"{where}: column {show(twice[0])} is there twice: rename one of them")
+    return columns
+
+
+def _find_pair(names: Sequence[str], config: DataConfig, where: str) -> tuple[str, str]:
+    given_a = _given(names, config.text_a, "--text-a", where)
+    given_b = _given(names, config.text_b, "--text-b", where)
+    if given_a is not None and given_b is not None:
+        return given_a, given_b
+    found = {
+        (a, b)
+        for key_a, key_b in PAIR_NAMES
+        for a in ([given_a] if given_a is not None else _named(names, key_a))
+        for b in ([given_b] if given_b is not None else _named(names, key_b))
+        if _key(a) == key_a and _key(b) == key_b
+    }
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        shown = " and ".join(f"{a}/{b}" for a, b in sorted(found)[:3])
+        raise DataError(f"{where}: {shown} could both be the pair: say which with --text-a and --text-b")
+    raise DataError(
+        f"{where}: no two text columns found among {_listed(names)}: name them with --text-a and --text-b"
+        " (the first line of a csv or tsv must hold the column names)"
+    )
+
+
+def _given(names: Sequence[str], name: str | None, flag: str, where: str) -> str | None:
+    if name is None:
+        return None
+    found = [name] if name in names else _named(names, _key(name))
+    if len(found) != 1:
+        raise DataError(f"{where}: no column {show(name)} ({flag}); there are {_listed(names)}: name one of these")
+    return found[0]
+
+
+def _named(names: Iterable[str], key: str, apart_from: Sequence[str] = ()) -> list[str]:
+    return [name for name in dict.fromkeys(names) if _key(name) == key and name not in apart_from]
+
+
+def _key(name: str) -> str:
+    return "".join(c for c in name.casefold() if c not in " _-\t\ufeff")
+
+
+def show(value: object) -> str:
+    """A value of the data for a one-line message: quoted, line breaks escaped, at most 40 characters."""
+    text = str(value) if isinstance(value, int | float) else repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(show(name) for name in names[:12])
+    return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown or "no columns"
+
+
+def parse_texts(values: Sequence[Any], column: str, where: str) -> list[str]:
+    """Texts as written; null and NaN become "". DataError for lists, objects and undecodable bytes."""
+    if all(type(value) is str for value in values):
+        return list(values)
+    return [value if type(value) is str else _text(value, row, column, where) for row, value in enumerate(values)]
+
+
+def _text(value: Any, row: int, column: str, where: str) -> str:
+    if _is_null(value):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()  # as JSON writes it
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise DataError(
+                f"{where}: column {show(column)}, row {row + 1} is not UTF-8: write the file again with UTF-8 texts"
+            ) from None
+    if isinstance(value, list | tuple | dict):
+        raise DataError(
+            f"{where}: column {show(column)}, row {row + 1} holds a {type(value).__name__}, not a text:"
+            " name a column of texts with --text-a or --text-b"
+        )
+    return str(value)
+
+
+def parse_labels(values: Sequence[Any], positive_from: float | None, column: str, where: str) -> NDArray[np.int8]:
+    """[n] labels 0, 1, or -1 where there is none (null, NaN, "", "NA", "null", "none").
+
+    Without `positive_from`: 0/1, true/false, yes/no, in any case, as numbers, booleans or strings. With it:
+    numbers, 1 from that score on. DataError shows up to three values that are neither.
+    """
+    known: dict[Any, int | None] = {}
+    out = np.empty(len(values), np.int8)
+    for i, value in enumerate(values):
+        # True == 1 == 1.0 share a key, and a meaning, with and without a threshold.
+        key = value if value is None or type(value) in (str, int, float, bool) else str(value)
+        if key not in known:
+            known[key] = _label(key, positive_from)
+        label = known[key]
+        out[i] = UNLABELLED if label is None else label
+    bad = [key for key, label in known.items() if label is None][:3]
+    if not bad:
+        return out
+    shown = f"{where}: label column {show(column)} holds {', '.join(show(key) for key in bad)}"
+    if positive_from is None:
+        raise DataError(f"{shown}: write 0/1, true/false or yes/no, or give --positive-from for a graded score")
+    raise DataError(f"{shown}, which --positive-from cannot compare: write numbers, or leave it out for 0/1 labels")
+
+
+def _label(value: Any, positive_from: float | None) -> int | None:
+    """0, 1, -1 for no label, or None for a value that is no label."""
+    if _is_null(value):
+        return UNLABELLED
+    word = str(value).strip().casefold()
+    if word in _MISSING:
+        return UNLABELLED
+    if positive_from is None:
+        if word in _POSITIVE or word in _NEGATIVE:
+            return int(word in _POSITIVE)
+        number = _number(word)
+        return int(number) if number in (0.0, 1.0) else None
+    number = float(value) if isinstance(value, bool) else _number(word)
+    return None if number is None else int(number >= positive_from)
+
+
+def _number(word: str) -> float | None:
+    try:
+        number = float(word)
+    except ValueError:
+        return None
+    return None if math.isnan(number) else number
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def parse_sides(values: Sequence[Any], column: str, where: str) -> list[str]:
+    """[n] "train", "val" or "test". Values in any case; `eval` is val where there is a test beside it, else
+    test.
+
+    DataError shows up to three values that name no side.
+    """
+    distinct = list(dict.fromkeys(values))
+    words = ["" if _is_null(value) else str(value).strip().casefold() for value in distinct]
+    sides = dict(zip(distinct, _sides(words), strict=True))
+    bad = [value for value, side in sides.items() if side is None][:3]
+    if bad:
+        raise DataError(
+            f"{where}: split column {show(column)} holds {', '.join(show(value) for value in bad)}:"
+            " write train, val (or dev, validation) and test"
+        )
+    return [sides[value] or "" for value in values]
+
+
+def sides_of_names(names: Sequence[str]) -> list[str | None]:
+    """The side that each file stem or hub split names, None where it names none or two.
+
+    `train`, `train-00000-of-00002` and `quora_train` are all train.
+    """
+    words = []
+    for name in names:
+        parts = "".join(c if c.isalnum() else " " for c in name.casefold()).split()
+        said = [part for part in parts if part in _SIDES or part in _EVAL]
+        words.append(said[0] if len(said) == 1 else "")
+    return _sides(words)
+
+
+def _sides(words: Sequence[str]) -> list[str | None]:
+    # "eval" is what some call val and others test: beside a test it can only be val.
+    evaluation = "val" if any(_SIDES.get(word) == "test" for word in words) else "test"
+    return [evaluation if word in _EVAL else _SIDES.get(word) for word in words]

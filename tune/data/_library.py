@@ -1,0 +1,141 @@
+"""The `datasets` library, kept quiet: one file into memory, or a dataset of the hub.
+
+Its progress bars, log lines and telemetry stay off while it works and are as before afterwards; its chained
+errors come back as the first cause (a file) or as one DataError (the hub). Imported late: it takes a second.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from tune.data._files import HubName
+from tune.errors import DataError
+
+
+def load_file(builder: str, path: Path, cache: str, **options: Any) -> Any:
+    """One local file as an Arrow table, by the library's csv or parquet builder, cached under `cache`.
+
+    Raises the first cause of the library's error as it was.
+    """
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    with _quiet():
+        try:
+            rows = load_dataset(builder, data_files={"train": str(path)}, cache_dir=cache, **options)
+        except DatasetGenerationError as error:
+            raise (error.__cause__ or error) from None
+    return rows["train"].data
+
+
+def hub_columns(hub: HubName) -> list[str] | None:
+    """Column names that the hub knows for the dataset, None where it does not say. DataError as
+    `load_hub`."""
+    from datasets import load_dataset_builder
+
+    with _quiet(), _hub_errors(hub):
+        features = load_dataset_builder(hub.name, hub.config).info.features
+    return None if features is None else list(features)
+
+
+def load_hub(hub: HubName) -> dict[str, Any]:
+    """Each split of the dataset as an Arrow table, by the split's name.
+
+    The library's own cache is used, unlike for files: it is keyed by revision, so never stale, and a second
+    search needs no download and no network. DataError: no network, no such dataset or config, not readable.
+    """
+    from datasets import load_dataset
+
+    with _quiet(), _hub_errors(hub):
+        splits = load_dataset(hub.name, hub.config)
+        return {str(name): rows.data for name, rows in splits.items()}
+
+
+def cause(error: BaseException) -> str:
+    """The error's text on one line, at most 160 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
+@contextlib.contextmanager
+def _hub_errors(hub: HubName) -> Iterator[None]:
+    from datasets import config
+
+    try:
+        with _no_retries_without_network():
+            yield
+    except DataError:
+        raise
+    except Exception as error:
+        if isinstance(error, ConnectionError) or config.HF_HUB_OFFLINE or _host_is_unknown():
+            raise DataError(
+                f"no network for hub dataset {str(hub)!r}, and it is not in the local cache"
+                " (nor a file here): go online, or give a local file as --data"
+            ) from None
+        raise DataError(
+            f"cannot load hub dataset {str(hub)!r} (nor is it a file here): {cause(error)}: check owner/name[:config]"
+        ) from None
+
+
+def _host_is_unknown() -> bool:
+    """True where the hub's name cannot be resolved. A proxy resolves for us, so then we cannot know:
+    False."""
+    from datasets import config
+
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return False
+    try:
+        socket.getaddrinfo(urlparse(config.HF_ENDPOINT).hostname or "huggingface.co", 443)
+    except OSError:
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _no_retries_without_network() -> Iterator[None]:
+    """Without network the hub client retries for 23 s before it looks into its cache; offline mode looks at
+    once."""
+    import huggingface_hub.constants
+    from datasets import config
+
+    with contextlib.ExitStack() as stack:
+        if _host_is_unknown():
+            for module in (config, huggingface_hub.constants):
+                stack.enter_context(_set(module, "HF_HUB_OFFLINE", True))
+        yield
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    import datasets
+    import huggingface_hub.constants
+
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    bars = datasets.is_progress_bar_enabled()
+    with contextlib.ExitStack() as stack:
+        # Even a local file is announced to a server by a HEAD request, with 3 s of patience behind a
+        # firewall.
+        stack.enter_context(_set(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False))
+        stack.enter_context(_set(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True))
+        for logger in loggers:
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL)
+        if bars:
+            stack.callback(datasets.enable_progress_bars)
+        datasets.disable_progress_bars()
+        yield
+
+
+@contextlib.contextmanager
+def _set(owner: Any, name: str, value: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)

@@ -1,0 +1,151 @@
+"""PreparedBase: a base model's part of a search, after its texts are embedded: the snapshot's rows of every side.
+
+The view (train and val) is what trials read. Test rows stay in the snapshot until test is opened.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune.embed.snapshot import Snapshot, text_key
+from tune.embed.sources import SentenceTransformerSource
+from tune.embed.view import PairRows, view_digest, write_view
+
+EmbedProgress = Callable[[str, int, int, float], None]
+"""Called with (base model, texts embedded, texts to embed, texts per second)."""
+
+
+@dataclass(frozen=True)
+class LabelledPairs:
+    """Pairs of one side, in order: text_a, text_b [n], label [n]."""
+
+    text_a: list[str]
+    text_b: list[str]
+    label: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True)
+class PreparedBase:
+    """A base model whose texts are in the snapshot. Plain data: the model itself is not held.
+
+    dims: of the base. embedded: texts that had to be embedded now. digest: names its view.
+    """
+
+    name: str
+    dims: int
+    fingerprint: str
+    weights: str
+    prompt_a: str
+    prompt_b: str
+    digest: str
+    embedded: int
+    texts: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dict(self.__dict__)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """From plain values."""
+        return cls(**values)
+
+    def view(self, cache: Path) -> Path:
+        """The directory of what its trials read."""
+        return cache / "views" / self.digest
+
+    def rows(self, cache: Path, pairs: LabelledPairs) -> tuple[NDArray[np.float32], PairRows]:
+        """Vectors [texts, dims] of the pairs' distinct texts, and the pairs as rows of them."""
+        keys, rows = keyed_rows(pairs, self.prompt_a, self.prompt_b)
+        return Snapshot(cache / "snapshots", self.fingerprint, self.dims).vectors(keys), rows
+
+
+def keyed_rows(pairs: LabelledPairs, prompt_a: str, prompt_b: str) -> tuple[list[bytes], PairRows]:
+    """The distinct text keys in order of first appearance, and the pairs as positions in them."""
+    place: dict[bytes, int] = {}
+    a = [place.setdefault(text_key(prompt_a, text), len(place)) for text in pairs.text_a]
+    b = [place.setdefault(text_key(prompt_b, text), len(place)) for text in pairs.text_b]
+    return list(place), PairRows(np.array(a, dtype=np.int64), np.array(b, dtype=np.int64), pairs.label)
+
+
+def prepare_base(
+    source: SentenceTransformerSource,
+    sides: dict[str, LabelledPairs],
+    cache: Path,
+    prompts: tuple[str, str],
+    progress: EmbedProgress | None = None,
+) -> PreparedBase:
+    """Embeds every text of `sides` (train, val, test) that the snapshot lacks and writes the view of train and val.
+
+    train must be in its seeded order.
+    """
+    began = time.perf_counter()
+    snapshot = Snapshot(cache / "snapshots", source.fingerprint, source.dims)
+    by_prompt: dict[str, dict[str, None]] = {}
+    for pairs in sides.values():
+        by_prompt.setdefault(prompts[0], {}).update(dict.fromkeys(pairs.text_a))
+        by_prompt.setdefault(prompts[1], {}).update(dict.fromkeys(pairs.text_b))
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress(source.name, done, total, done / max(time.perf_counter() - began, 1e-9))
+
+    embedded = sum(snapshot.embed(source, prompt, list(texts), report) for prompt, texts in by_prompt.items())
+    both = LabelledPairs(
+        sides["train"].text_a + sides["val"].text_a,
+        sides["train"].text_b + sides["val"].text_b,
+        np.concatenate([sides["train"].label, sides["val"].label]),
+    )
+    keys, rows = keyed_rows(both, *prompts)
+    cut = len(sides["train"])
+    train = PairRows(rows.a[:cut], rows.b[:cut], rows.label[:cut])
+    val = PairRows(rows.a[cut:], rows.b[cut:], rows.label[cut:])
+    digest = view_digest(source.fingerprint, keys, train, val)
+    if not (cache / "views" / digest / "view.json").exists():
+        write_view(cache / "views", digest, snapshot.vectors(keys), train, val)
+    return PreparedBase(
+        name=source.name,
+        dims=source.dims,
+        fingerprint=source.fingerprint,
+        weights=source.weights,
+        prompt_a=prompts[0],
+        prompt_b=prompts[1],
+        digest=digest,
+        embedded=embedded,
+        texts=sum(map(len, by_prompt.values())),
+        seconds=time.perf_counter() - began,
+    )
+
+
+NEAR_COSINE = 0.95
+_MOST_PRODUCTS = 4_000_000_000
+
+
+def near_copies(train: NDArray[np.float32], others: NDArray[np.float32], seed: int) -> tuple[int, int]:
+    """How many of `others` [m, dims] have a row of `train` [n, dims] with cosine >= NEAR_COSINE: (count, looked at).
+
+    Looks at a seeded sample of `others` where all would take more than _MOST_PRODUCTS similarities.
+    """
+    most = max(1, _MOST_PRODUCTS // max(1, len(train)))
+    if len(others) > most:
+        others = others[np.sort(np.random.default_rng(seed).choice(len(others), most, replace=False))]
+    corpus, others = _unit(train), _unit(others)
+    near = 0
+    for start in range(0, len(others), 512):
+        near += int(((others[start : start + 512] @ corpus.T).max(axis=1) >= NEAR_COSINE).sum())
+    return near, len(others)
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
+    return unit

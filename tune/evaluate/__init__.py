@@ -1,0 +1,1 @@
+"""Numbers on scored pairs: AUC and thresholds (score), their certainty (intervals), a sentence (verdict)."""

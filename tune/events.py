@@ -1,0 +1,67 @@
+"""What a search tells while it runs: plain data, the same to a terminal here and over a queue from another machine."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Message:
+    """A line for people."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Texts of a base model embedded so far, of those that had to be."""
+
+    base_model: str
+    done: int
+    total: int
+    per_second: float
+
+
+@dataclass(frozen=True)
+class TrialEvent:
+    """A trial has reported or ended. status: running, done, stopped, failed, lost (its worker died; it goes on)."""
+
+    trial: str
+    status: str
+    axes: dict[str, Any]
+    budget: float = 0.0
+    best_auc: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SearchStarted:
+    """total: trials that will run at most. finished: of those, trials that an earlier run has finished."""
+
+    total: int
+    finished: int = 0
+    jobs: int = 1
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+Event = Message | Embedding | TrialEvent | SearchStarted
+Emit = Callable[[Event], None]
+
+_KINDS: dict[str, type[Message | Embedding | TrialEvent | SearchStarted]] = {
+    kind.__name__: kind for kind in (Message, Embedding, TrialEvent, SearchStarted)
+}
+
+
+def to_plain(event: Event) -> dict[str, Any]:
+    """The event as JSON-ready values."""
+    return {"kind": type(event).__name__, **asdict(event)}
+
+
+def from_plain(values: dict[str, Any]) -> Event:
+    """The event of plain values."""
+    fields = dict(values)
+    return _KINDS[fields.pop("kind")](**fields)
+
+
+def ignore(event: Event) -> None:
+    """Emits to nobody."""

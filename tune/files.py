@@ -1,0 +1,46 @@
+"""Writing files so that a reader, or a run that comes after a crash, finds them complete or not at all."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def replace_atomic(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
+    """Lets `write` fill a file beside `path`, then moves it onto `path`.
+
+    With sync the content is on disk before the name is: after a power cut the name never stands for an empty file.
+    Without (for files rewritten many times a second) that holds only for a killed process.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        write(part)
+        if sync:
+            sync_file(part)
+        # mkstemp makes files for the owner only; results are shared like any other file.
+        part.chmod(0o666 & ~_umask())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_atomic(path: Path, content: str | bytes, *, sync: bool = True) -> None:
+    """Puts `content` into `path` as a whole."""
+    data = content.encode() if isinstance(content, str) else content
+    replace_atomic(path, lambda part: part.write_bytes(data), sync=sync)
+
+
+def sync_file(path: Path) -> None:
+    """Waits until the file's content is on disk."""
+    with open(path, "rb") as written:
+        os.fsync(written.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

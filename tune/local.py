@@ -1,0 +1,32 @@
+"""The local backend: trials in worker processes of a Ray cluster, started here or joined."""
+
+import os
+
+from tune.config.search import SearchConfig
+from tune.embed.prepare import PreparedBase
+from tune.events import Emit
+from tune.pipeline import Backend
+from tune.results.layout import ResultsFolder
+
+
+def local_backend() -> Backend:
+    """Trains where Ray runs."""
+    return Backend(jobs=os.cpu_count() or 1, search=search_locally)
+
+
+def search_locally(
+    config: SearchConfig, folder: ResultsFolder, bases: dict[str, PreparedBase], jobs: int, emit: Emit
+) -> str:
+    """Runs the trials; returns why the search was interrupted, or ""."""
+    from tune.search.run import SearchPlaces, connected, run_search
+    from tune.search.trainable import TrialPlaces
+    from tune.train.adapter import AdapterOpener
+
+    places = SearchPlaces(folder.root, folder.trials, folder.asha)
+    trial_places = TrialPlaces(
+        folder.trials.resolve(), {name: base.digest for name, base in bases.items()}, config.search.seed
+    )
+    cache = config.search.cache.expanduser().resolve()
+    opener = AdapterOpener({name: base.view(cache) for name, base in bases.items()})
+    with connected(config, jobs) as resources:
+        return run_search(config, places, trial_places, opener, emit, jobs=jobs, resources=resources).interrupted

@@ -1,0 +1,122 @@
+"""The options of `python -m tune search`, for both front doors: every field of the configuration is a flag.
+
+A flag and a TOML key have the same name and take the same values; flags win over the file.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tune.config.search import OPTIONS, SearchConfig, flag, search_config
+from tune.config.space import LOSSES, Range, Space
+from tune.config.toml import read_toml
+from tune.errors import ConfigError, ResultsError
+from tune.results.layout import existing_folder
+
+RESUMABLE = ("results", "jobs", "max_hours", "cache", "ray_address", "gpus_per_trial")
+"""Options that may be given together with --resume: they change no trial's numbers."""
+
+
+class UsageError(ConfigError):
+    """The command line itself cannot be read."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its one-line errors as our own."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises instead of printing the usage and leaving."""
+        raise UsageError([f"{message}; see {self.prog} --help"])
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What the command line asks for: a new search, or (resume) to go on with the one of that name."""
+
+    config: SearchConfig
+    resume: str | None
+
+
+_TITLES = {"search": "search", "data": "data", "space": "space: lists a,b,c or ranges LOW:HIGH, each an axis"}
+
+
+def search_parser(prog: str = "python -m tune search") -> Parser:
+    """The parser of a search. More options can be added to it; `search_request` makes sense of the rest."""
+    parser = Parser(
+        prog=prog,
+        description="Search for the best embedding model fine-tuned on labelled text pairs.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        epilog="losses: " + ", ".join(LOSSES),
+    )
+    parser.add_argument("toml", nargs="?", default=None, help="TOML file with [search], [data], [[space]]")
+    parser.add_argument("--resume", metavar="NAME", help="go on with the search of that name")
+    groups = {table: parser.add_argument_group(title) for table, title in _TITLES.items()}
+    for name, (table, model) in OPTIONS.items():
+        field = model.model_fields[name]
+        default = field.default
+        text = (field.description or "").replace("%", "%%")
+        shown = _shown(default)
+        if shown and "default" not in text:
+            text += f" (default: {shown})"
+        if model is Space and name == "base_model":
+            text += "; minilm,wordllama for the demo pairs"
+        groups[table].add_argument(flag(name), dest=name, metavar=name.split("_")[-1].upper(), help=text)
+    return parser
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ",".join("all" if value == 0 and isinstance(value, int) else str(value) for value in default)
+    if isinstance(default, Range | str | int | float | Path):
+        return str(default)
+    return ""
+
+
+def search_request(parser: Parser, arguments: Sequence[str]) -> tuple[SearchRequest, argparse.Namespace]:
+    """The request of the raw arguments, and all that was parsed. ConfigError with every problem found."""
+    if any(argument in ("-h", "--help") for argument in arguments):
+        parser.print_help()
+        sys.exit(0)
+    parsed, unknown = parser.parse_known_args(list(arguments))
+    given = vars(parsed)
+    flags = {name: value for name, value in given.items() if name in OPTIONS}
+    problems = [f"no such option {argument}" for argument in unknown if argument.startswith("-")]
+    problems += [f"{argument!r} belongs to no option" for argument in unknown if not argument.startswith("-")]
+    resume: str | None = given.get("resume")
+    if resume is not None:
+        if problems:
+            raise ConfigError([*problems, f"see {parser.prog} --help"])
+        return SearchRequest(_resumed(resume, flags, given), resume), parsed
+    tables: dict[str, dict[str, Any]] = {table: {} for table in _TITLES}
+    if given["toml"] is not None:
+        tables = read_toml(Path(given["toml"]))
+    for name, value in flags.items():
+        tables[OPTIONS[name][0]] = {**tables[OPTIONS[name][0]], name: value}
+    try:
+        config = search_config(**tables)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from None
+    if problems:
+        raise ConfigError([*problems, f"see {parser.prog} --help"])
+    return SearchRequest(config, None), parsed
+
+
+def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any]) -> SearchConfig:
+    refused = [flag(option) for option in flags if option not in RESUMABLE]
+    if given["toml"] is not None:
+        refused.append(str(given["toml"]))
+    if refused:
+        raise ConfigError(
+            [f"--resume {name}: {', '.join(refused)} cannot be changed; the search goes on as it was begun"]
+        )
+    results = Path(flags.get("results", SearchConfig().search.results))
+    if "/" in name or name in (".", ".."):
+        raise ResultsError(f"--resume {name}: give the search's name alone, and its folder by --results")
+    tables = read_toml(existing_folder(results / name).config)
+    tables["search"] = {**tables["search"], **flags, "results": results, "name": name}
+    return search_config(**tables)

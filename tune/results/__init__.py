@@ -1,0 +1,1 @@
+"""What a search leaves behind: where each file lies, the leaderboard and the summary."""

@@ -1,0 +1,125 @@
+"""ResultsFolder: every path under results/NAME, in one place, and the making and locking of the folder."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune.errors import ResultsError
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """Paths of one search's results."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The search's name."""
+        return self.root.name
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, as TOML."""
+        return self.root / "search.toml"
+
+    @property
+    def split(self) -> Path:
+        """Which row is on which side; no texts."""
+        return self.root / "split.parquet"
+
+    @property
+    def trials(self) -> Path:
+        """A directory for every trial, named by its digest."""
+        return self.root / "trials"
+
+    @property
+    def asha(self) -> Path:
+        """ASHA's rungs."""
+        return self.root / "asha.json"
+
+    @property
+    def journal(self) -> Path:
+        """The Optuna study, for optuna-dashboard."""
+        return self.root / "optuna.journal"
+
+    @property
+    def experiment(self) -> Path:
+        """Ray's experiment, with the TensorBoard logs."""
+        return self.root / "ray"
+
+    @property
+    def test(self) -> Path:
+        """The scores on test: written once."""
+        return self.root / "test.json"
+
+    @property
+    def leaderboard(self) -> Path:
+        """The table of all trials and baselines."""
+        return self.root / "leaderboard.csv"
+
+    @property
+    def summary(self) -> Path:
+        """Counts, winner, verdict, versions."""
+        return self.root / "summary.json"
+
+    @property
+    def best(self) -> Path:
+        """The winner as a SentenceTransformer."""
+        return self.root / "best"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for this process. ResultsError where another process searches into it."""
+        with open(self.root / ".lock", "w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ResultsError(
+                    f"{self.root} is being written by another search; wait for it, or choose another --name"
+                ) from None
+            yield
+
+
+def check_results(parent: Path, name: str | None) -> None:
+    """Whether a new results folder can be made. Makes nothing. ResultsError where it cannot."""
+    if name is not None and (parent / name).exists():
+        raise ResultsError(
+            f"{parent / name} is taken; choose another --name, or go on with it by --resume {name}"
+        )
+    existing = next(folder for folder in (parent, *parent.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ResultsError(f"{parent}: results folder is not writable ({existing}); choose another --results")
+
+
+def new_folder(parent: Path, name: str | None, stem: str) -> ResultsFolder:
+    """Makes the results folder; without a name, one made up of `stem` and the time."""
+    if name is None:
+        made_up = f"{stem}-{time.strftime('%Y%m%d-%H%M')}"
+        candidates = [made_up, *(f"{made_up}-{number}" for number in range(2, 100))]
+    else:
+        candidates = [name]
+    for candidate in candidates:
+        root = parent / candidate
+        try:
+            root.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ResultsError(f"{root} cannot be made ({error.strerror}); choose another --results") from None
+        return ResultsFolder(root)
+    raise ResultsError(f"{parent / candidates[-1]} is taken; choose another --name")
+
+
+def existing_folder(path: Path) -> ResultsFolder:
+    """The results of a search that has begun. ResultsError where there is none."""
+    folder = ResultsFolder(path)
+    if not folder.config.is_file():
+        present = sorted(entry.parent.name for entry in path.parent.glob("*/search.toml"))
+        known = f"; there are {', '.join(present[-5:])}" if present else ""
+        raise ResultsError(f"{path} is no results folder (no search.toml in it){known}")
+    return folder

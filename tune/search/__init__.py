@@ -1,0 +1,1 @@
+"""Ray Tune over any opener of trials."""

@@ -1,0 +1,58 @@
+"""TrialOutcome: how each trial of a search stands, read from the trial directories alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tune.config.trial import TrialConfig
+from tune.search.asha import RungFile
+from tune.train.directory import TrialDirectory
+from tune.train.stream import Report
+
+Status = Literal["done", "stopped", "failed", "halfway"]
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """A trial that has begun. halfway: neither done nor failed nor stopped by ASHA, so a search that goes on goes on.
+
+    error: reason of a failed trial, or of one given up because its worker died.
+    """
+
+    trial: str
+    directory: Path
+    config: TrialConfig
+    status: Status
+    reports: list[Report]
+    error: str
+
+    @property
+    def best(self) -> Report | None:
+        """The first report with the highest AUC: the one whose weights are kept."""
+        return max(self.reports, key=lambda report: report.auc, default=None)
+
+    @property
+    def last(self) -> Report | None:
+        """The latest report."""
+        return self.reports[-1] if self.reports else None
+
+
+def trial_outcomes(trials: Path, rungs: Path) -> list[TrialOutcome]:
+    """All trials of a search, in the order in which they began."""
+    stopped = RungFile(rungs).stopped
+    begun = sorted(trials.glob("*/trial.json"), key=lambda path: (path.stat().st_mtime_ns, path))
+    return [_outcome(path.parent, stopped) for path in begun]
+
+
+def _outcome(path: Path, stopped: dict[str, float]) -> TrialOutcome:
+    directory = TrialDirectory(path)
+    failure = directory.failure()
+    status: Status = "halfway"
+    if directory.done:
+        status = "done"
+    elif failure is not None:
+        status = "failed"
+    elif path.name in stopped:
+        status = "stopped"
+    error = str(failure["reason"]) if failure else directory.lost()
+    return TrialOutcome(path.name, path, directory.config(), status, directory.reports(), error)

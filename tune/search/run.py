@@ -1,0 +1,270 @@
+"""One search with Ray Tune: makes the algorithm, runs the trials, and can go on where a killed one left off.
+
+What is written when, by whom, in which order (so that a kill -9 of anything, at any moment, loses nothing paid for):
+
+- the trial's process writes its directory `trials/DIGEST`, in the order that tune/train/directory.py gives;
+- the driver writes `asha.json` (rungs, and which trials are stopped) before Ray acts on a decision;
+- Ray writes its experiment (`ray/`: logs, TensorBoard) for people. Nothing is read back from it: its own snapshots
+  come every 10 seconds or so, which is many trials.
+
+So a search goes on from `trials/` and `asha.json` alone. done, failed and stopped trials are told to the searcher as
+past; half-way ones are suggested first and go on from their own resume state; grid and random leave out what is
+finished. A directory is named by configuration and data, so no configuration is paid twice.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tune.config.search import SearchConfig
+from tune.config.space import AXES
+from tune.events import Emit, SearchStarted, TrialEvent
+from tune.search.optuna_search import PastTrial
+from tune.search.trainable import StreamTrainable, TrialPlaces
+from tune.train.directory import TrialDirectory
+from tune.train.stream import TrialOpener
+
+# Read when Ray is imported, so set before.
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+# A failed trial ends without the metric; see StreamTrainable.step.
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+
+import ray
+from ray import tune as ray_tune
+
+from tune.search.asha import KeptASHA, RungFile
+from tune.search.optuna_search import TPESearch
+from tune.search.outcomes import trial_outcomes
+from tune.search.points import PointsSearch, grid_points, random_points
+
+logger = logging.getLogger(__name__)
+
+RAY_FOLDER = "ray"
+MAX_WORKER_DEATHS = 3
+
+
+@dataclass(frozen=True)
+class SearchPlaces:
+    """Where a search keeps itself: the results folder, its trials, ASHA's rungs."""
+
+    root: Path
+    trials: Path
+    asha: Path
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """How a search ended. interrupted: why it ended before its plan, or ""."""
+
+    trials: int
+    interrupted: str = ""
+    past: int = 0
+
+
+@dataclass
+class _Tally:
+    """Which trials have ended, by trial directory; the last word counts."""
+
+    ended: dict[str, str] = field(default_factory=dict)
+
+
+def planned_trials(config: SearchConfig) -> int:
+    """Trials that a search makes: all points of a grid, else what was asked for (fewer where the space is small)."""
+    if config.search.search == "grid":
+        return len(grid_points(config.space))
+    if config.search.search == "random":
+        return len(random_points(config.space, config.search.trials, config.search.seed))
+    return config.search.trials
+
+
+def past_trials(places: SearchPlaces, trial_places: TrialPlaces) -> list[PastTrial]:
+    """The trials that an earlier run of this search has begun, oldest first."""
+    past = []
+    for outcome in trial_outcomes(places.trials, places.asha):
+        axes = {name: value for name, value in outcome.config.model_dump().items() if name in AXES}
+        if trial_places.digest(axes) == outcome.trial:
+            best = {report.number: report.best_auc for report in outcome.reports}
+            past.append(PastTrial(axes, outcome.status, best))
+    return past
+
+
+def run_search(
+    config: SearchConfig,
+    places: SearchPlaces,
+    trial_places: TrialPlaces,
+    opener: TrialOpener,
+    emit: Emit,
+    *,
+    jobs: int,
+    resources: dict[str, float],
+    callbacks: Sequence[ray_tune.Callback] = (),
+) -> SearchRun:
+    """Runs the search, or what is left of it. Ray must be connected (`connected`).
+
+    resources: of one trial, as Ray counts them. callbacks: further ones, called in the driver.
+    """
+    past = past_trials(places, trial_places)
+    finished = [trial for trial in past if trial.status != "halfway"]
+    _clear_logs(places, {trial_places.digest(t.axes) for t in past if t.status == "halfway"})
+    total = planned_trials(config)
+    searcher, left = _searcher(config, past, total)
+    emit(SearchStarted(total=total, finished=len(finished), jobs=jobs))
+    if left <= 0:
+        return SearchRun(trials=0, past=len(finished))
+    tally = _Tally()
+    scheduler = None
+    if config.search.search == "asha":
+        scheduler = KeptASHA(RungFile(places.asha), trial_places.digest)
+    trainable = ray_tune.with_parameters(StreamTrainable, opener=opener, places=trial_places)
+    tuner = ray_tune.Tuner(
+        ray_tune.with_resources(trainable, resources),
+        tune_config=ray_tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=left,
+            max_concurrent_trials=jobs,
+            time_budget_s=None if config.search.max_hours is None else config.search.max_hours * 3600,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial_places.digest(trial.config),
+            trial_dirname_creator=lambda trial: f"{trial_places.digest(trial.config)}_{trial.trial_id}",
+        ),
+        run_config=ray_tune.RunConfig(
+            name=RAY_FOLDER,
+            storage_path=str(places.root.resolve()),
+            verbose=0,
+            failure_config=ray_tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
+            callbacks=[_Told(trial_places, tally, emit), *callbacks],
+        ),
+    )
+    with _quiet():
+        grid = tuner.fit()
+    interrupted = ""
+    if any(trial.status in ("PENDING", "RUNNING", "PAUSED") for trial in grid._experiment_analysis.trials):
+        interrupted = "max_hours" if config.search.max_hours is not None else "stopped"
+    if isinstance(searcher, TPESearch):
+        searcher.export(places.root / "optuna.journal")
+    return SearchRun(trials=len(tally.ended), interrupted=interrupted, past=len(finished))
+
+
+def _searcher(config: SearchConfig, past: list[PastTrial], total: int) -> tuple[Any, int]:
+    """The searcher, and how many trials it has left."""
+    done = {repr(sorted(trial.axes.items())) for trial in past if trial.status != "halfway"}
+    if config.search.search in ("grid", "random"):
+        points = (
+            grid_points(config.space)
+            if config.search.search == "grid"
+            else random_points(config.space, config.search.trials, config.search.seed)
+        )
+        left = [point for point in points if repr(sorted(point.items())) not in done]
+        return PointsSearch(left), len(left)
+    return TPESearch(config.space, config.search.seed, past, "embedtune"), total - len(done)
+
+
+class _Told(ray_tune.Callback):
+    """Turns what Ray's driver sees into events."""
+
+    def __init__(self, places: TrialPlaces, tally: _Tally, emit: Emit) -> None:
+        self._places = places
+        self._tally = tally
+        self._emit = emit
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its callbacks into a state that is never read back here; a terminal cannot be pickled."""
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A report, or a failed trial's end."""
+        if "failed" in result:
+            self._tell(trial, "failed", reason=result["failed"])
+        else:
+            self._tell(trial, "running", budget=result["budget"], best_auc=result["best_auc"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial's end: by its plan, by ASHA, or failed."""
+        result = trial.last_result or {}
+        if "failed" in result:
+            self._end(trial, "failed", reason=result["failed"])
+        else:
+            budget = result.get("budget", 0.0)
+            status = "done" if budget >= 1 else "stopped"
+            self._end(trial, status, budget=budget, best_auc=result.get("best_auc"))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Its worker died; it is started again."""
+        self._tell(trial, "lost")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Its worker died too often, or our own code broke."""
+        reason = _last_line(trial)
+        TrialDirectory(self._places.directory(trial.config)).lose(reason)
+        self._end(trial, "failed", reason=reason)
+
+    def _end(self, trial: Any, status: str, **facts: Any) -> None:
+        self._tally.ended[self._places.digest(trial.config)] = status
+        self._tell(trial, status, **facts)
+
+    def _tell(self, trial: Any, status: str, **facts: Any) -> None:
+        self._emit(TrialEvent(self._places.digest(trial.config), status, dict(trial.config), **facts))
+
+
+def _last_line(trial: Any) -> str:
+    error = trial.get_error()
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "the worker died"
+
+
+def _clear_logs(places: SearchPlaces, digests: set[str]) -> None:
+    """Removes Ray's logs of half-way trials: they are written again from the trial's first report on."""
+    for folder in (places.root / RAY_FOLDER).glob("*_*"):
+        if folder.is_dir() and folder.name.split("_")[0] in digests:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def connected(config: SearchConfig, jobs: int) -> Iterator[dict[str, float]]:
+    """A Ray cluster for the search: one started here, or the one at `ray_address`. Yields a trial's resources."""
+    gpus = config.search.gpus_per_trial
+    resources = {"cpu": 1.0, **({"gpu": gpus} if gpus else {})}
+    if config.search.ray_address is not None:
+        ray.init(address=config.search.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+    else:
+        # This cluster listens on loopback alone and lives as long as this process, so it asks for no token.
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        ray.init(
+            num_cpus=jobs,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+    try:
+        yield resources
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray Tune's own chatter off: the events say the same, once."""
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "optuna")]
+    levels = [entry.level for entry in loggers]
+    for entry in loggers:
+        entry.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for entry, level in zip(loggers, levels, strict=True):
+            entry.setLevel(level)
+
+
+__all__ = ["SearchPlaces", "SearchRun", "connected", "past_trials", "planned_trials", "run_search"]

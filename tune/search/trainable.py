@@ -1,0 +1,82 @@
+"""StreamTrainable: a stream of reports as a Ray Tune trainable, wherever the stream comes from.
+
+One actor runs many trials one after the other (reuse), so a trial of seconds pays neither a process nor its imports.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ray import tune as ray_tune
+
+from tune.config.trial import TrialConfig, trial_config
+from tune.train.stream import Reports, TrialFailed, TrialOpener
+
+
+class TrialPlaces:
+    """Which directory each configuration has: trials/DIGEST, with the digest of the data its base model sees."""
+
+    def __init__(self, trials: Path, views: dict[str, str], seed: int) -> None:
+        self.trials = trials
+        self._views = views
+        self._seed = seed
+
+    def config(self, axes: dict[str, Any]) -> TrialConfig:
+        """The configuration of a point of the space."""
+        return trial_config(axes, self._seed)
+
+    def digest(self, axes: dict[str, Any]) -> str:
+        """The name of the trial's directory."""
+        config = self.config(axes)
+        return config.digest(self._views[config.base_model])
+
+    def directory(self, axes: dict[str, Any]) -> Path:
+        """The trial's directory."""
+        return self.trials / self.digest(axes)
+
+
+class StreamTrainable(ray_tune.Trainable):
+    """Every step is one report. setup and reset_config only note the configuration; the first step opens the stream."""
+
+    def setup(self, config: dict[str, Any], opener: TrialOpener, places: TrialPlaces) -> None:  # type: ignore[override]
+        self._opener = opener
+        self._places = places
+        self._axes = dict(config)
+        self._stream: Reports | None = None
+
+    def step(self) -> dict[str, Any]:
+        """The next report; with `failed` (the reason) where the trial cannot be trained.
+
+        A failed trial ends like any other for Ray: raising would cost the actor, and Ray would try again what ends
+        the same.
+        """
+        if self._stream is None:
+            self._stream = self._opener(self._places.config(self._axes), self._places.directory(self._axes))
+        try:
+            report = next(self._stream)
+        except TrialFailed as error:
+            return {"failed": str(error), "done": True}
+        if report.last:
+            self._close()
+        return {**report.metrics(), "done": report.last}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Ends the old trial and takes the next."""
+        self._close()
+        self._axes = dict(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """Ends the trial."""
+        self._close()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Nothing: the trial's directory is the checkpoint. Ray ends a class without this method as an error."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing: the directory is found again by its name."""
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None

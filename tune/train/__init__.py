@@ -1,0 +1,1 @@
+"""One trial: a stream of reports."""

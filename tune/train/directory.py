@@ -1,0 +1,145 @@
+"""TrialDirectory: what a trial leaves on disk, and in which order, so that it can be killed at any moment.
+
+Who writes what, and when (always the one process that trains the trial, under the directory's lock):
+
+1. `trial.json`          the configuration, before anything else.
+2. `best.safetensors`    weights of the best report, replaced before the report that names it best is written.
+3. `state.pt`            all that training needs to go on, at most every STATE_SECONDS; it holds the number of the
+                         last report that it covers. Reports after that are dropped on resume and made again, the
+                         same ones, since training is deterministic.
+4. `reports.jsonl`       one line per report, appended after 2 and 3. A torn last line is dropped on resume.
+5. `failed.json`         reason and traceback, where the trial cannot be trained. Then nothing follows.
+6. `done`                last of all, after the last report. state.pt is removed after it.
+
+`lost.json` is the driver's: the trial was given up because its worker died too often; opening it again removes it.
+
+Every file but reports.jsonl is written beside its name and moved onto it, so it is complete or absent.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tune.config.trial import TrialConfig
+from tune.files import sync_file, write_atomic
+from tune.train.stream import Report, TrialFailed
+
+STATE_SECONDS = 2.0
+
+
+class TrialDirectory:
+    """The directory of one trial. Reading needs no lock; writing happens inside `locked`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = path / "best.safetensors"
+        self.state = path / "state.pt"
+        self._reports = path / "reports.jsonl"
+        self._failed = path / "failed.json"
+        self._lost = path / "lost.json"
+        self._done = path / "done"
+        self._state_written = 0.0
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the directory for this process; waits while another holds it.
+
+        A configuration drawn twice is the same directory: the second reader waits, and then replays what the first
+        has made. The lock is the kernel's, so it goes with the process that holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    @property
+    def done(self) -> bool:
+        """True where the trial has ended by its plan."""
+        return self._done.exists()
+
+    def begin(self, config: TrialConfig) -> None:
+        """Says what is trained here."""
+        self._lost.unlink(missing_ok=True)
+        path = self.path / "trial.json"
+        if not path.exists():
+            write_atomic(path, config.model_dump_json(indent=1), sync=False)
+
+    def config(self) -> TrialConfig:
+        """The configuration that is trained here."""
+        return TrialConfig.model_validate_json((self.path / "trial.json").read_text())
+
+    def reports(self) -> list[Report]:
+        """The reports so far, without a torn last line, gap or repeat."""
+        reports: list[Report] = []
+        with contextlib.suppress(FileNotFoundError):
+            for line in self._reports.read_text().splitlines():
+                try:
+                    report = Report.from_line(line)
+                except ValueError:
+                    break
+                if report.number != len(reports) + 1:
+                    break
+                reports.append(report)
+        return reports
+
+    def keep_reports(self, reports: list[Report]) -> None:
+        """Makes reports.jsonl hold exactly these, before training goes on behind them."""
+        write_atomic(self._reports, "".join(report.to_line() + "\n" for report in reports), sync=False)
+
+    def append(self, report: Report) -> None:
+        """Adds a report; after the last one the trial is done."""
+        with open(self._reports, "a") as handle:
+            handle.write(report.to_line() + "\n")
+        if report.last:
+            sync_file(self.best)
+            sync_file(self._reports)
+            write_atomic(self._done, "")
+            self.state.unlink(missing_ok=True)
+
+    def state_due(self) -> bool:
+        """True where the resume state is older than STATE_SECONDS (the first call starts the clock)."""
+        now = time.monotonic()
+        if self._state_written == 0.0:
+            self._state_written = now
+        if now - self._state_written < STATE_SECONDS:
+            return False
+        self._state_written = now
+        return True
+
+    def failure(self) -> dict[str, Any] | None:
+        """reason and traceback of a failed trial, else None."""
+        try:
+            failure: dict[str, Any] = json.loads(self._failed.read_text())
+        except FileNotFoundError:
+            return None
+        return failure
+
+    def fail(self, error: BaseException) -> None:
+        """Keeps the reason and the traceback, for people."""
+        reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}"
+        text = "".join(traceback.format_exception(error))
+        write_atomic(self._failed, json.dumps({"reason": reason, "traceback": text}, indent=1))
+
+    def lose(self, reason: str) -> None:
+        """Notes that the trial was given up from outside (its worker died too often).
+
+        It is half-way, not failed: opened again, it goes on.
+        """
+        write_atomic(self._lost, json.dumps({"reason": reason}))
+
+    def lost(self) -> str:
+        """Why the trial was given up from outside, or ""."""
+        try:
+            return str(json.loads(self._lost.read_text())["reason"])
+        except FileNotFoundError:
+            return ""
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(entry.stat().st_size for entry in os.scandir(self.path) if entry.is_file())

@@ -1,0 +1,32 @@
+"""The losses of the `loss` axis: sentence-transformers' own classes, with the label type and pairs each wants."""
+
+from dataclasses import dataclass
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import losses as st_losses
+
+
+@dataclass(frozen=True)
+class LossKind:
+    """A loss class, the dtype of its labels, and whether it learns from positives alone."""
+
+    make: type[torch.nn.Module]
+    labels: torch.dtype
+    positives_only: bool = False
+
+
+LOSS_KINDS: dict[str, LossKind] = {
+    "online_contrastive": LossKind(st_losses.OnlineContrastiveLoss, torch.int64),
+    "contrastive": LossKind(st_losses.ContrastiveLoss, torch.int64),
+    "cosine": LossKind(st_losses.CosineSimilarityLoss, torch.float32),
+    "cosent": LossKind(st_losses.CoSENTLoss, torch.float32),
+    "angle": LossKind(st_losses.AnglELoss, torch.float32),
+    # In-batch negatives: another pair's text is taken for a negative, so a batch must hold no text twice.
+    "mnr": LossKind(st_losses.MultipleNegativesRankingLoss, torch.int64, positives_only=True),
+}
+
+
+def make_loss(name: str, model: SentenceTransformer) -> torch.nn.Module:
+    """The loss of that name over `model`; call it with ([features_a, features_b], labels)."""
+    return LOSS_KINDS[name].make(model)

@@ -1,0 +1,112 @@
+"""Which pairs a step sees and at which learning rate: the plan of a trial, all of it known before it starts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import get_scheduler
+
+from tune.train.stream import REPORTS_PER_TRIAL
+
+# Names of the axis -> of transformers.get_scheduler. Two cosine cycles: with the library's default of one, the
+# scheduler with restarts would be the one without.
+_SCHEDULERS = {
+    "constantlr": ("constant", {}),
+    "warmupconstant": ("constant_with_warmup", {}),
+    "warmuplinear": ("linear", {}),
+    "warmupcosine": ("cosine", {}),
+    "warmupcosinewithhardrestarts": ("cosine_with_restarts", {"num_cycles": 2}),
+}
+
+
+def learning_rate_factors(scheduler: str, steps: int, warmup: float) -> list[float]:
+    """The factor on the learning rate at every step, [steps]. warmup below 1 is a share of the steps."""
+    name, extra = _SCHEDULERS[scheduler]
+    warmup_steps = int(np.ceil(warmup * steps)) if warmup < 1 else int(warmup)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    schedule = get_scheduler(
+        name,
+        torch.optim.SGD([parameter], lr=1.0),
+        num_warmup_steps=warmup_steps,
+        num_training_steps=steps,
+        scheduler_specific_kwargs=extra,
+    )
+    # transformers types the schedule by its base class; all of these are LambdaLR.
+    factor = schedule.lr_lambdas[0]
+    return [float(factor(step)) for step in range(steps)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The batches of a trial over its pairs.
+
+    a, b: [n] ids of the texts of each pair. distinct: no id twice in a batch. The order of an epoch depends on
+    (seed, epoch) alone, so a resumed trial sees the same batches.
+    """
+
+    a: NDArray[np.int64]
+    b: NDArray[np.int64]
+    batch_size: int
+    epochs: int
+    seed: int
+    distinct: bool = False
+
+    @property
+    def pairs(self) -> int:
+        """Training pairs that the whole plan sees."""
+        return len(self.a) * self.epochs
+
+    def epoch(self, number: int) -> list[NDArray[np.int64]]:
+        """The batches of an epoch, each an index into the pairs."""
+        order = np.random.default_rng([self.seed, number]).permutation(len(self.a))
+        if not self.distinct:
+            return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        return list(self._distinct_batches(order))
+
+    def _distinct_batches(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """Fills a batch with the next pairs in order that share no text with it; the others wait for a later one."""
+        a, b = self.a.tolist(), self.b.tolist()
+        waiting: list[int] = []
+        rest = iter(order.tolist())
+        exhausted = False
+        while True:
+            batch: list[int] = []
+            seen: set[int] = set()
+            still_waiting: list[int] = []
+            for pair in waiting:
+                if len(batch) < self.batch_size and a[pair] not in seen and b[pair] not in seen:
+                    batch.append(pair)
+                    seen |= {a[pair], b[pair]}
+                else:
+                    still_waiting.append(pair)
+            while len(batch) < self.batch_size and not exhausted:
+                pair = next(rest, -1)
+                if pair < 0:
+                    exhausted = True
+                elif a[pair] in seen or b[pair] in seen:
+                    still_waiting.append(pair)
+                else:
+                    batch.append(pair)
+                    seen |= {a[pair], b[pair]}
+            waiting = still_waiting
+            if not batch:
+                return
+            yield np.array(batch, dtype=np.int64)
+
+
+def report_steps(batch_sizes: list[int]) -> dict[int, float]:
+    """Steps (counted from 1) after which a report is due -> budget there.
+
+    Report k comes after the first step with budget >= k/16; a plan of fewer steps has fewer reports.
+    """
+    total = sum(batch_sizes)
+    due: dict[int, float] = {}
+    seen, k = 0, 1
+    for step, size in enumerate(batch_sizes, start=1):
+        seen += size
+        if seen * REPORTS_PER_TRIAL >= k * total:
+            due[step] = 1.0 if seen == total else seen / total
+            k = seen * REPORTS_PER_TRIAL // total + 1
+    return due
