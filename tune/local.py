@@ -22,7 +22,7 @@ def search_locally(
     from tune.search.trainable import TrialPlaces
     from tune.train.adapter import AdapterOpener
 
-    places = SearchPlaces(folder.root, folder.trials, folder.asha)
+    places = SearchPlaces(folder.root, folder.trials, folder.asha, folder.journal)
     trial_places = TrialPlaces(
         folder.trials.resolve(), {name: base.digest for name, base in bases.items()}, config.search.seed
     )

@@ -7,6 +7,7 @@ Every phase can be repeated: what an earlier run of the same search has finished
 import logging
 import os
 import platform
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -82,6 +83,8 @@ def check_search(config: SearchConfig, resume: bool) -> None:
     ]
     if not resume:
         checks.append(lambda: check_results(config.search.results, config.search.name))
+    if config.search.ray_address is not None:
+        checks.append(lambda: _check_address(str(config.search.ray_address)))
     if config.search.gpus_per_trial and config.search.ray_address is None:
         checks.append(lambda: _check_gpu(config.search.gpus_per_trial))
     for check in checks:
@@ -91,6 +94,20 @@ def check_search(config: SearchConfig, resume: bool) -> None:
             problems.append(str(error))
     if problems:
         raise ConfigError(problems)
+
+
+def _check_address(address: str) -> None:
+    """A quick look whether anything listens there; Ray itself would try for a minute."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise UserError(
+            f"[search] ray_address: nothing listens at {address} ({error.strerror or error}); start a cluster by "
+            "ray start --head, or leave it out"
+        ) from None
 
 
 def _check_gpu(wanted: float) -> None:
@@ -113,7 +130,7 @@ def read_split(config: SearchConfig, emit: Emit) -> tuple[Split, dict[str, Any]]
             raise ConfigError(
                 [f"[space] train_size: {size} asked for, but the train side has {sides['train']} pairs; ask for less"]
             )
-    dropped = {name: n for name, n in cleaned.items() if n and name not in ("read", "kept")}
+    dropped = {name: n for name, n in cleaned.items() if n and name not in ("read", "kept", "identical_kept")}
     emit(
         Message(
             f"{raw.source}: {cleaned['read']} pairs read, {cleaned['kept']} kept"
@@ -228,8 +245,6 @@ def run(
         summary.update(data=facts, bases={name: base.to_json() for name, base in bases.items()})
         with clock.phase("search"):
             interrupted = backend.search(config, folder, bases, config.search.jobs or backend.jobs, emit)
-        if interrupted == "stopped":
-            raise KeyboardInterrupt
         outcomes = trial_outcomes(folder.trials, folder.asha)
         finalists = choose_finalists(outcomes, config.search.finalists, config.search.search == "grid")
         _fix_winner(summary, outcomes, finalists, interrupted)

@@ -17,13 +17,22 @@ from tune.results.leaderboard import read_leaderboard
 _SHOWN_TRIALS = 8
 _SHOWN_ROWS = 10
 _QUIET_SECONDS = 5.0
+_FILE_WIDTH = 160
+
+
+def make_console() -> Console:
+    """A console on stdout; where that is no terminal, wide enough for the tables."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _FILE_WIDTH)
+    return console
 
 
 class SearchDisplay:
     """Takes events. On a terminal a table is redrawn in place; elsewhere a line is printed every few seconds."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or make_console()
         self.name = ""
         self._live: Live | None = None
         self._started: SearchStarted | None = None
@@ -150,30 +159,19 @@ def short_name(base_model: str) -> str:
 
 def show_results(folder: ResultsFolder, console: Console | None = None) -> None:
     """The leaderboard's head, the verdict, and where to look."""
-    console = console or Console(highlight=False)
+    console = console or make_console()
     summary = json.loads(folder.summary.read_text())
     rows = read_leaderboard(folder.leaderboard)
     trials = [row for row in rows if row["status"] != "baseline" and row["val_auc"]]
     failed = [row for row in rows if row["status"] == "failed"]
     table = Table(title=f"{folder.name}: ranked by validation AUC", title_justify="left", box=None, pad_edge=False)
-    headings = (
-        "rank",
-        "trial",
-        "status",
-        "base model",
-        "dims",
-        "loss",
-        "learning rate",
-        "val AUC",
-        "test AUC [95%]",
-    )
+    headings = ("rank", "trial", "base model", "dims", "loss", "rate", "val AUC", "test AUC [95% interval]")
     for heading in headings:
         table.add_column(heading, justify="right" if heading in ("rank", "dims") else "left", no_wrap=True)
     for row in [*trials[:_SHOWN_ROWS], *(row for row in rows if row["status"] == "baseline")]:
         table.add_row(
             row["rank"],
-            row["trial"] if row["rank"] else "untouched",
-            row["status"],
+            row["trial"][:8] if row["rank"] else "untouched",
             short_name(row["base_model"]) + ("*" if row["note"] else ""),
             row["dims"],
             row["loss"],
@@ -216,7 +214,7 @@ def _interval(row: dict[str, str]) -> str:
 
 def show_score(result: dict[str, Any], console: Console | None = None) -> None:
     """The figures of `score`, a line each."""
-    console = console or Console(highlight=False)
+    console = console or make_console()
     for name, value in result.items():
         if value is not None:
             console.print(

@@ -15,6 +15,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from tune.config.space import Range, Space
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
 
 @dataclass(frozen=True)
 class PastTrial:

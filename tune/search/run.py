@@ -16,6 +16,7 @@ import contextlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 
 from tune.config.search import SearchConfig
 from tune.config.space import AXES
+from tune.errors import UserError
 from tune.events import Emit, SearchStarted, TrialEvent
 from tune.search.optuna_search import PastTrial
 from tune.search.trainable import StreamTrainable, TrialPlaces
@@ -53,11 +55,12 @@ MAX_WORKER_DEATHS = 3
 
 @dataclass(frozen=True)
 class SearchPlaces:
-    """Where a search keeps itself: the results folder, its trials, ASHA's rungs."""
+    """Where a search keeps itself: the results folder, its trials, ASHA's rungs, the export of the study."""
 
     root: Path
     trials: Path
     asha: Path
+    journal: Path
 
 
 @dataclass(frozen=True)
@@ -144,13 +147,18 @@ def run_search(
             callbacks=[_Told(trial_places, tally, emit), *callbacks],
         ),
     )
+    began = time.monotonic()
     with _quiet():
         grid = tuner.fit()
+        if isinstance(searcher, TPESearch):
+            searcher.export(places.journal)
+    hours = (time.monotonic() - began) / 3600
     interrupted = ""
-    if any(trial.status in ("PENDING", "RUNNING", "PAUSED") for trial in grid._experiment_analysis.trials):
-        interrupted = "max_hours" if config.search.max_hours is not None else "stopped"
-    if isinstance(searcher, TPESearch):
-        searcher.export(places.root / "optuna.journal")
+    if config.search.max_hours is not None and hours >= config.search.max_hours:
+        interrupted = f"after {config.search.max_hours:g} hours (--max-hours)"
+    elif any(trial.status in ("PENDING", "RUNNING", "PAUSED") for trial in grid._experiment_analysis.trials):
+        # Ray answers Ctrl-C by ending in good order.
+        raise KeyboardInterrupt
     return SearchRun(trials=len(tally.ended), interrupted=interrupted, past=len(finished))
 
 
@@ -235,8 +243,13 @@ def connected(config: SearchConfig, jobs: int) -> Iterator[dict[str, float]]:
     """A Ray cluster for the search: one started here, or the one at `ray_address`. Yields a trial's resources."""
     gpus = config.search.gpus_per_trial
     resources = {"cpu": 1.0, **({"gpu": gpus} if gpus else {})}
-    if config.search.ray_address is not None:
-        ray.init(address=config.search.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+    address = config.search.ray_address
+    if address is not None:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"[search] ray_address: no Ray cluster joined at {address} ({reason})") from None
     else:
         # This cluster listens on loopback alone and lives as long as this process, so it asks for no token.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -248,6 +261,12 @@ def connected(config: SearchConfig, jobs: int) -> Iterator[dict[str, float]]:
             configure_logging=False,
         )
     try:
+        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        for name, wanted in (("GPU", gpus), ("CPU", 1.0)):
+            if have.get(name, 0.0) < wanted:
+                raise UserError(
+                    f"the Ray cluster has {have.get(name, 0.0):g} {name}s, and a trial wants {wanted:g}; none can start"
+                )
         yield resources
     finally:
         ray.shutdown()

@@ -186,6 +186,8 @@ def _train(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
     if kind.positives_only:
         positive = np.flatnonzero(pairs.label == 1)
         pairs = PairRows(pairs.a[positive], pairs.b[positive], pairs.label[positive])
+        if not len(positive):
+            raise TrialFailed(f"the loss {config.loss} learns from positive pairs, and there are none to train on")
     plan = Plan(pairs.a, pairs.b, config.batch_size, config.epochs, config.seed, distinct=kind.positives_only)
     epochs = [plan.epoch(number) for number in range(config.epochs)]
     sizes = [len(batch) for batches in epochs for batch in batches]

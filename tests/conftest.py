@@ -1,0 +1,43 @@
+"""Shared parts of the tests: no network, small real models, the demo pairs prepared once.
+
+Everything runs for real: real Ray, real sentence-transformers, models made in memory or packaged.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+import numpy as np
+import pytest
+
+from tests.tiny import TINY, Prepared, prepare_tiny, save_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SentenceTransformer of static word vectors, made in memory, as a folder."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny") / TINY)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """The demo pairs split and embedded with the packaged static model, in a cache of the session."""
+    return prepare_tiny(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(autouse=True)
+def _repeatable() -> None:
+    np.random.seed(0)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A folder for results folders."""
+    folder = tmp_path / "results"
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,173 @@
+"""Snapshots: a text is embedded once, whatever is killed, torn or run beside it; sources say what they are."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tiny import save_tiny_model
+from tune.embed import snapshot as snapshot_module
+from tune.embed.prepare import LabelledPairs, near_copies, prepare_base
+from tune.embed.snapshot import Snapshot, text_key
+from tune.embed.sources import SentenceTransformerSource, check_source, load_source
+from tune.embed.view import View
+from tune.errors import ModelError
+
+TEXTS = [f"where is the swift purse number {i}" for i in range(100)]
+
+
+class Counting:
+    """A source that counts what it is asked for."""
+
+    def __init__(self, source: SentenceTransformerSource) -> None:
+        self.source, self.asked = source, []
+        self.name, self.dims, self.fingerprint = source.name, source.dims, source.fingerprint
+        self.weights = source.weights
+
+    def prompts(self, query_document: bool) -> tuple[str, str]:
+        return self.source.prompts(query_document)
+
+    def embed(self, texts: list[str], prompt: str = "") -> np.ndarray:
+        self.asked += [(prompt, text) for text in texts]
+        return self.source.embed(texts, prompt)
+
+
+@pytest.fixture
+def source(tiny_model: Path) -> Counting:
+    return Counting(load_source(str(tiny_model)))
+
+
+def snapshot_of(source: Counting, root: Path) -> Snapshot:
+    return Snapshot(root, source.fingerprint, source.dims)
+
+
+def keys(texts: list[str], prompt: str = "") -> list[bytes]:
+    return [text_key(prompt, text) for text in texts]
+
+
+def test_a_text_is_embedded_once_and_read_back_as_it_was(source: Counting, tmp_path: Path) -> None:
+    snapshot = snapshot_of(source, tmp_path)
+    assert snapshot.embed(source, "", [*TEXTS, *TEXTS[:5]]) == 100
+    again = snapshot_of(source, tmp_path)
+    assert again.embed(source, "", TEXTS) == 0
+    assert again.embed(source, "", [*TEXTS, "a new one"]) == 1
+    assert len(source.asked) == 101
+    wanted = [*TEXTS[7:9], "a new one", TEXTS[7]]
+    assert np.array_equal(again.vectors(keys(wanted)), source.source.embed(wanted))
+    with pytest.raises(KeyError):
+        again.vectors(keys(["never embedded"]))
+
+
+def test_prompts_and_length_make_other_vectors(source: Counting, tiny_model: Path, tmp_path: Path) -> None:
+    snapshot = snapshot_of(source, tmp_path)
+    snapshot.embed(source, "", TEXTS)
+    assert snapshot.embed(source, "query: ", TEXTS) == 100
+    plain, prompted = snapshot.vectors(keys(TEXTS)), snapshot.vectors(keys(TEXTS, "query: "))
+    assert not np.array_equal(plain, prompted)
+    short = load_source(str(tiny_model), max_length=2)
+    assert short.fingerprint != source.fingerprint
+    assert np.allclose(short.embed(["a b c d"]), short.embed(["a b x y"]))
+
+
+def test_another_content_is_another_source(tmp_path: Path) -> None:
+    first = load_source(str(save_tiny_model(tmp_path / "model", seed=1)))
+    assert load_source(str(tmp_path / "model")).fingerprint == first.fingerprint
+    other = load_source(str(save_tiny_model(tmp_path / "other" / "model", seed=2)))
+    assert other.fingerprint != first.fingerprint
+    assert load_source(str(tmp_path / "model"), "bf16").fingerprint != first.fingerprint
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tune.embed import snapshot
+from tune.embed.sources import load_source
+snapshot.TEXTS_PER_SHARD = 10
+source = load_source(sys.argv[1])
+kept = snapshot.Snapshot(Path(sys.argv[2]), source.fingerprint, source.dims)
+texts = [f"where is the swift purse number {i}" for i in range(100)]
+kept.embed(source, "", texts, lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done == 40 else None)
+"""
+
+
+def test_kill_9_loses_at_most_the_shard_in_the_making(source: Counting, tiny_model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tiny_model), str(tmp_path)]
+    assert subprocess.run(command, timeout=120, check=False).returncode == -signal.SIGKILL
+    # What a kill in the middle of a write leaves: a part file, never a torn shard.
+    (tmp_path / source.fingerprint / ".abc.npy.xyz.part").write_bytes(b"\x93NUMPY torn")
+    snapshot = snapshot_of(source, tmp_path)
+    assert len(snapshot) == 40
+    assert snapshot.embed(source, "", TEXTS) == 60
+    assert np.array_equal(snapshot.vectors(keys(TEXTS)), source.source.embed(TEXTS))
+
+
+def test_a_damaged_shard_is_embedded_again(
+    source: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(snapshot_module, "TEXTS_PER_SHARD", 25)
+    snapshot_of(source, tmp_path).embed(source, "", TEXTS)
+    shards = sorted((tmp_path / source.fingerprint).glob("*.npy"))
+    assert len(shards) == 4
+    shards[0].write_bytes(shards[0].read_bytes()[:-100])
+    shards[1].write_bytes(b"")
+    snapshot = snapshot_of(source, tmp_path)
+    assert len(snapshot) == 50 and "embedded again" in caplog.text
+    assert snapshot.embed(source, "", TEXTS) == 50
+    assert np.array_equal(snapshot_of(source, tmp_path).vectors(keys(TEXTS)), source.source.embed(TEXTS))
+
+
+def test_views_are_shared_by_memory_map_and_hold_no_test_rows(source: Counting, tmp_path: Path) -> None:
+    def side(start: int, stop: int) -> LabelledPairs:
+        part = TEXTS[start:stop]
+        return LabelledPairs(part[::2], part[1::2], np.resize(np.array([0, 1], np.int8), len(part) // 2))
+
+    sides = {"train": side(0, 40), "val": side(40, 60), "test": side(60, 100)}
+    base = prepare_base(source, sides, tmp_path, ("", ""))  # type: ignore[arg-type]
+    assert base.embedded == 100
+    view = View.open(base.view(tmp_path))
+    assert isinstance(view.vectors, np.memmap) and not view.vectors.flags.writeable
+    assert view.vectors.shape == (60, source.dims) and len(view.train) == 20 and len(view.val) == 10
+    assert not any(b"purse" in path.read_bytes() for path in base.view(tmp_path).iterdir()), "no texts in it"
+    assert np.array_equal(view.vectors[view.val.a[3]], source.source.embed([TEXTS[46]])[0])
+    in_memory = View.open(base.view(tmp_path), map_memory=False)
+    assert not isinstance(in_memory.vectors, np.memmap) and np.array_equal(in_memory.vectors, view.vectors)
+    vectors, rows = base.rows(tmp_path, sides["test"])
+    assert np.array_equal(vectors[rows.b[2]], source.source.embed([TEXTS[65]])[0])
+    assert prepare_base(source, sides, tmp_path, ("", "")).embedded == 0  # type: ignore[arg-type]
+    swapped = {**sides, "train": sides["val"], "val": sides["train"]}
+    assert prepare_base(source, swapped, tmp_path, ("", "")).digest != base.digest  # type: ignore[arg-type]
+
+
+def test_near_copies_are_counted() -> None:
+    train = np.eye(4, dtype=np.float32)
+    others = np.array([[2, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0.1, 0]], np.float32)
+    assert near_copies(train, others, seed=0) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("no-such-model", "minilm, wordllama"),
+        ("nobody/no-such-model", "minilm, wordllama"),
+        ("./nowhere", "no such folder"),
+        ("/tmp", "no model folder"),
+    ],
+)
+def test_an_unknown_base_model_is_one_line_with_the_mend(name: str, says: str) -> None:
+    with pytest.raises(ModelError, match=says) as caught:
+        check_source(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_packaged_models_need_no_network(tmp_path: Path) -> None:
+    for name, dims in (("minilm", 384), ("wordllama", 256)):
+        check_source(name)
+        source = load_source(name)
+        assert source.dims == dims
+        vectors = source.embed(["how do I reset it", "how can I reset it", "blue cheese"])
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        assert unit[0] @ unit[1] > unit[0] @ unit[2] + 0.2
