@@ -72,7 +72,7 @@ def _no_weight_bars() -> None:
 def search(arguments: list[str]) -> int:
     """`python -m tune search`."""
     request, _ = search_request(search_parser(), arguments)
-    from tune.pipeline import check_search
+    from tune.checks import check_search
 
     check_search(request.config, request.resume is not None)
     from tune.local import local_backend

@@ -7,7 +7,6 @@ Every phase can be repeated: what an earlier run of the same search has finished
 import logging
 import os
 import platform
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,17 +21,17 @@ import numpy as np
 from tune.config.search import SearchConfig
 from tune.config.toml import write_toml
 from tune.data.clean import clean_pairs
-from tune.data.pairs import Pairs, check_data, read_pairs
+from tune.data.pairs import Pairs, read_pairs
 from tune.data.split import Split, split_pairs, text_overlaps, train_order, write_split
 from tune.embed.prepare import LabelledPairs, PreparedBase, near_copies, prepare_base
-from tune.embed.sources import check_source, knows_quora, load_source
+from tune.embed.sources import knows_quora, load_source
 from tune.embed.view import View
-from tune.errors import ConfigError, ResultsError, UserError
+from tune.errors import ConfigError, ResultsError
 from tune.events import Embedding, Emit, Message
 from tune.export import ExportFacts, export_trial
 from tune.files import write_atomic
 from tune.finals import baseline_key, choose_finalists, open_test
-from tune.results.layout import ResultsFolder, check_results, existing_folder, new_folder
+from tune.results.layout import ResultsFolder, existing_folder, new_folder
 from tune.results.leaderboard import Row, ranked, write_leaderboard
 from tune.results.summary import Summary
 from tune.search.outcomes import TrialOutcome, trial_outcomes
@@ -72,49 +71,6 @@ class _Clock:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-
-
-def check_search(config: SearchConfig, resume: bool) -> None:
-    """Everything that can be refused without reading the data or loading a model; raises UserError."""
-    problems: list[str] = []
-    checks: list[Callable[[], None]] = [
-        *(lambda name=name: check_source(name) for name in config.space.base_model),
-        lambda: check_data(config.data),
-    ]
-    if not resume:
-        checks.append(lambda: check_results(config.search.results, config.search.name))
-    if config.search.ray_address is not None:
-        checks.append(lambda: _check_address(str(config.search.ray_address)))
-    if config.search.gpus_per_trial and config.search.ray_address is None:
-        checks.append(lambda: _check_gpu(config.search.gpus_per_trial))
-    for check in checks:
-        try:
-            check()
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
-        raise ConfigError(problems)
-
-
-def _check_address(address: str) -> None:
-    """A quick look whether anything listens there; Ray itself would try for a minute."""
-    host, _, port = address.rpartition(":")
-    if "://" in address or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        raise UserError(
-            f"[search] ray_address: nothing listens at {address} ({error.strerror or error}); start a cluster by "
-            "ray start --head, or leave it out"
-        ) from None
-
-
-def _check_gpu(wanted: float) -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        raise UserError(f"[search] gpus_per_trial: {wanted:g} asked for, but there is no GPU here; leave it out")
 
 
 def read_split(config: SearchConfig, emit: Emit) -> tuple[Split, dict[str, Any]]:
@@ -222,10 +178,10 @@ def run(
 ) -> ResultsFolder:
     """A whole search, or what is left of it. Returns the results folder, complete.
 
-    resume: name of an existing folder; `config` is then the one of that folder. UserError before anything costly
-    where something is wrong. KeyboardInterrupt after Ctrl-C, with everything kept.
+    `config` has passed tune.checks.check_search. resume: name of an existing folder; `config` is then the one of that
+    folder. UserError before anything costly where something is wrong. KeyboardInterrupt after Ctrl-C, with everything
+    kept.
     """
-    check_search(config, resume is not None)
     clock = _Clock()
     with clock.phase("data"):
         split, facts = read_split(config, emit)

@@ -169,7 +169,7 @@ class _Isolated:
             self._save()
 
 
-def _optimizer(dense: Dense, config: TrialConfig) -> torch.optim.AdamW:
+def make_optimizer(dense: Dense, config: TrialConfig) -> torch.optim.AdamW:
     """AdamW as transformers' Trainer sets it up: biases are not decayed."""
     groups = [
         {"params": [dense.linear.weight], "weight_decay": config.weight_decay},
@@ -200,7 +200,7 @@ def _train(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
     modules: list[torch.nn.Module] = [Dropout(config.dropout), dense] if config.dropout > 0 else [dense]
     model = SentenceTransformer(modules=modules, device=str(device)).train()
     loss_of = make_loss(config.loss, model)
-    optimizer = _optimizer(dense, config)
+    optimizer = make_optimizer(dense, config)
     parameters = list(dense.parameters())
     validation = _Validation(view, device)
     isolated = _Isolated(config.seed, device)

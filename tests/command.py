@@ -1,0 +1,109 @@
+"""Runs the command line as a user does, in a process of its own, bounded in time and ended by its id."""
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TIMEOUT = 180
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment() -> dict[str, str]:
+    """Offline, and without a terminal."""
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+
+
+def tune(*arguments: object, cwd: Path | None = None) -> Ran:
+    """`python -m tune ARGUMENTS`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tune", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+        env=environment(),
+        cwd=cwd,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def started(*arguments: object, log: Path) -> Iterator[subprocess.Popen[str]]:
+    """The same in the background; what is left of it at the end is killed, its children with it."""
+    with open(log, "w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tune", *map(str, arguments)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(),
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(20)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+    """The first truthy value of `condition`; AssertionError after `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+def leaderboard(folder: Path) -> list[dict[str, str]]:
+    """The rows of a search's leaderboard."""
+    with open(folder / "leaderboard.csv", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """The summary of a search."""
+    return dict(json.loads((folder / "summary.json").read_text()))
+
+
+def done_trials(folder: Path) -> list[Path]:
+    """The trial directories that are done."""
+    return sorted(path.parent for path in (folder / "trials").glob("*/done"))
+
+
+def children(pid: int, name: str) -> list[int]:
+    """Processes below `pid` whose title holds `name`."""
+    found = []
+    parents: dict[int, int] = {}
+    titles: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                titles[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    for child, title in titles.items():
+        ancestor: int | None = child
+        while ancestor and ancestor != pid:
+            ancestor = parents.get(ancestor)
+        if ancestor == pid and child != pid and name in title:
+            found.append(child)
+    return found

@@ -1,0 +1,54 @@
+"""What can be refused at once: before the data are read, before a model is loaded, before torch is imported."""
+
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from tune.config.search import SearchConfig
+from tune.data.pairs import check_data
+from tune.embed.sources import check_source
+from tune.errors import ConfigError, UserError
+from tune.results.layout import check_results
+
+
+def check_search(config: SearchConfig, resume: bool) -> None:
+    """Everything that can be refused without reading the data or loading a model; raises UserError."""
+    problems: list[str] = []
+    checks: list[Callable[[], None]] = [
+        *(partial(check_source, name) for name in config.space.base_model),
+        partial(check_data, config.data),
+    ]
+    if not resume:
+        checks.append(partial(check_results, config.search.results, config.search.name))
+    if config.search.ray_address is not None:
+        checks.append(partial(_check_address, config.search.ray_address))
+    if config.search.gpus_per_trial and config.search.ray_address is None:
+        checks.append(partial(_check_gpu, config.search.gpus_per_trial))
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_address(address: str) -> None:
+    """A quick look whether anything listens there; Ray itself would try for a minute."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise UserError(
+            f"[search] ray_address: nothing listens at {address} ({error.strerror or error}); start a cluster by "
+            "ray start --head, or leave it out"
+        ) from None
+
+
+def _check_gpu(wanted: float) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError(f"[search] gpus_per_trial: {wanted:g} asked for, but there is no GPU here; leave it out")
