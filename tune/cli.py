@@ -95,8 +95,7 @@ def search(arguments: list[str]) -> int:
         hint = f"go on with it by: python -m tune search --resume {display.name}" if display.name else ""
         print(f"interrupted; what is finished is kept. {hint}", file=sys.stderr)
         return 130
-    show_results(folder)
-    return 0
+    return 0 if show_results(folder) else 1
 
 
 def export(arguments: list[str]) -> int:
@@ -106,7 +105,7 @@ def export(arguments: list[str]) -> int:
     parser.add_argument("--trial", help="the trial's name in the leaderboard, or its beginning (default: the winner)")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="directory to make")
     parsed = parser.parse_args(arguments)
-    from tune.pipeline import export as export_trial
+    from tune.export import export as export_trial
     from tune.results.layout import existing_folder
 
     folder = existing_folder(parsed.results)

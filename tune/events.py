@@ -44,12 +44,18 @@ class SearchStarted:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-Event = Message | Embedding | TrialEvent | SearchStarted
+@dataclass(frozen=True)
+class Cost:
+    """What a search has taken so far where it is paid for: containers at work now, seconds of containers at work."""
+
+    containers: int
+    seconds: float
+
+
+Event = Message | Embedding | TrialEvent | SearchStarted | Cost
 Emit = Callable[[Event], None]
 
-_KINDS: dict[str, type[Message | Embedding | TrialEvent | SearchStarted]] = {
-    kind.__name__: kind for kind in (Message, Embedding, TrialEvent, SearchStarted)
-}
+_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Message, Embedding, TrialEvent, SearchStarted, Cost)}
 
 
 def to_plain(event: Event) -> dict[str, Any]:

@@ -8,14 +8,19 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from tune.config.search import search_config
+from tune.config.toml import read_toml
 from tune.config.trial import TrialConfig
 from tune.embed.prepare import PreparedBase
 from tune.errors import ModelError, ResultsError
+from tune.results.layout import ResultsFolder
+from tune.results.summary import Summary
+from tune.search.outcomes import trial_outcomes
 
 ABOUT = "embedtune.json"
 
@@ -38,7 +43,62 @@ class ExportFacts:
     search: dict[str, Any]
 
 
-def export_trial(weights: Path, facts: ExportFacts, max_length: int | None, to: Path) -> Path:
+def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
+    """A trial of a finished search (the winner where `trial` is None) as a SentenceTransformer directory."""
+    from tune.finals import trial_val
+
+    summary = Summary(folder.summary)
+    outcomes = {outcome.trial: outcome for outcome in trial_outcomes(folder.trials, folder.asha)}
+    winner = summary.get("winner")
+    if trial is None:
+        if winner is None:
+            raise ResultsError(f"{folder.root} has no winner yet; go on with it by --resume {folder.name}")
+        trial = str(winner["trial"])
+    found = [outcome for name, outcome in outcomes.items() if name.startswith(trial)]
+    best = found[0].best if len(found) == 1 and found[0].status != "failed" else None
+    if best is None:
+        scored = sorted(name for name, outcome in outcomes.items() if outcome.best and outcome.status != "failed")
+        raise ResultsError(f"{folder.root}: no one trial {trial} with weights; there are {', '.join(scored[:8])}")
+    outcome = found[0]
+    base = PreparedBase.from_json(summary["bases"][outcome.config.base_model])
+    tested = json.loads(folder.test.read_text())["models"] if folder.test.exists() else {}
+    config = search_config(**read_toml(folder.config))
+    val = tested.get(outcome.trial)
+    cache = config.search.cache.expanduser()
+    if val is None and base.view(cache).exists():
+        val = trial_val(outcome, base, cache).to_json()
+    if val is None:
+        # The cache is gone: the report has the threshold, and the logistic one is not known.
+        val = {"threshold": best.threshold, "logistic_threshold": None, "val_auc": best.auc}
+    facts = ExportFacts(
+        trial=outcome.trial,
+        config=outcome.config,
+        base=base,
+        threshold=val["threshold"],
+        logistic_threshold=val["logistic_threshold"],
+        val_auc=val["val_auc"],
+        test=val.get("test"),
+        search={
+            "name": folder.name,
+            "data": summary["data"]["source"],
+            "synthetic": summary["data"]["synthetic"],
+            "split_hash": summary["data"]["split_hash"],
+            "winner": winner is not None and winner["trial"] == outcome.trial,
+            "embedtune": version_of("embedtune"),
+        },
+    )
+    return write_model(outcome.directory / "best.safetensors", facts, config.data.max_length, to)
+
+
+def version_of(package: str) -> str | None:
+    """The installed version, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def write_model(weights: Path, facts: ExportFacts, max_length: int | None, to: Path) -> Path:
     """Writes the model of a trial's best weights into the new directory `to`, whole or not at all.
 
     ResultsError where `to` exists; ModelError where the base model is not the one that was searched with.

@@ -4,6 +4,7 @@ A flag and a TOML key have the same name and take the same values; flags win ove
 """
 
 import argparse
+import difflib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,16 +86,20 @@ def search_request(parser: Parser, arguments: Sequence[str]) -> tuple[SearchRequ
     parsed, unknown = parser.parse_known_args(list(arguments))
     given = vars(parsed)
     flags = {name: value for name, value in given.items() if name in OPTIONS}
-    problems = [f"no such option {argument}" for argument in unknown if argument.startswith("-")]
+    problems = [_unknown(argument, parser) for argument in unknown if argument.startswith("-")]
     problems += [f"{argument!r} belongs to no option" for argument in unknown if not argument.startswith("-")]
     resume: str | None = given.get("resume")
     if resume is not None:
         if problems:
-            raise ConfigError([*problems, f"see {parser.prog} --help"])
+            raise ConfigError(problems)
         return SearchRequest(_resumed(resume, flags, given), resume), parsed
     tables: dict[str, dict[str, Any]] = {table: {} for table in _TITLES}
     if given["toml"] is not None:
-        tables = read_toml(Path(given["toml"]))
+        try:
+            tables = read_toml(Path(given["toml"]))
+        except ConfigError as error:
+            # After a misspelt option the word is most likely its value.
+            problems += [] if problems and not given["toml"].endswith(".toml") else error.problems
     for name, value in flags.items():
         tables[OPTIONS[name][0]] = {**tables[OPTIONS[name][0]], name: value}
     try:
@@ -102,8 +107,14 @@ def search_request(parser: Parser, arguments: Sequence[str]) -> tuple[SearchRequ
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from None
     if problems:
-        raise ConfigError([*problems, f"see {parser.prog} --help"])
+        raise ConfigError(problems)
     return SearchRequest(config, None), parsed
+
+
+def _unknown(argument: str, parser: Parser) -> str:
+    name = argument.split("=")[0]
+    close = difflib.get_close_matches(name, parser._option_string_actions, n=1)
+    return f"no such option {name}{f'; did you mean {close[0]}?' if close else ''}; see {parser.prog} --help"
 
 
 def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any]) -> SearchConfig:

@@ -4,39 +4,38 @@ Every phase can be repeated: what an earlier run of the same search has finished
 `--resume` is this pipeline on an existing folder.
 """
 
-import logging
+import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tune.config.data import DataConfig
 from tune.config.search import SearchConfig
 from tune.config.toml import write_toml
 from tune.data.clean import clean_pairs
 from tune.data.pairs import Pairs, read_pairs
 from tune.data.split import Split, split_pairs, text_overlaps, train_order, write_split
 from tune.embed.prepare import LabelledPairs, PreparedBase, near_copies, prepare_base
-from tune.embed.sources import knows_quora, load_source
+from tune.embed.sources import load_source
 from tune.embed.view import View
 from tune.errors import ConfigError, ResultsError
 from tune.events import Embedding, Emit, Message
-from tune.export import ExportFacts, export_trial
+from tune.export import export, version_of
 from tune.files import write_atomic
-from tune.finals import baseline_key, choose_finalists, open_test
+from tune.finals import base_val, baseline_key, choose_finalists, open_test
 from tune.results.layout import ResultsFolder, existing_folder, new_folder
-from tune.results.leaderboard import Row, ranked, write_leaderboard
+from tune.results.leaderboard import write_leaderboard
 from tune.results.summary import Summary
+from tune.rows import base_notes, leaderboard_rows
 from tune.search.outcomes import TrialOutcome, trial_outcomes
-
-logger = logging.getLogger(__name__)
 
 SIDES = ("train", "val", "test")
 PACKAGES = ("embedtune", "ray", "optuna", "sentence-transformers", "transformers", "torch", "modal", "numpy")
@@ -47,11 +46,29 @@ class Backend:
     """Where a search runs. The local one is `tune.local`; the cloud brings its own.
 
     jobs: trials at the same time where the configuration does not say. search: (config, folder, bases, jobs, emit) ->
-    why it was interrupted, or "". device: kind of device that trials train on, for the summary.
+    why it was interrupted, or "". embed: (orders, cache, emit) -> the base models, in the same order; None: here, in
+    turn. kept: called whenever a phase has ended. facts: what the place has to add to the summary.
     """
 
     jobs: int
     search: Callable[[SearchConfig, ResultsFolder, dict[str, PreparedBase], int, Emit], str]
+    embed: Callable[[Sequence["EmbedOrder"], Path, Emit], list[PreparedBase]] | None = None
+    kept: Callable[[], None] = lambda: None
+    facts: Callable[[], dict[str, Any]] = dict
+
+
+@dataclass(frozen=True)
+class EmbedOrder:
+    """A base model and the texts that it has to embed. Plain data: it can be carried out elsewhere.
+
+    sides: train (in its seeded order), val and test. query_document: whether the columns are such.
+    """
+
+    base_model: str
+    precision: str
+    data: DataConfig
+    sides: dict[str, LabelledPairs]
+    query_document: bool
 
 
 @dataclass
@@ -73,9 +90,12 @@ class _Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
-def read_split(config: SearchConfig, emit: Emit) -> tuple[Split, dict[str, Any]]:
-    """Pairs read, cleaned and split, and what the summary says of them. UserError where they cannot be searched on."""
-    raw = read_pairs(config.data)
+def read_split(config: SearchConfig, emit: Emit, data: str | None = None) -> tuple[Split, dict[str, Any]]:
+    """Pairs read, cleaned and split, and what the summary says of them. UserError where they cannot be searched on.
+
+    data: where the pairs lie on this machine, if not where the configuration says.
+    """
+    raw = read_pairs(config.data if data is None else config.data.model_copy(update={"data": data}))
     if raw.synthetic:
         emit(Message("No --data given: searching the embedded demo pairs (synthetic support questions)."))
     pairs, cleaned = clean_pairs(raw)
@@ -125,35 +145,47 @@ def _labelled(pairs: Pairs, index: Any) -> LabelledPairs:
 
 
 def embed_bases(
-    config: SearchConfig, split: Split, cache: Path, emit: Emit
+    config: SearchConfig, split: Split, cache: Path, emit: Emit, backend: Backend | None = None
 ) -> tuple[dict[str, PreparedBase], dict[str, Any]]:
     """Every base model's snapshot and view, and the counter of near copies (by the first base model)."""
     sides = labelled_sides(split, config.search.seed)
-    bases: dict[str, PreparedBase] = {}
-    leaks: dict[str, Any] = {}
-    for name in config.space.base_model:
-        emit(Message(f"{name}: loading"))
-        source = load_source(name, config.search.precision, config.data.max_length)
-        own = source.prompts(split.pairs.columns.query_document)
-        prompts = (
-            own[0] if config.data.prompt_a is None else config.data.prompt_a,
-            own[1] if config.data.prompt_b is None else config.data.prompt_b,
-        )
+    query_document = split.pairs.columns.query_document
+    orders = [
+        EmbedOrder(name, config.search.precision, config.data, sides, query_document)
+        for name in config.space.base_model
+    ]
+    embed = backend.embed if backend is not None and backend.embed is not None else embed_in_turn
+    bases = {base.name: base for base in embed(orders, cache, emit)}
+    return bases, _near_copies(bases[config.space.base_model[0]], sides, cache, config.search.seed)
 
-        def told(model: str, done: int, total: int, per_second: float) -> None:
-            emit(Embedding(model, done, total, per_second))
 
-        bases[name] = prepare_base(source, sides, cache, prompts, told)
-        base = bases[name]
-        rate = f", {base.embedded} embedded now ({base.embedded / base.seconds:.0f} texts/s)"
-        emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}"))
-        if config.search.precision == "bf16":
-            # Test is reported as the exported model gives it, and that has fp32 weights.
-            exact = load_source(name, "fp32", config.data.max_length)
-            prepare_base(exact, {**sides, "train": sides["test"], "val": sides["test"]}, cache, prompts, told)
-        if not leaks:
-            leaks = _near_copies(base, sides, cache, config.search.seed)
-    return bases, leaks
+def embed_in_turn(orders: Sequence[EmbedOrder], cache: Path, emit: Emit) -> list[PreparedBase]:
+    """The base models in this process, one after the other."""
+    return [embed_base(order, cache, emit) for order in orders]
+
+
+def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
+    """Embeds what the snapshot lacks of one base model's texts, and writes its view."""
+    name, data, sides = order.base_model, order.data, order.sides
+    emit(Message(f"{name}: loading"))
+    source = load_source(name, order.precision, data.max_length)
+    own = source.prompts(order.query_document)
+    prompts = (
+        own[0] if data.prompt_a is None else data.prompt_a,
+        own[1] if data.prompt_b is None else data.prompt_b,
+    )
+
+    def told(model: str, done: int, total: int, per_second: float) -> None:
+        emit(Embedding(model, done, total, per_second))
+
+    base = prepare_base(source, sides, cache, prompts, told)
+    rate = f", {base.embedded} embedded now ({base.embedded / base.seconds:.0f} texts/s)"
+    emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}"))
+    if order.precision == "bf16":
+        # Test is reported as the exported model gives it, and that has fp32 weights.
+        exact = load_source(name, "fp32", data.max_length)
+        prepare_base(exact, {**sides, "train": sides["test"], "val": sides["test"]}, cache, prompts, told)
+    return base
 
 
 def _near_copies(base: PreparedBase, sides: dict[str, LabelledPairs], cache: Path, seed: int) -> dict[str, Any]:
@@ -175,16 +207,17 @@ def run(
     command: str,
     emit: Emit,
     resume: str | None = None,
+    data: str | None = None,
 ) -> ResultsFolder:
     """A whole search, or what is left of it. Returns the results folder, complete.
 
     `config` has passed tune.checks.check_search. resume: name of an existing folder; `config` is then the one of that
-    folder. UserError before anything costly where something is wrong. KeyboardInterrupt after Ctrl-C, with everything
-    kept.
+    folder. data: where the pairs lie on this machine, if not where the configuration says. UserError before anything
+    costly where something is wrong. KeyboardInterrupt after Ctrl-C, with everything kept.
     """
     clock = _Clock()
     with clock.phase("data"):
-        split, facts = read_split(config, emit)
+        split, facts = read_split(config, emit, data)
     folder = (
         existing_folder(config.search.results / resume)
         if resume is not None
@@ -194,27 +227,53 @@ def run(
         summary = Summary(folder.summary)
         _begin(config, folder, summary, split, facts, command)
         emit(Message(f"results: {folder.root}"))
-        cache = config.search.cache.expanduser()
-        with clock.phase("embedding"):
-            bases, near = embed_bases(config, split, cache, emit)
-        facts["leaks"]["near_copies_in_train"] = near
-        summary.update(data=facts, bases={name: base.to_json() for name, base in bases.items()})
-        with clock.phase("search"):
-            interrupted = backend.search(config, folder, bases, config.search.jobs or backend.jobs, emit)
+        backend.kept()
+        if summary.get("winner") is None:
+            bases = _search(config, backend, split, facts, folder, summary, clock, emit)
+        else:
+            # To go on searching now would be to choose again after test was opened.
+            emit(Message("the winner is fixed: only what is missing is made again"))
+            bases = {name: PreparedBase.from_json(values) for name, values in summary["bases"].items()}
         outcomes = trial_outcomes(folder.trials, folder.asha)
         finalists = choose_finalists(outcomes, config.search.finalists, config.search.search == "grid")
-        _fix_winner(summary, outcomes, finalists, interrupted)
         with clock.phase("test"):
             test = _score_once(folder, config, split, bases, finalists, emit)
-        rows = leaderboard_rows(outcomes, bases, test, _notes(config, facts))
-        write_leaderboard(folder.leaderboard, rows)
-        seconds = {**(summary.get("seconds") or {}), **clock.seconds}
-        summary.update(test={k: v for k, v in test.items() if k != "models"}, verdict=test["verdict"], seconds=seconds)
+        notes = base_notes(config, summary["data"])
+        write_leaderboard(folder.leaderboard, leaderboard_rows(outcomes, bases, test["models"], notes))
+        summary.update(test={k: v for k, v in test.items() if k != "models"}, verdict=test["verdict"])
+        backend.kept()
         with clock.phase("export"):
             if finalists and not folder.best.exists():
                 export(folder, None, folder.best)
-        summary.update(seconds={**seconds, **clock.seconds}, finished=_now())
+        summary.update(seconds={**clock.seconds, **(summary.get("seconds") or {})}, finished=_now())
+        backend.kept()
     return folder
+
+
+def _search(
+    config: SearchConfig,
+    backend: Backend,
+    split: Split,
+    facts: dict[str, Any],
+    folder: ResultsFolder,
+    summary: Summary,
+    clock: _Clock,
+    emit: Emit,
+) -> dict[str, PreparedBase]:
+    """Embeds, searches, and writes the winner down."""
+    with clock.phase("embedding"):
+        bases, near = embed_bases(config, split, config.search.cache.expanduser(), emit, backend)
+    facts["leaks"]["near_copies_in_train"] = near
+    summary.update(data=facts, bases={name: base.to_json() for name, base in bases.items()})
+    backend.kept()
+    with clock.phase("search"):
+        interrupted = backend.search(config, folder, bases, config.search.jobs or backend.jobs, emit)
+    outcomes = trial_outcomes(folder.trials, folder.asha)
+    finalists = choose_finalists(outcomes, config.search.finalists, config.search.search == "grid")
+    _fix_winner(summary, outcomes, finalists, interrupted)
+    summary.update(**backend.facts())
+    backend.kept()
+    return bases
 
 
 def _begin(
@@ -238,7 +297,7 @@ def _begin(
         search=config.search.search,
         command=command,
         started=_now(),
-        versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        versions={name: version_of(name) for name in PACKAGES} | {"python": platform.python_version()},
         cores=os.cpu_count(),
     )
     # Last: a folder with search.toml is one that --resume can go on with.
@@ -248,18 +307,16 @@ def _begin(
 def _fix_winner(
     summary: Summary, outcomes: list[TrialOutcome], finalists: list[TrialOutcome], interrupted: str
 ) -> None:
-    """Writes the winner down, by validation alone, before test is opened. Once written it stays."""
+    """Writes the winner down, by validation alone, before test is opened. Then the search is over."""
     statuses = [outcome.status for outcome in outcomes]
     summary.update(
         trials={status: statuses.count(status) for status in ("done", "stopped", "failed", "halfway")},
         interrupted=interrupted,
     )
-    if summary.get("winner") is None:
-        winner = finalists[0] if finalists else None
+    if finalists:
+        winner = finalists[0]
         summary.update(
-            winner=None
-            if winner is None
-            else {
+            winner={
                 "trial": winner.trial,
                 "val_auc": winner.best.auc if winner.best else None,
                 "config": winner.config.model_dump(),
@@ -278,10 +335,13 @@ def _score_once(
     finalists: list[TrialOutcome],
     emit: Emit,
 ) -> dict[str, Any]:
-    import json
-
     if folder.test.exists():
         return dict(json.loads(folder.test.read_text()))
+    if not finalists:
+        # Nothing to choose, so nothing to open test for.
+        cache = config.search.cache.expanduser()
+        models = {baseline_key(name): base_val(base, cache).to_json() for name, base in bases.items()}
+        return {"opened": None, "models": models, "verdict": None}
     emit(Message(f"opening test: {len(finalists)} finalists and {len(bases)} untouched base models, once"))
     sides = labelled_sides(split, config.search.seed)
     component = split.component[split.side == "test"]
@@ -294,142 +354,10 @@ def _score_once(
     return test
 
 
-def leaderboard_rows(
-    outcomes: list[TrialOutcome],
-    bases: dict[str, PreparedBase],
-    test: dict[str, Any],
-    notes: dict[str, str],
-) -> list[Row]:
-    """The rows of the leaderboard, ranked."""
-    models = test["models"]
-    rows: list[Row] = []
-    for outcome in outcomes:
-        best, last = outcome.best, outcome.last
-        config = outcome.config.model_dump(exclude={"seed"})
-        rows.append(
-            {
-                **config,
-                "trial": outcome.trial,
-                "status": "stopped" if outcome.status == "halfway" else outcome.status,
-                "budget": last.budget if last else None,
-                "val_auc": best.auc if best and outcome.status != "failed" else None,
-                "threshold": best.threshold if best else None,
-                "seconds": last.seconds if last else None,
-                "error": outcome.error,
-                "note": notes.get(config["base_model"], ""),
-                **_test_columns(models.get(outcome.trial)),
-            }
-        )
-    for name, base in bases.items():
-        final = models[baseline_key(name)]
-        rows.append(
-            {
-                "trial": baseline_key(name),
-                "status": "baseline",
-                "base_model": name,
-                "dims": base.dims,
-                "freeze": True,
-                "val_auc": final["val_auc"],
-                "threshold": final["threshold"],
-                "note": notes.get(name, ""),
-                **_test_columns(final),
-            }
-        )
-    return ranked(rows)
-
-
-def _test_columns(final: dict[str, Any] | None) -> Row:
-    if final is None or final["test"] is None:
-        return {}
-    test = final["test"]
-    return {
-        "test_auc": test["auc"],
-        "test_auc_low": test["auc_low"],
-        "test_auc_high": test["auc_high"],
-        "test_accuracy": test["accuracy"],
-        "test_hard_auc_logistic": test["hard_auc"],
-    }
-
-
-def _notes(config: SearchConfig, facts: dict[str, Any]) -> dict[str, str]:
-    """A note per base model: that it has seen the data, that the data are synthetic."""
-    columns = {str(name).casefold() for name in facts["columns"].values()}
-    quora = "quora" in str(config.data.data).casefold() or columns >= {
-        "question1",
-        "question2",
-        "is_duplicate",
-    }
-    notes = {}
-    for name in config.space.base_model:
-        parts = ["synthetic data"] if facts["synthetic"] else []
-        if quora and knows_quora(name):
-            parts.append("base model was trained on Quora pairs")
-        notes[name] = "; ".join(parts)
-    return notes
-
-
-def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
-    """A trial of a finished search (the winner where `trial` is None) as a SentenceTransformer directory."""
-    import json
-
-    from tune.config.search import search_config
-    from tune.config.toml import read_toml
-    from tune.finals import trial_val
-
-    summary = Summary(folder.summary)
-    outcomes = {outcome.trial: outcome for outcome in trial_outcomes(folder.trials, folder.asha)}
-    winner = summary.get("winner")
-    if trial is None:
-        if winner is None:
-            raise ResultsError(f"{folder.root} has no winner yet; go on with it by --resume {folder.name}")
-        trial = str(winner["trial"])
-    found = [outcome for name, outcome in outcomes.items() if name.startswith(trial)]
-    best = found[0].best if len(found) == 1 and found[0].status != "failed" else None
-    if best is None:
-        scored = sorted(name for name, outcome in outcomes.items() if outcome.best and outcome.status != "failed")
-        raise ResultsError(f"{folder.root}: no one trial {trial} with weights; there are {', '.join(scored[:8])}")
-    outcome = found[0]
-    base = PreparedBase.from_json(summary["bases"][outcome.config.base_model])
-    tested = json.loads(folder.test.read_text())["models"] if folder.test.exists() else {}
-    config = search_config(**read_toml(folder.config))
-    val = tested.get(outcome.trial)
-    cache = config.search.cache.expanduser()
-    if val is None and base.view(cache).exists():
-        val = trial_val(outcome, base, cache).to_json()
-    if val is None:
-        # The cache is gone: the report has the threshold, and the logistic one is not known.
-        val = {"threshold": best.threshold, "logistic_threshold": None, "val_auc": best.auc}
-    facts = ExportFacts(
-        trial=outcome.trial,
-        config=outcome.config,
-        base=base,
-        threshold=val["threshold"],
-        logistic_threshold=val["logistic_threshold"],
-        val_auc=val["val_auc"],
-        test=val.get("test"),
-        search={
-            "name": folder.name,
-            "data": summary["data"]["source"],
-            "synthetic": summary["data"]["synthetic"],
-            "split_hash": summary["data"]["split_hash"],
-            "winner": winner is not None and winner["trial"] == outcome.trial,
-            "embedtune": _version("embedtune"),
-        },
-    )
-    return export_trial(outcome.directory / "best.safetensors", facts, config.data.max_length, to)
-
-
 def _stem(config: SearchConfig) -> str:
     data = "demo" if config.data.data is None else Path(config.data.data.split(":")[0]).name.split(".")[0]
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in data)[:40]
     return f"{config.search.search}-{kept}"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _now() -> str:

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tune.events import Embedding, Event, Message, SearchStarted, TrialEvent
+from tune.events import Cost, Embedding, Event, Message, SearchStarted, TrialEvent
 from tune.results.layout import ResultsFolder
 from tune.results.leaderboard import read_leaderboard
 
@@ -42,7 +42,7 @@ class SearchDisplay:
         self._began = time.monotonic()
         self._last_line = 0.0
         self.extra = ""
-        """One more line under the table: what a trial costs, where it costs."""
+        """The end of the status line: what the search costs, where it costs."""
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -66,6 +66,8 @@ class SearchDisplay:
         elif isinstance(event, Embedding):
             self._embedding = event
             self._line(self._embedding_text(), last=event.done >= event.total)
+        elif isinstance(event, Cost):
+            self.extra = f", {event.containers} containers at work, {event.seconds:.0f} container seconds paid"
         elif isinstance(event, SearchStarted):
             self._started = event
             self._began = time.monotonic()
@@ -103,7 +105,7 @@ class SearchDisplay:
         return (
             f"trials: {self._count('done')} done, {self._count('stopped')} stopped early, "
             f"{self._count('failed')} failed, {self._count('running', 'lost')} running, of {left}{best}, "
-            f"{time.monotonic() - self._began:.0f} s"
+            f"{time.monotonic() - self._began:.0f} s{self.extra}"
         )
 
     def _embedding_text(self) -> str:
@@ -148,7 +150,7 @@ class SearchDisplay:
                     f"{trial.budget:.0%}",
                     "" if trial.best_auc is None else f"{trial.best_auc:.4f}",
                 )
-            parts += [table, Text(self._status() + self.extra)]
+            parts += [table, Text(self._status())]
         return Group(*parts)
 
 
@@ -157,8 +159,8 @@ def short_name(base_model: str) -> str:
     return base_model.rstrip("/").rsplit("/", 1)[-1]
 
 
-def show_results(folder: ResultsFolder, console: Console | None = None) -> None:
-    """The leaderboard's head, the verdict, and where to look."""
+def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
+    """The leaderboard's head, the verdict, and where to look. False where no trial gave a model."""
     console = console or make_console()
     summary = json.loads(folder.summary.read_text())
     rows = read_leaderboard(folder.leaderboard)
@@ -195,6 +197,8 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> None:
         sentence = summary["verdict"]["sentence"]
         console.print(f"Verdict{synthetic}: {sentence[0].upper()}{sentence[1:]}.", markup=False)
         console.print("The winner was fixed on validation; the test side was opened once, after that.")
+    if not summary.get("winner"):
+        console.print("No trial gave a model; the leaderboard says why. The test side was not opened.")
     console.print(f"leaderboard  {folder.leaderboard}", markup=False, soft_wrap=True)
     if folder.best.exists():
         console.print(
@@ -203,6 +207,7 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> None:
             soft_wrap=True,
         )
     console.print(f"TensorBoard  tensorboard --logdir {folder.experiment}", markup=False, soft_wrap=True)
+    return bool(summary.get("winner"))
 
 
 def _interval(row: dict[str, str]) -> str:

@@ -16,6 +16,8 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +38,7 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 # A failed trial ends without the metric; see StreamTrainable.step.
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see _Interrupt
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 
@@ -126,6 +129,7 @@ def run_search(
     scheduler = None
     if config.search.search == "asha":
         scheduler = KeptASHA(RungFile(places.asha), trial_places.digest)
+    interrupt = _Interrupt()
     trainable = ray_tune.with_parameters(StreamTrainable, opener=opener, places=trial_places)
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trainable, resources),
@@ -142,22 +146,22 @@ def run_search(
         run_config=ray_tune.RunConfig(
             name=RAY_FOLDER,
             storage_path=str(places.root.resolve()),
+            stop=interrupt,
             verbose=0,
             failure_config=ray_tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
             callbacks=[_Told(trial_places, tally, emit), *callbacks],
         ),
     )
     began = time.monotonic()
-    with _quiet():
-        grid = tuner.fit()
+    with _quiet(), interrupt.listening():
+        tuner.fit()
         if isinstance(searcher, TPESearch):
             searcher.export(places.journal)
     hours = (time.monotonic() - began) / 3600
     interrupted = ""
     if config.search.max_hours is not None and hours >= config.search.max_hours:
         interrupted = f"after {config.search.max_hours:g} hours (--max-hours)"
-    elif any(trial.status in ("PENDING", "RUNNING", "PAUSED") for trial in grid._experiment_analysis.trials):
-        # Ray answers Ctrl-C by ending in good order.
+    elif interrupt.asked:
         raise KeyboardInterrupt
     return SearchRun(trials=len(tally.ended), interrupted=interrupted, past=len(finished))
 
@@ -223,6 +227,42 @@ class _Told(ray_tune.Callback):
 
     def _tell(self, trial: Any, status: str, **facts: Any) -> None:
         self._emit(TrialEvent(self._places.digest(trial.config), status, dict(trial.config), **facts))
+
+
+class _Interrupt(ray_tune.Stopper):
+    """Ctrl-C as a wish to end the search in good order; a second one ends it at once.
+
+    Ray's own handler does the like but does not tell afterwards that it did.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No single trial is stopped."""
+        return False
+
+    def stop_all(self) -> bool:
+        """True after Ctrl-C."""
+        return self.asked
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes Ctrl-C while the block runs; only a main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        original = signal.getsignal(signal.SIGINT)
+
+        def ask(number: int, frame: Any) -> None:
+            self.asked = True
+            signal.signal(signal.SIGINT, original)
+
+        signal.signal(signal.SIGINT, ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, original)
 
 
 def _last_line(trial: Any) -> str:

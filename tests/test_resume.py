@@ -1,0 +1,142 @@
+"""A search that is killed, stopped or out of time loses nothing that was paid for, and pays for nothing twice."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.command import children, done_trials, leaderboard, started, summary, tune, wait_for
+
+SLOW = ("--base-model", "wordllama", "--epochs", "60", "--batch-size", "16", "--jobs", "2")
+"""Trials of a few seconds, so that a kill finds some done, some half-way and some not begun."""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def stamps(trials: list[Path]) -> dict[str, tuple[int, int]]:
+    """When and as what the reports of each trial were written."""
+    return {t.name: ((t / "reports.jsonl").stat().st_mtime_ns, (t / "done").stat().st_mtime_ns) for t in trials}
+
+
+def report_numbers(trial: Path) -> list[int]:
+    return [json.loads(line)["number"] for line in (trial / "reports.jsonl").read_text().splitlines()]
+
+
+SPACES = {
+    "grid": ("--search", "grid", "--dims", "16,32", "--loss", "cosent,contrastive", "--learning-rate", "1e-3,4e-3"),
+    "asha": ("--search", "asha", "--dims", "16,32", "--loss", "cosent,contrastive", "--trials", "10"),
+}
+
+
+@pytest.mark.parametrize("algorithm", list(SPACES))
+def test_kill_9_of_the_driver(algorithm: str, tmp_path: Path, cache: Path) -> None:
+    options = ("--results", tmp_path, "--cache", cache)
+    folder = tmp_path / "killed"
+    with started("search", *SPACES[algorithm], *SLOW, *options, "--name", "killed", log=tmp_path / "log") as process:
+
+        def halfway() -> list[Path]:
+            begun = [path.parent for path in folder.glob("trials/*/reports.jsonl")]
+            return [path for path in begun if len(report_numbers(path)) > 2 and not (path / "done").exists()]
+
+        wait_for(lambda: len(done_trials(folder)) >= 2 and halfway())
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(20)
+    before = stamps(done_trials(folder))
+    assert not (folder / "test.json").exists() and not (folder / "best").exists()
+
+    ran = tune("search", "--resume", "killed", *options)
+    assert ran.code == 0, ran.err + ran.out
+    assert "of them finished before" in ran.out
+    after = stamps(done_trials(folder))
+    assert {name: after[name] for name in before} == before, "what was done is not done again"
+    rows = [row for row in leaderboard(folder) if row["status"] != "baseline"]
+    planned = 8 if algorithm == "grid" else 10
+    assert len(rows) == len({row["trial"] for row in rows}) == planned
+    counted = summary(folder)["trials"]
+    assert counted["halfway"] == counted["failed"] == 0 and counted["done"] + counted["stopped"] == planned
+    for row in rows:
+        numbers = report_numbers(folder / "trials" / row["trial"])
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert (len(numbers) == 16) == (row["status"] == "done")
+    if algorithm == "asha":
+        rungs = json.loads((folder / "asha.json").read_text())
+        assert len(rungs["rungs"]["0.0625"]) == planned, "every trial counts once at the first rung"
+        assert len(rungs["stopped"]) == counted["stopped"]
+    logs = [path.parent.name.split("_")[0] for path in folder.glob("ray/*/events.out.tfevents.*")]
+    assert set(logs) == {row["trial"] for row in rows}
+
+    # On a finished search a resume only makes again what is missing, and never opens test again.
+    opened = (folder / "test.json").read_bytes()
+    kept = (folder / "leaderboard.csv").read_bytes()
+    (folder / "leaderboard.csv").unlink()
+    again = tune("search", "--resume", "killed", *options)
+    assert again.code == 0 and "opening test" not in again.out
+    assert (folder / "leaderboard.csv").read_bytes() == kept and (folder / "test.json").read_bytes() == opened
+    assert stamps(done_trials(folder)) == after
+
+
+def test_kill_9_of_a_worker(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "worker"
+    options = ("--results", tmp_path, "--cache", cache, "--name", "worker")
+    grid = ("--search", "grid", "--dims", "16,32", "--loss", "cosent,contrastive", "--learning-rate", "2e-3")
+    with started("search", *grid, *SLOW, *options, log=tmp_path / "log") as process:
+        wait_for(lambda: any(len(report_numbers(p.parent)) > 3 for p in folder.glob("trials/*/reports.jsonl")))
+        workers = wait_for(lambda: children(process.pid, "StreamTrainable"))
+        os.kill(workers[0], signal.SIGKILL)
+        assert process.wait(150) == 0, (tmp_path / "log").read_text()
+    assert "its worker died; it goes on" in (tmp_path / "log").read_text()
+    assert summary(folder)["trials"] == {"done": 4, "stopped": 0, "failed": 0, "halfway": 0}
+    for trial in done_trials(folder):
+        assert report_numbers(trial) == list(range(1, 17))
+
+
+def test_ctrl_c_keeps_everything_and_says_how_to_go_on(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "stopped"
+    options = ("--results", tmp_path, "--cache", cache)
+    with started("search", *SPACES["asha"], *SLOW, *options, "--name", "stopped", log=tmp_path / "log") as process:
+        wait_for(lambda: done_trials(folder))
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+        wait_for(lambda: not children(process.pid, "ray::"), 20)
+    said = (tmp_path / "log").read_text()
+    assert "python -m tune search --resume stopped" in said and "Traceback" not in said
+    assert not (folder / "test.json").exists()
+    ran = tune("search", "--resume", "stopped", *options)
+    assert ran.code == 0, ran.err
+    assert len([row for row in leaderboard(folder) if row["status"] != "baseline"]) == 10
+
+
+def test_max_hours_ends_in_good_order(tmp_path: Path, cache: Path) -> None:
+    options = ("--results", tmp_path, "--cache", cache, "--name", "short", "--max-hours", 15 / 3600)
+    ran = tune("search", *SPACES["grid"], *SLOW, "--epochs", 400, *options)
+    folder = tmp_path / "short"
+    facts = summary(folder)
+    assert "The search ended before its plan: after" in ran.out and "max-hours" in facts["interrupted"]
+    assert facts["trials"]["done"] + facts["trials"]["halfway"] < 8
+    # On a slow machine the time may be over before the first report; then there is no winner, and that is said.
+    assert ran.code == (0 if facts.get("winner") else 1), ran.err
+    assert (folder / "best" / "embedtune.json").exists() == (folder / "test.json").exists() == (ran.code == 0)
+
+
+def test_no_trial_that_can_be_trained_is_said_and_test_stays_closed(tmp_path: Path, cache: Path) -> None:
+    options = ("--results", tmp_path, "--cache", cache, "--name", "failed", "--jobs", 1)
+    space = ("--dims", 16, "--loss", "cosent", "--learning-rate", "3e38", "--epochs", 1, "--base-model", "wordllama")
+    ran = tune("search", "--search", "grid", *space, *options)
+    assert ran.code == 1 and "No trial gave a model" in ran.out and "try a lower learning rate" in ran.out
+    folder = tmp_path / "failed"
+    assert [row["status"] for row in leaderboard(folder)] == ["baseline", "failed"]
+    assert not (folder / "test.json").exists() and not any(row["test_auc"] for row in leaderboard(folder))
+
+
+def test_what_cannot_be_resumed_is_said(tmp_path: Path, cache: Path) -> None:
+    nothing = tune("search", "--resume", "nothing", "--results", tmp_path)
+    assert nothing.code == 2 and "no results folder" in nothing.err and nothing.err.count("\n") == 1
+    changed = tune("search", "--resume", "nothing", "--results", tmp_path, "--trials", 5, "--loss", "mnr")
+    assert changed.code == 2 and "--trials, --loss cannot be changed" in changed.err
+    escape = tune("search", "--resume", "../x", "--results", tmp_path)
+    assert escape.code == 2 and "name alone" in escape.err
