@@ -117,7 +117,7 @@ def open_test(
     models: dict[str, Final] = {}
     scores: dict[str, NDArray[np.float64]] = {}
     for base in bases.values():
-        vectors, rows = base.rows(cache, pairs)
+        vectors, rows = base.test_rows(cache, pairs)
         scores[baseline_key(base.name)] = cosine(vectors, rows)
         models[baseline_key(base.name)] = base_val(base, cache)
         for outcome in finalists:

@@ -6,7 +6,7 @@ A flag and a TOML key have the same name and take the same values; flags win ove
 import argparse
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -78,8 +78,15 @@ def _shown(default: Any) -> str:
     return ""
 
 
-def search_request(parser: Parser, arguments: Sequence[str]) -> tuple[SearchRequest, argparse.Namespace]:
-    """The request of the raw arguments, and all that was parsed. ConfigError with every problem found."""
+def search_request(
+    parser: Parser,
+    arguments: Sequence[str],
+    begun: Callable[[Path], Path] = lambda folder: existing_folder(folder).config,
+) -> tuple[SearchRequest, argparse.Namespace]:
+    """The request of the raw arguments, and all that was parsed. ConfigError with every problem found.
+
+    begun: results folder -> search.toml of the search that --resume names.
+    """
     if any(argument in ("-h", "--help") for argument in arguments):
         parser.print_help()
         sys.exit(0)
@@ -92,7 +99,7 @@ def search_request(parser: Parser, arguments: Sequence[str]) -> tuple[SearchRequ
     if resume is not None:
         if problems:
             raise ConfigError(problems)
-        return SearchRequest(_resumed(resume, flags, given), resume), parsed
+        return SearchRequest(_resumed(resume, flags, given, begun), resume), parsed
     tables: dict[str, dict[str, Any]] = {table: {} for table in _TITLES}
     if given["toml"] is not None:
         try:
@@ -117,7 +124,7 @@ def _unknown(argument: str, parser: Parser) -> str:
     return f"no such option {name}{f'; did you mean {close[0]}?' if close else ''}; see {parser.prog} --help"
 
 
-def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any]) -> SearchConfig:
+def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any], begun: Callable[[Path], Path]) -> SearchConfig:
     refused = [flag(option) for option in flags if option not in RESUMABLE]
     if given["toml"] is not None:
         refused.append(str(given["toml"]))
@@ -128,6 +135,6 @@ def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any]) -> SearchC
     results = Path(flags.get("results", SearchConfig().search.results))
     if "/" in name or name in (".", ".."):
         raise ResultsError(f"--resume {name}: give the search's name alone, and its folder by --results")
-    tables = read_toml(existing_folder(results / name).config)
+    tables = read_toml(begun(results / name))
     tables["search"] = {**tables["search"], **flags, "results": results, "name": name}
     return search_config(**tables)

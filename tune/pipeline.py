@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from tune.begin import SIDES, name_stem, read_split
 from tune.config.data import DataConfig
 from tune.config.search import SearchConfig
 from tune.config.toml import write_toml
-from tune.data.clean import clean_pairs
-from tune.data.pairs import Pairs, read_pairs
-from tune.data.split import Split, split_pairs, text_overlaps, train_order, write_split
-from tune.embed.prepare import LabelledPairs, PreparedBase, near_copies, prepare_base
+from tune.data.pairs import Pairs
+from tune.data.split import Split, train_order, write_split
+from tune.embed.prepare import LabelledPairs, PreparedBase, near_copies, prepare_base, with_exact_test
 from tune.embed.sources import load_source
 from tune.embed.view import View
-from tune.errors import ConfigError, ResultsError
+from tune.errors import ResultsError
 from tune.events import Embedding, Emit, Message
 from tune.export import export, version_of
 from tune.files import write_atomic
@@ -37,7 +37,6 @@ from tune.results.summary import Summary
 from tune.rows import base_notes, leaderboard_rows
 from tune.search.outcomes import TrialOutcome, trial_outcomes
 
-SIDES = ("train", "val", "test")
 PACKAGES = ("embedtune", "ray", "optuna", "sentence-transformers", "transformers", "torch", "modal", "numpy")
 
 
@@ -88,48 +87,6 @@ class _Clock:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-
-
-def read_split(config: SearchConfig, emit: Emit, data: str | None = None) -> tuple[Split, dict[str, Any]]:
-    """Pairs read, cleaned and split, and what the summary says of them. UserError where they cannot be searched on.
-
-    data: where the pairs lie on this machine, if not where the configuration says.
-    """
-    raw = read_pairs(config.data if data is None else config.data.model_copy(update={"data": data}))
-    if raw.synthetic:
-        emit(Message("No --data given: searching the embedded demo pairs (synthetic support questions)."))
-    pairs, cleaned = clean_pairs(raw)
-    split = split_pairs(pairs, config.search.seed, config.data.split)
-    sides = {side: int((split.side == side).sum()) for side in SIDES}
-    for size in config.space.train_size:
-        if size > sides["train"]:
-            raise ConfigError(
-                [f"[space] train_size: {size} asked for, but the train side has {sides['train']} pairs; ask for less"]
-            )
-    dropped = {name: n for name, n in cleaned.items() if n and name not in ("read", "kept", "identical_kept")}
-    emit(
-        Message(
-            f"{raw.source}: {cleaned['read']} pairs read, {cleaned['kept']} kept"
-            + (f" ({', '.join(f'{n} {name}' for name, n in dropped.items())})" if dropped else "")
-        )
-    )
-    emit(Message("split: " + ", ".join(_side_line(split, side) for side in SIDES)))
-    facts = {
-        "source": raw.source,
-        "synthetic": raw.synthetic,
-        "columns": raw.columns.__dict__,
-        "counts": cleaned,
-        "split": split.counts,
-        "split_hash": split.digest,
-        "leaks": {"texts_seen_in_train": text_overlaps(split)},
-    }
-    return split, facts
-
-
-def _side_line(split: Split, side: str) -> str:
-    chosen = split.side == side
-    positive = float(split.pairs.label[chosen].mean())
-    return f"{side} {int(chosen.sum())} pairs ({positive:.0%} positive)"
 
 
 def labelled_sides(split: Split, seed: int) -> dict[str, LabelledPairs]:
@@ -183,8 +140,7 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
     emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}"))
     if order.precision == "bf16":
         # Test is reported as the exported model gives it, and that has fp32 weights.
-        exact = load_source(name, "fp32", data.max_length)
-        prepare_base(exact, {**sides, "train": sides["test"], "val": sides["test"]}, cache, prompts, told)
+        base = with_exact_test(base, load_source(name, "fp32", data.max_length), sides["test"], cache, told)
     return base
 
 
@@ -221,7 +177,7 @@ def run(
     folder = (
         existing_folder(config.search.results / resume)
         if resume is not None
-        else new_folder(config.search.results, config.search.name, _stem(config))
+        else new_folder(config.search.results, config.search.name, name_stem(config))
     )
     with folder.locked():
         summary = Summary(folder.summary)
@@ -352,12 +308,6 @@ def _score_once(
     }
     write_atomic(folder.test, json.dumps(test, indent=1) + "\n")
     return test
-
-
-def _stem(config: SearchConfig) -> str:
-    data = "demo" if config.data.data is None else Path(config.data.data.split(":")[0]).name.split(".")[0]
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in data)[:40]
-    return f"{config.search.search}-{kept}"
 
 
 def _now() -> str:

@@ -5,7 +5,7 @@ The view (train and val) is what trials read. Test rows stay in the snapshot unt
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,12 +36,15 @@ class LabelledPairs:
 class PreparedBase:
     """A base model whose texts are in the snapshot. Plain data: the model itself is not held.
 
-    dims: of the base. embedded: texts that had to be embedded now. digest: names its view.
+    dims: of the base. fingerprint: of its snapshot; test_fingerprint: of the snapshot that test is scored from, with
+    fp32 weights as the exported model has them (weights: their hash). embedded: texts that had to be embedded now.
+    digest: names its view.
     """
 
     name: str
     dims: int
     fingerprint: str
+    test_fingerprint: str
     weights: str
     prompt_a: str
     prompt_b: str
@@ -65,8 +68,15 @@ class PreparedBase:
 
     def rows(self, cache: Path, pairs: LabelledPairs) -> tuple[NDArray[np.float32], PairRows]:
         """Vectors [texts, dims] of the pairs' distinct texts, and the pairs as rows of them."""
+        return self._rows(cache, pairs, self.fingerprint)
+
+    def test_rows(self, cache: Path, pairs: LabelledPairs) -> tuple[NDArray[np.float32], PairRows]:
+        """The same, as the exported model gives them."""
+        return self._rows(cache, pairs, self.test_fingerprint)
+
+    def _rows(self, cache: Path, pairs: LabelledPairs, fingerprint: str) -> tuple[NDArray[np.float32], PairRows]:
         keys, rows = keyed_rows(pairs, self.prompt_a, self.prompt_b)
-        return Snapshot(cache / "snapshots", self.fingerprint, self.dims).vectors(keys), rows
+        return Snapshot(cache / "snapshots", fingerprint, self.dims).vectors(keys), rows
 
 
 def keyed_rows(pairs: LabelledPairs, prompt_a: str, prompt_b: str) -> tuple[list[bytes], PairRows]:
@@ -116,6 +126,7 @@ def prepare_base(
         name=source.name,
         dims=source.dims,
         fingerprint=source.fingerprint,
+        test_fingerprint=source.fingerprint,
         weights=source.weights,
         prompt_a=prompts[0],
         prompt_b=prompts[1],
@@ -124,6 +135,26 @@ def prepare_base(
         texts=sum(map(len, by_prompt.values())),
         seconds=time.perf_counter() - began,
     )
+
+
+def with_exact_test(
+    base: PreparedBase,
+    exact: SentenceTransformerSource,
+    test: LabelledPairs,
+    cache: Path,
+    progress: EmbedProgress | None = None,
+) -> PreparedBase:
+    """The base with its test texts embedded by `exact`, the same model with the weights that an export has."""
+    snapshot = Snapshot(cache / "snapshots", exact.fingerprint, exact.dims)
+    began = time.perf_counter()
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress(exact.name, done, total, done / max(time.perf_counter() - began, 1e-9))
+
+    for prompt, texts in ((base.prompt_a, test.text_a), (base.prompt_b, test.text_b)):
+        snapshot.embed(exact, prompt, texts, report)
+    return replace(base, test_fingerprint=exact.fingerprint, weights=exact.weights)
 
 
 NEAR_COSINE = 0.95

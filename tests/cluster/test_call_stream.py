@@ -1,0 +1,193 @@
+"""A trial as a Modal call: the contract of every opener, and what is Modal's own: loss, cancel, coming late.
+
+The opener runs here, the trials in containers of the stand-in.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import modal
+import pytest
+
+from tests.command import wait_for
+from tests.conformance import Place, TestStream, same_numbers, take
+from tests.modal_local import ModalLocal
+from tests.tiny import Prepared
+from tune.config.trial import TrialConfig
+
+__all__ = ["TestStream"]
+
+pytestmark = [pytest.mark.modal, pytest.mark.timeout(120)]
+
+
+@dataclass
+class Cloud:
+    """The app running on a stand-in, and an opener onto it."""
+
+    stand_in: ModalLocal
+    opener: Any
+    function: Any
+
+
+@pytest.fixture(scope="module")
+def cloud(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """The app on a stand-in; its client is in this process."""
+    env = {"HF_HUB_OFFLINE": "1", "EMBEDTUNE_COMMIT_SECONDS": "0.3"}
+    root = tmp_path_factory.mktemp("modal")
+    with ModalLocal(root, max_containers=2, container_env=env) as stand_in, pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("MODAL_")]:
+            patch.delenv(name)
+        for name, value in stand_in.exports.items():
+            patch.setenv(name, value)
+        from cluster import settings
+        from cluster.call_stream import CallOpener
+        from cluster.train_trial import train_trial
+
+        with settings.app.run():
+            with settings.snapshots_volume.batch_upload() as batch:
+                batch.put_directory(str(prepared.view_path), f"/views/{prepared.base.digest}")
+            queue = settings.queue()
+            queue.hydrate()
+            opener = CallOpener(
+                function=train_trial.object_id,
+                queue=queue.object_id,
+                search="none",
+                root=root,
+                views={prepared.base.name: prepared.base.digest},
+                poll_seconds=0.5,
+            )
+            yield Cloud(stand_in, opener, train_trial)
+            stand_in.wait_until_idle()
+        assert stand_in.errors == [] and stand_in.unknown_rpcs == []
+
+
+@pytest.fixture
+def opener(cloud: Cloud, tmp_path: Path) -> Any:
+    """An opener with a search of its own on the Volume."""
+    return replace(cloud.opener, search=tmp_path.name, root=tmp_path)
+
+
+@pytest.fixture
+def place(cloud: Cloud, opener: Any, prepared: Prepared, tmp_path: Path) -> Place:
+    """Trials in containers."""
+
+    def idle() -> bool:
+        cloud.stand_in.wait_until_idle(10)
+        return True
+
+    return Place(
+        open=opener,
+        config=prepared.config,
+        directory=lambda config: tmp_path / config.digest(prepared.base.digest),
+        idle=idle,
+    )
+
+
+def calls_since(cloud: Cloud, count: int) -> list[Any]:
+    return cloud.stand_in.calls[count:]
+
+
+@pytest.fixture
+def slow_trial(prepared: Prepared) -> Callable[..., TrialConfig]:
+    """A trial of some seconds, so that it can be met half-way."""
+    return lambda **changes: prepared.config(**{"epochs": 40, "batch_size": 16, **changes})
+
+
+def test_a_lost_container_goes_on_from_its_last_commit(
+    cloud: Cloud, place: Place, slow_trial: Callable[..., TrialConfig], prepared: Prepared, tmp_path: Path
+) -> None:
+    config = slow_trial()
+    before = len(cloud.stand_in.calls)
+    stream = place.open(config, place.directory(config))
+    seen = take(stream, 6)
+    [call] = calls_since(cloud, before)
+    on_volume = cloud.stand_in.volume("embedtune-trials") / tmp_path.name / place.directory(config).name
+    wait_for(lambda: (on_volume / "state.pt").exists(), 20)
+    container = next(one for one in cloud.stand_in.containers if one.task_id == call.containers[-1])
+    cloud.stand_in.end_container(container)
+    reports = [*seen, *stream]
+    assert [report.number for report in reports] == list(range(1, 17)), "without gap or repeat"
+    assert (call.attempts, call.retries) == (2, 1) and place.idle() and call.state == "success"
+    assert "began" in (place.directory(config) / "calls.jsonl").read_text()
+    from tune.train.adapter import open_adapter
+
+    undisturbed = list(open_adapter(config, tmp_path / "here", prepared.view))
+    assert [same_numbers(report) for report in reports] == [same_numbers(report) for report in undisturbed]
+
+
+def test_a_reader_that_comes_later_reads_the_same_call(
+    cloud: Cloud, place: Place, opener: Any, slow_trial: Callable[..., TrialConfig]
+) -> None:
+    """As a new head does, after the one before was lost without a chance to cancel."""
+    config = slow_trial(seed=3)
+    before = len(cloud.stand_in.calls)
+    lost = place.open(config, place.directory(config))
+    seen = take(lost, 3)
+    second = replace(opener)
+    reports = list(second(config, place.directory(config)))
+    assert [report.number for report in reports] == list(range(1, 17)) and reports[:3] == seen
+    assert len(calls_since(cloud, before)) == 1
+    lost.close()
+    assert place.idle() and calls_since(cloud, before)[0].state == "success"
+
+
+def test_a_call_that_is_over_is_noticed_though_the_queue_stays_silent(
+    cloud: Cloud, place: Place, prepared: Prepared
+) -> None:
+    """Another reader has taken the news: what the call returned says the same."""
+    config = prepared.config(seed=4)
+    stream = place.open(config, place.directory(config))
+    first = next(stream)
+    [line] = (place.directory(config) / "calls.jsonl").read_text().splitlines()[:1]
+    import json
+
+    call = json.loads(line)
+    wait_for(lambda: cloud.stand_in.calls[-1].done, 20)
+    modal.Queue.from_id(cloud.opener.queue).get_many(100, block=False, partition=call["partition"])
+    assert [first.number, *(report.number for report in stream)] == list(range(1, 17))
+
+
+def test_a_call_whose_containers_are_lost_is_no_failed_trial(
+    cloud: Cloud, place: Place, opener: Any, slow_trial: Callable[..., TrialConfig]
+) -> None:
+    from cluster.call_stream import CallLost
+
+    once = cloud.function.with_options(retries=0)
+    once.hydrate()
+    config = slow_trial(seed=5)
+    stream = replace(opener, function=once.object_id)(config, place.directory(config))
+    next(stream)
+    container = next(one for one in cloud.stand_in.containers if one.task_id == cloud.stand_in.calls[-1].containers[-1])
+    cloud.stand_in.end_container(container)
+    with pytest.raises(CallLost, match="Modal call ended"):
+        list(stream)
+    # Opened again, it goes on by a new call.
+    again = list(place.open(config, place.directory(config)))
+    assert [report.number for report in again] == list(range(1, 17))
+
+
+def test_ended_from_outside_while_a_reader_waits(
+    cloud: Cloud, place: Place, slow_trial: Callable[..., TrialConfig], tmp_path: Path
+) -> None:
+    """As the driver does: a reader that is blocked cannot be closed, so calls are ended by their ids."""
+    from cluster.call_stream import CallLost
+    from cluster.ledger import Ledger, end_calls, open_calls
+
+    config = slow_trial(seed=6)
+    stream = place.open(config, place.directory(config))
+    next(stream)
+    assert len(open_calls(tmp_path)) == 1
+    began = time.monotonic()
+    assert end_calls(tmp_path, 20) == 0
+    assert time.monotonic() - began < 10 and cloud.stand_in.calls[-1].state == "cancelled"
+    assert open_calls(tmp_path) == [] and cloud.stand_in.running_calls() == []
+    with pytest.raises(CallLost):
+        list(stream)
+    [entry] = Ledger(place.directory(config)).entries().values()
+    assert entry.began and entry.cancelled and entry.over and 0 < entry.seconds(time.time()) < 20
+    on_volume = cloud.stand_in.volume("embedtune-trials") / tmp_path.name / place.directory(config).name
+    assert (on_volume / "best.safetensors").exists(), "what a stopped trial has trained is kept"

@@ -1,0 +1,84 @@
+"""run_search over openers that train nothing: what Ray is told, what the driver tells, and what is left on disk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.search.openers import MadeUp, made_up_auc
+from tune.config.search import SearchConfig, search_config
+from tune.events import Event, SearchStarted, TrialEvent
+from tune.search.outcomes import TrialOutcome, trial_outcomes
+from tune.search.run import SearchPlaces, SearchRun, connected, run_search
+from tune.search.trainable import TrialPlaces
+
+
+@pytest.fixture(scope="module")
+def resources() -> Iterator[dict[str, float]]:
+    with connected(search_config(), jobs=2) as resources:
+        yield resources
+
+
+def search(
+    root: Path, resources: dict[str, float], **options: Any
+) -> tuple[SearchRun, list[TrialOutcome], list[Event]]:
+    space = {"base_model": "wordllama", "loss": "cosent", "learning_rate": [1e-3], **options.pop("space")}
+    config: SearchConfig = search_config(options, space=space)
+    places = SearchPlaces(root, root / "trials", root / "asha.json", root / "optuna.journal")
+    events: list[Event] = []
+    run = run_search(
+        config,
+        places,
+        TrialPlaces(root / "trials", {"wordllama": "data"}, 0),
+        MadeUp(),
+        events.append,
+        jobs=2,
+        resources=resources,
+    )
+    return run, trial_outcomes(places.trials, places.asha), events
+
+
+def test_a_grid_with_a_failing_trial_and_one_whose_worker_dies(tmp_path: Path, resources: dict[str, float]) -> None:
+    run, outcomes, events = search(
+        tmp_path, resources, search="grid", space={"dims": [7, 10, 11, 12, 13, 20], "epochs": [1]}
+    )
+    by_dims = {outcome.config.dims: outcome for outcome in outcomes}
+    assert {dims: outcome.status for dims, outcome in by_dims.items()} == {
+        7: "failed", 10: "done", 11: "done", 12: "done", 13: "halfway", 20: "done",
+    }  # fmt: skip
+    assert by_dims[7].error == "seven is not taken"
+    assert by_dims[13].error != "" and "\n" not in by_dims[13].error
+    assert run.trials == 6 and run.interrupted == ""
+    lost = [e for e in events if isinstance(e, TrialEvent) and e.status == "lost"]
+    assert len(lost) == 3 and {e.trial for e in lost} == {by_dims[13].trial}, "tried again three times"
+    ends = {e.trial: e for e in events if isinstance(e, TrialEvent) and e.status in ("done", "failed")}
+    assert len(ends) == 6 and ends[by_dims[20].trial].best_auc == made_up_auc(by_dims[20].config, 16)
+
+    # Going on: what is finished or failed is left alone, the lost one is tried again.
+    again, outcomes, events = search(
+        tmp_path, resources, search="grid", space={"dims": [7, 10, 11, 12, 13, 20], "epochs": [1]}
+    )
+    assert again.past == 5 and SearchStarted(total=6, finished=5, jobs=2) in events
+    assert {e.trial for e in events if isinstance(e, TrialEvent)} == {by_dims[13].trial}
+
+
+def test_asha_stops_the_weak_and_keeps_the_strong(tmp_path: Path, resources: dict[str, float]) -> None:
+    dims = [100, 90, 80, 70, 60, 50, 40, 30, 20, 10]
+    run, outcomes, _ = search(tmp_path, resources, search="asha", trials=24, space={"dims": dims})
+    assert 4 <= run.trials <= 10, "a configuration drawn twice is one trial"
+    done = [outcome for outcome in outcomes if outcome.status == "done"]
+    stopped = [outcome for outcome in outcomes if outcome.status == "stopped"]
+    assert len(done) + len(stopped) == len(outcomes) == run.trials and done and stopped
+    assert max(outcome.config.dims for outcome in outcomes) == max(outcome.config.dims for outcome in done)
+    for outcome in stopped:
+        assert outcome.last is not None and outcome.last.number in (1, 4), "trials are stopped at rungs alone"
+    for outcome in outcomes:
+        assert [report.number for report in outcome.reports] == list(range(1, len(outcome.reports) + 1))
+
+
+def test_random_and_optuna_run_what_was_asked_for(tmp_path: Path, resources: dict[str, float]) -> None:
+    for algorithm in ("random", "optuna"):
+        space = {"dims": [20, 30], "learning_rate": "1e-4:1e-2"}
+        run, outcomes, _ = search(tmp_path / algorithm, resources, search=algorithm, trials=6, space=space)
+        assert run.trials == len(outcomes) == 6 and {outcome.status for outcome in outcomes} == {"done"}

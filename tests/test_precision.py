@@ -1,0 +1,48 @@
+"""--precision bf16: trials read bf16 vectors, and test is what the exported model (fp32 weights) gives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+from sklearn.metrics import roc_auc_score
+
+from tune.begin import read_split
+from tune.config.search import search_config
+from tune.config.trial import TrialConfig
+from tune.embed.view import View
+from tune.events import ignore
+from tune.export import ExportFacts, write_model
+from tune.finals import open_test
+from tune.pipeline import embed_bases, labelled_sides
+from tune.search.outcomes import trial_outcomes
+from tune.train.adapter import open_adapter
+
+
+def test_bf16_scores_test_as_the_exported_model_does(tmp_path: Path) -> None:
+    found = {}
+    for precision in ("fp32", "bf16"):
+        config = search_config({"precision": precision}, space={"base_model": "wordllama"})
+        split, _ = read_split(config, ignore)
+        base = embed_bases(config, split, tmp_path / "cache", ignore)[0]["wordllama"]
+        found[precision] = base
+    base = found["bf16"]
+    assert base.fingerprint != found["fp32"].fingerprint == base.test_fingerprint
+    assert base.weights == found["fp32"].weights
+
+    trial = TrialConfig(base_model="wordllama", dims=16, loss="cosent", learning_rate=5e-3, epochs=2)
+    folder = tmp_path / "trials" / trial.digest(base.digest)
+    list(open_adapter(trial, folder, View.open(base.view(tmp_path / "cache"))))
+    outcomes = trial_outcomes(tmp_path / "trials", tmp_path / "asha.json")
+    test = labelled_sides(split, 0)["test"]
+    component = split.component[split.side == "test"]
+    scored = open_test(outcomes, {"wordllama": base}, tmp_path / "cache", test, component, 0)
+    final = scored["models"][folder.name]
+
+    facts = ExportFacts(folder.name, trial, base, final["threshold"], None, final["val_auc"], final["test"], {})
+    write_model(folder / "best.safetensors", facts, None, tmp_path / "model")
+    model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    vectors = [model.encode(texts, show_progress_bar=False) for texts in (test.text_a, test.text_b)]
+    assert roc_auc_score(test.label, np.sum(vectors[0] * vectors[1], axis=1)) == pytest.approx(
+        final["test"]["auc"], abs=1e-4
+    )

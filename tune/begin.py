@@ -1,0 +1,61 @@
+"""What a search begins with, before anything heavy is imported: its pairs read and split, and a name."""
+
+from pathlib import Path
+from typing import Any
+
+from tune.config.search import SearchConfig
+from tune.data.clean import clean_pairs
+from tune.data.pairs import read_pairs
+from tune.data.split import Split, split_pairs, text_overlaps
+from tune.errors import ConfigError
+from tune.events import Emit, Message
+
+SIDES = ("train", "val", "test")
+
+
+def read_split(config: SearchConfig, emit: Emit, data: str | None = None) -> tuple[Split, dict[str, Any]]:
+    """Pairs read, cleaned and split, and what the summary says of them. UserError where they cannot be searched on.
+
+    data: where the pairs lie on this machine, if not where the configuration says.
+    """
+    raw = read_pairs(config.data if data is None else config.data.model_copy(update={"data": data}))
+    if raw.synthetic:
+        emit(Message("No --data given: searching the embedded demo pairs (synthetic support questions)."))
+    pairs, cleaned = clean_pairs(raw)
+    split = split_pairs(pairs, config.search.seed, config.data.split)
+    sides = {side: int((split.side == side).sum()) for side in SIDES}
+    for size in config.space.train_size:
+        if size > sides["train"]:
+            raise ConfigError(
+                [f"[space] train_size: {size} asked for, but the train side has {sides['train']} pairs; ask for less"]
+            )
+    dropped = {name: n for name, n in cleaned.items() if n and name not in ("read", "kept", "identical_kept")}
+    emit(
+        Message(
+            f"{raw.source}: {cleaned['read']} pairs read, {cleaned['kept']} kept"
+            + (f" ({', '.join(f'{n} {name}' for name, n in dropped.items())})" if dropped else "")
+        )
+    )
+    emit(Message("split: " + ", ".join(_side_line(split, side) for side in SIDES)))
+    facts = {
+        "source": raw.source,
+        "synthetic": raw.synthetic,
+        "columns": raw.columns.__dict__,
+        "counts": cleaned,
+        "split": split.counts,
+        "split_hash": split.digest,
+        "leaks": {"texts_seen_in_train": text_overlaps(split)},
+    }
+    return split, facts
+
+
+def _side_line(split: Split, side: str) -> str:
+    chosen = split.side == side
+    positive = float(split.pairs.label[chosen].mean())
+    return f"{side} {int(chosen.sum())} pairs ({positive:.0%} positive)"
+
+
+def name_stem(config: SearchConfig) -> str:
+    data = "demo" if config.data.data is None else Path(config.data.data.split(":")[0]).name.split(".")[0]
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in data)[:40]
+    return f"{config.search.search}-{kept}"
