@@ -4,7 +4,7 @@ import os
 
 from tune.config.search import SearchConfig
 from tune.embed.prepare import PreparedBase
-from tune.events import Emit
+from tune.events import Emit, Message
 from tune.pipeline import Backend
 from tune.results.layout import ResultsFolder
 
@@ -28,5 +28,8 @@ def search_locally(
     )
     cache = config.search.cache.expanduser().resolve()
     opener = AdapterOpener({name: base.view(cache) for name, base in bases.items()})
+    emit(
+        Message("starting Ray" if config.search.ray_address is None else f"joining Ray at {config.search.ray_address}")
+    )
     with connected(config, jobs) as resources:
         return run_search(config, places, trial_places, opener, emit, jobs=jobs, resources=resources).interrupted

@@ -122,6 +122,8 @@ class SearchDisplay:
         parts: list[Any] = []
         if self._embedding is not None:
             parts.append(Text(self._embedding_text()))
+        if self._started is not None and not self._trials:
+            parts.append(Text(f"waiting for the first report, {time.monotonic() - self._began:.0f} s"))
         if self._trials:
             table = Table(box=None, pad_edge=False)
             for heading in (
@@ -167,9 +169,9 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
     trials = [row for row in rows if row["status"] != "baseline" and row["val_auc"]]
     failed = [row for row in rows if row["status"] == "failed"]
     table = Table(title=f"{folder.name}: ranked by validation AUC", title_justify="left", box=None, pad_edge=False)
-    headings = ("rank", "trial", "base model", "dims", "loss", "rate", "val AUC", "test AUC [95% interval]")
+    headings = ("rank", "trial", "base model", "dims", "loss", "rate", "seen", "val AUC", "test AUC [95% interval]")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in ("rank", "dims") else "left", no_wrap=True)
+        table.add_column(heading, justify="right" if heading in ("rank", "dims", "seen") else "left", no_wrap=True)
     for row in [*trials[:_SHOWN_ROWS], *(row for row in rows if row["status"] == "baseline")]:
         table.add_row(
             row["rank"],
@@ -178,6 +180,7 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
             row["dims"],
             row["loss"],
             f"{float(row['learning_rate']):.2g}" if row["learning_rate"] else "",
+            f"{float(row['budget']):.0%}" if row["budget"] else "",
             f"{float(row['val_auc']):.4f}",
             _interval(row),
         )

@@ -94,7 +94,7 @@ def calls_since(cloud: Cloud, count: int) -> list[Any]:
 @pytest.fixture
 def slow_trial(prepared: Prepared) -> Callable[..., TrialConfig]:
     """A trial of some seconds, so that it can be met half-way."""
-    return lambda **changes: prepared.config(**{"epochs": 40, "batch_size": 16, **changes})
+    return lambda **changes: prepared.config(**{"epochs": 24, "batch_size": 16, **changes})
 
 
 def test_a_lost_container_goes_on_from_its_last_commit(
@@ -130,9 +130,8 @@ def test_a_reader_that_comes_later_reads_the_same_call(
     second = replace(opener)
     reports = list(second(config, place.directory(config)))
     assert [report.number for report in reports] == list(range(1, 17)) and reports[:3] == seen
-    assert len(calls_since(cloud, before)) == 1
     lost.close()
-    assert place.idle() and calls_since(cloud, before)[0].state == "success"
+    assert place.idle() and [call.state for call in calls_since(cloud, before)] == ["success"]
 
 
 def test_a_call_that_is_over_is_noticed_though_the_queue_stays_silent(
@@ -151,6 +150,7 @@ def test_a_call_that_is_over_is_noticed_though_the_queue_stays_silent(
     assert [first.number, *(report.number for report in stream)] == list(range(1, 17))
 
 
+@pytest.mark.slow
 def test_a_call_whose_containers_are_lost_is_no_failed_trial(
     cloud: Cloud, place: Place, opener: Any, slow_trial: Callable[..., TrialConfig]
 ) -> None:

@@ -43,7 +43,7 @@ class Range(BaseModel):
         return cls(low=low, high=high, log=log)
 
     def __str__(self) -> str:
-        return f"{self.low:g}:{self.high:g}"
+        return f"{self.low!r}:{self.high!r}"
 
 
 def _parts(value: Any) -> list[Any]:

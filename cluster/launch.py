@@ -1,0 +1,269 @@
+"""The front door on Modal: `modal run cluster/launch.py --search asha`, with the options of `python -m tune search`.
+
+What can be refused is refused on the user's machine. The head is the last call that is spawned, then this only watches
+and downloads: with `modal run --detach` the search outlives it.
+"""
+
+import argparse
+import contextlib
+import json
+import shlex
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import modal
+
+if modal.is_local() and str(Path(__file__).resolve().parents[1]) not in sys.path:
+    # Given by path, Modal imports this file alone; the packages lie beside it.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cluster import settings
+from cluster.embed_snapshot import embed_snapshot
+from cluster.events import read_events
+from cluster.head import HEADS, HeadOrder, search_head
+from cluster.ledger import is_over
+from cluster.train_trial import train_trial
+from cluster.volume_files import download, names_in, read_text, upload_data
+from tune.config.search import DEFAULT_CACHE, SearchConfig
+from tune.errors import ConfigError, ResultsError, UserError
+from tune.events import Message, ignore
+from tune.options import Parser, SearchRequest, search_parser, search_request
+
+app = settings.app
+
+WAIT_SECONDS = 1.0
+CANCEL_SECONDS = 60.0
+"""How long Ctrl-C waits for the head to end its trials' calls."""
+
+
+@app.local_entrypoint()
+def main(*arglist: str) -> None:
+    """`modal run cluster/launch.py OPTIONS`; exit code 2 where the user can mend it, 130 after Ctrl-C."""
+    from tune.cli import show_error
+
+    try:
+        code = launch(list(arglist))
+    except UserError as error:
+        show_error(error)
+        code = 2
+    if code:
+        sys.exit(code)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What only Modal's front door knows."""
+
+    gpu: str | None
+    head_gpu: str | None
+    trial_timeout: int | None
+
+
+def make_parser() -> Parser:
+    """The search's own parser, with Modal's options."""
+    parser = search_parser()
+    group = parser.add_argument_group("Modal")
+    group.add_argument("--gpu", metavar="NAME", help=f"GPU of a trial (default: {', '.join(settings.TRIAL_GPUS)})")
+    group.add_argument("--head-gpu", metavar="NAME", help=f"GPU of the head (default: {', '.join(settings.HEAD_GPUS)})")
+    group.add_argument("--max-concurrent", metavar="N", help=f"trials at the same time (default: {settings.JOBS})")
+    group.add_argument("--trial-timeout", metavar="SECONDS", help=f"of a trial (default: {settings.TRIAL_TIMEOUT})")
+    return parser
+
+
+def launch(arguments: Sequence[str]) -> int:
+    """Checks, uploads, spawns, watches, downloads; returns the exit code."""
+    parser = make_parser()
+    request, parsed = search_request(parser, arguments, _begun_on_modal)
+    options, config = _options(parser, parsed, request.config)
+    command = shlex.join(["modal", "run", "cluster/launch.py", *arguments])
+    if request.resume is not None:
+        return _resume(SearchRequest(config, request.resume), options, command)
+    config = _checked(config)
+    order = HeadOrder(
+        config=config,
+        command=command,
+        events=uuid.uuid4().hex,
+        data=upload_data(settings.results_volume, config.data.data),
+        gpu=options.gpu,
+        trial_timeout=options.trial_timeout,
+    )
+    return _watch(_spawn(order, options), order.events, config)
+
+
+def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -> tuple[Options, SearchConfig]:
+    """Modal's own options, and the configuration with the number of trials at a time."""
+    given = vars(parsed)
+    problems: list[str] = []
+    numbers: dict[str, int | None] = {}
+    for name, flag in (("max_concurrent", "--max-concurrent"), ("trial_timeout", "--trial-timeout")):
+        text = given.get(name)
+        numbers[name] = int(text) if text is not None and text.isdigit() and int(text) > 0 else None
+        if text is not None and numbers[name] is None:
+            problems.append(f"{flag}: a whole number above 0, not {text!r}; see {parser.prog} --help")
+    jobs = numbers["max_concurrent"]
+    if jobs is not None and config.search.jobs not in (None, jobs):
+        problems.append(f"--max-concurrent {jobs} and --jobs {config.search.jobs} mean the same; give one of them")
+    if (numbers["trial_timeout"] or 0) > settings.HEAD_TIMEOUT:
+        problems.append(f"--trial-timeout: Modal allows {settings.HEAD_TIMEOUT} seconds at most")
+    for name in ("ray_address", "gpus_per_trial"):
+        if getattr(config.search, name):
+            problems.append(f"[search] {name}: of no use on Modal, where a trial has a GPU of its own; leave it out")
+    if config.search.cache != DEFAULT_CACHE:
+        problems.append("[search] cache: on Modal texts are kept on the Volume embedtune-snapshots; leave it out")
+    if problems:
+        raise ConfigError(problems)
+    if jobs is not None:
+        config = config.model_copy(update={"search": config.search.model_copy(update={"jobs": jobs})})
+    return Options(given.get("gpu"), given.get("head_gpu"), numbers["trial_timeout"]), config
+
+
+def _checked(config: SearchConfig) -> SearchConfig:
+    """The configuration with a name, after everything that can be checked here: options, base models, names, pairs."""
+    from tune.begin import name_stem, read_split
+    from tune.checks import check_search
+    from tune.embed.sources import PACKAGED
+
+    # Packaged base models are in the image, whether or not they are installed here.
+    remote = tuple(one for one in config.space.base_model if one not in PACKAGED)
+    if local := [one for one in remote if Path(one).expanduser().exists()]:
+        raise ConfigError([f"[space] base_model: containers cannot see the folder {local[0]}; give a hub name"])
+    space = config.space.model_copy(update={"base_model": remote})
+    check_search(config.model_copy(update={"space": space}), resume=False)
+    name = config.search.name
+    taken = _searches()
+    if name is not None and name in taken:
+        raise ResultsError(
+            f"the Volume embedtune-results has a search {name}; choose another --name, or --resume {name}"
+        )
+
+    read_split(config, ignore)
+    if name is None:
+        stem = f"{name_stem(config)}-{time.strftime('%Y%m%d-%H%M')}"
+        names = [stem, *(f"{stem}-{number}" for number in range(2, 100))]
+        name = next(one for one in names if one not in taken and not (config.search.results / one).exists())
+    return config.model_copy(update={"search": config.search.model_copy(update={"name": name})})
+
+
+def _searches() -> set[str]:
+    """Names of the searches that any head has begun."""
+    return {Path(path).stem for path in names_in(settings.results_volume, HEADS)}
+
+
+def _begun_on_modal(folder: Path) -> Path:
+    """search.toml of a search on the Volume, as a file here."""
+    text = read_text(settings.results_volume, f"{folder.name}/search.toml")
+    if text is None:
+        known = ", ".join(sorted(_searches())[-5:])
+        raise ResultsError(
+            f"the Volume embedtune-results has no search {folder.name} to go on with"
+            + (f"; there are {known}" if known else "")
+        )
+    path = Path(tempfile.mkdtemp(prefix="embedtune-")) / "search.toml"
+    path.write_text(text)
+    return path
+
+
+def _resume(request: SearchRequest, options: Options, command: str) -> int:
+    """A finished search is downloaded, a running one watched, any other gets a new head."""
+    config, name = request.config, str(request.resume)
+    summary = json.loads(read_text(settings.results_volume, f"{name}/summary.json") or "{}")
+    if summary.get("finished"):
+        print(f"search {name} is finished: downloading it")
+        return _downloaded(config)
+    about = json.loads(read_text(settings.results_volume, f"{HEADS}/{name}.json") or "{}")
+    if about.get("call") and not is_over(about["call"]):
+        print(f"search {name} is running: watching it from here on")
+        return _watch(modal.FunctionCall.from_id(about["call"]), about["events"], config)
+    order = HeadOrder(
+        config=config,
+        command=command,
+        events=uuid.uuid4().hex,
+        data=about.get("data"),
+        gpu=options.gpu or about.get("gpu"),
+        trial_timeout=options.trial_timeout or about.get("trial_timeout"),
+    )
+    return _watch(_spawn(order, options), order.events, config)
+
+
+def _spawn(order: HeadOrder, options: Options) -> Any:
+    """The head, as the last call that is made from here."""
+    search = order.config.search.model_copy(update={"results": settings.RESULTS})
+    order = HeadOrder(**{**order.__dict__, "config": order.config.model_copy(update={"search": search})})
+    head = search_head if options.head_gpu is None else search_head.with_options(gpu=options.head_gpu)
+    return head.spawn(order)
+
+
+def _watch(call: Any, events: str, config: SearchConfig) -> int:
+    """Shows what the head tells until it ends, then downloads. Ctrl-C ends the search in good order."""
+    from tune.terminal import SearchDisplay
+
+    queue = settings.queue()
+    display = SearchDisplay()
+    resume = f"modal run cluster/launch.py --resume {config.search.name}"
+    display.emit(Message(f"search {config.search.name}; go on with it, or fetch its results, by: {resume}"))
+    try:
+        with display:
+            answer = _answer(call, queue, events, display)
+    except KeyboardInterrupt:
+        if _detached():
+            print(f"the search runs on; watch it, or fetch its results, by: {resume}", file=sys.stderr)
+            raise
+        print("ending the search ...", file=sys.stderr)
+        _end(call)
+        print(f"interrupted; what is finished is kept on Modal. Go on with it by: {resume}", file=sys.stderr)
+        return 130
+    if "error" in answer:
+        raise UserError(answer["error"])
+    return _downloaded(config)
+
+
+def _answer(call: Any, queue: modal.Queue, events: str, display: Any) -> dict[str, Any]:
+    """The head's answer; an error of the head is raised as it was."""
+    answer: dict[str, Any] | None = None
+    while True:
+        news = read_events(queue, events, WAIT_SECONDS if answer is None else 0.2)
+        for event in news:
+            # Where it lies in the head's container says nothing to the user; that is said below.
+            if not (isinstance(event, Message) and event.text.startswith("results: ")):
+                display.emit(event)
+        if answer is not None and not news:
+            return answer
+        if not news:
+            with contextlib.suppress(TimeoutError):
+                answer = call.get(timeout=0)
+
+
+def _end(call: Any) -> None:
+    """Cancels the head and waits until it has ended its trials' calls."""
+    with contextlib.suppress(KeyboardInterrupt):
+        call.cancel()
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while not is_over(call.object_id) and time.monotonic() < deadline:
+            time.sleep(0.5)
+
+
+def _detached() -> bool:
+    """Whether this was started by `modal run --detach`."""
+    import click
+
+    context = click.get_current_context(silent=True)
+    return bool(context and (context.obj or {}).get("detach"))
+
+
+def _downloaded(config: SearchConfig) -> int:
+    from tune.results.layout import ResultsFolder
+    from tune.terminal import show_results
+
+    folder = ResultsFolder(config.search.results / str(config.search.name))
+    download(settings.results_volume, folder.name, folder.root)
+    show_results(folder)
+    return 0
+
+
+__all__ = ["app", "embed_snapshot", "launch", "main", "search_head", "train_trial"]

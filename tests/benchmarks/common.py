@@ -1,0 +1,211 @@
+"""What all benchmarks share: their options, their results with targets, the table, and the file that is left behind.
+
+A result names the machine by cores, threads and versions alone: no host name and no absolute path is written.
+"""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from tune.config.search import DEFAULT_CACHE, SearchConfig, search_config
+from tune.data.split import Split
+from tune.embed.prepare import LabelledPairs
+from tune.events import ignore
+from tune.files import write_atomic
+from tune.pipeline import PACKAGES, labelled_sides, read_split
+
+RESULTS = Path("results") / "benchmarks"
+PAIRS_VARIABLE = "EMBEDTUNE_BENCH_PAIRS"
+SPLIT_COLUMN = "split"
+
+
+@dataclass(frozen=True)
+class Options:
+    """data: pairs with a split column (Quora's, for the figures in results/). quick: sizes for trying out the code."""
+
+    data: Path
+    cache: Path = DEFAULT_CACHE
+    quick: bool = False
+
+    def pick(self, full: int, quick: int) -> int:
+        """A size, by `quick`."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure and what it is held against: at least `least`, or at most `most`."""
+
+    name: str
+    value: float
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is on the right side of its target."""
+        return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"met": self.met}
+
+
+@dataclass
+class Result:
+    """What a benchmark found: figures by name (plain values), and the targets they are held against."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    targets: list[Target] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+Benchmark = Callable[[Options], Result]
+
+
+def machine() -> dict[str, Any]:
+    """Cores, threads, load and versions."""
+    return {
+        "cores": os.cpu_count(),
+        "processor": _processor(),
+        "torch_threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "load_average_1min": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo") as lines:
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def show(name: str, title: str, result: Result) -> None:
+    """Prints the figures and the targets as tables."""
+    console = Console(highlight=False)
+    table = Table(title=f"{name}: {title}", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for key, value in flat(result.figures):
+        table.add_row(key, shown(value))
+    console.print(table)
+    for target in result.targets:
+        limit = f"at least {target.least:g}" if target.least is not None else f"at most {target.most:g}"
+        console.print(f"{'met   ' if target.met else 'MISSED'} {target.name}: {shown(target.value)} ({limit})")
+    for note in result.notes:
+        console.print(f"note: {note}")
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested figures as (dotted key, value)."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def shown(value: Any) -> str:
+    """A value for people."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)
+
+
+def write(name: str, title: str, result: Result, command: str, before: dict[str, Any]) -> Path:
+    """Leaves results/benchmarks/NAME.json. before: `machine()` as it was when the benchmark began."""
+    path = RESULTS / f"{name}.json"
+    content = {
+        "benchmark": name,
+        "measures": title,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "machine": before,
+        "targets": [target.to_json() for target in result.targets],
+        "figures": result.figures,
+        "notes": result.notes,
+    }
+    write_atomic(path, json.dumps(_rounded(content), indent=1) + "\n")
+    return path
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """torch on that many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Stopwatch:
+    """`with Stopwatch() as watch: ...`, then `watch.seconds`."""
+
+    def __enter__(self) -> "Stopwatch":
+        self._began = time.perf_counter()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.seconds = time.perf_counter() - self._began
+
+
+def pairs_config(options: Options, **tables: dict[str, Any]) -> SearchConfig:
+    """A search over the pairs of `--data` with their own split; `tables` as for `search_config`."""
+    data = {"data": str(options.data), "split_column": SPLIT_COLUMN}
+    search = {"cache": str(options.cache), **tables.pop("search", {})}
+    return search_config(search=search, data=data, **tables)
+
+
+def split_of(config: SearchConfig) -> tuple[Split, dict[str, LabelledPairs]]:
+    """The split of a search's data, and the pairs of each side, train in its seeded order."""
+    split, _ = read_split(config, ignore)
+    return split, labelled_sides(split, config.search.seed)
+
+
+def first(pairs: LabelledPairs, count: int) -> LabelledPairs:
+    """The first `count` pairs."""
+    return LabelledPairs(pairs.text_a[:count], pairs.text_b[:count], pairs.label[:count])
+
+
+def some(pairs: LabelledPairs, count: int, seed: int = 0) -> LabelledPairs:
+    """`count` seeded draws of the pairs, in their order."""
+    if count >= len(pairs):
+        return pairs
+    index = np.sort(np.random.default_rng(seed).choice(len(pairs), count, replace=False))
+    return LabelledPairs([pairs.text_a[i] for i in index], [pairs.text_b[i] for i in index], pairs.label[index])
+
+
+def median(values: Sequence[float]) -> float:
+    """The median as a plain float."""
+    return float(np.median(values))

@@ -1,0 +1,108 @@
+"""A 64-trial sweep, embedding included, against the trainer's time for the same 64 trials.
+
+The sweep is `tune.pipeline.run` with the local backend, from reading the pairs to the exported winner, with an empty
+cache: MiniLM embeds every text once, then a grid of 64 trials (4 losses x 4 learning rates x 4 dims, 8 epochs) runs.
+The data are seeded parts of the given split (8,000 train, 2,000 val, 2,000 test pairs), written to a throw-away file.
+
+The trainer's time is extrapolated, not run: SentenceTransformerTrainer (tests/benchmarks/trainer.py) is timed in the
+same run on some hundred pairs, and 64 trials' training pairs are divided by its pairs per second. Validation and test
+are in the sweep's time and not in the trainer's. Its steps differ between the trials in the Dense layer and the loss
+alone, which are nothing beside the base model's forward pass. Target: at least 100 times.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tests.benchmarks.common import (
+    SPLIT_COLUMN,
+    Options,
+    Result,
+    Stopwatch,
+    Target,
+    first,
+    pairs_config,
+    some,
+    split_of,
+)
+from tests.benchmarks.trainer import run_trainer
+from tune.config.search import search_config
+from tune.config.trial import TrialConfig
+from tune.embed.prepare import LabelledPairs
+from tune.events import ignore
+from tune.local import local_backend
+from tune.pipeline import run as run_search
+from tune.search.outcomes import trial_outcomes
+
+TITLE = "a 64-trial sweep, embedding included, against SentenceTransformerTrainer for the same 64"
+EPOCHS = 8
+SPACE = {
+    "base_model": "minilm",
+    "dims": "64,128,256,384",
+    "loss": "cosent,angle,cosine,contrastive",
+    "learning_rate": "3e-4,1e-3,3e-3,1e-2",
+    "epochs": EPOCHS,
+}
+TRAINER_PAIRS = 1_000
+
+
+def run(options: Options) -> Result:
+    """The sweep, then some steps of the trainer."""
+    _, sides = split_of(pairs_config(options, space={"base_model": "minilm"}))
+    sides = {
+        "train": first(sides["train"], options.pick(8_000, 500)),
+        "val": some(sides["val"], options.pick(2_000, 350)),
+        "test": some(sides["test"], options.pick(2_000, 350)),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        data = _write(sides, Path(folder) / "pairs.parquet")
+        config = search_config(
+            search={
+                "search": "grid",
+                "cache": str(Path(folder) / "cache"),
+                "results": str(Path(folder) / "results"),
+                "name": "sweep",
+                "max_hours": 0.5,
+            },
+            data={"data": str(data), "split_column": SPLIT_COLUMN},
+            space=SPACE | ({"dims": "64"} if options.quick else {}),
+        )
+        with Stopwatch() as sweep:
+            results = run_search(config, local_backend(), command="benchmark", emit=ignore)
+        summary = json.loads(results.summary.read_text())
+        outcomes = trial_outcomes(results.trials, results.asha)
+        trained = sum(outcome.reports[-1].seconds for outcome in outcomes)
+    pairs = summary["data"]["split"]["rows"]["train"] * EPOCHS
+    one = TrialConfig(base_model="minilm", dims=256, loss="cosent", learning_rate=1e-3, epochs=1)
+    trainer = run_trainer(one, first(sides["train"], options.pick(TRAINER_PAIRS, 160)))
+    extrapolated = len(outcomes) * pairs / trainer.pairs_per_second
+    result = Result()
+    result.figures = {
+        "trials": len(outcomes),
+        "trials_done": sum(outcome.status == "done" for outcome in outcomes),
+        "train_pairs": pairs // EPOCHS,
+        "epochs": EPOCHS,
+        "texts_embedded": summary["bases"]["minilm"]["embedded"],
+        "sweep_seconds": sweep.seconds,
+        "phases": {name: float(seconds) for name, seconds in summary["seconds"].items()},
+        "trials_own_seconds": trained,
+        "trainer_pairs_measured": trainer.pairs,
+        "trainer_pairs_per_second": trainer.pairs_per_second,
+        "trainer_hours_for_the_same_extrapolated": extrapolated / 3600,
+        "ratio": extrapolated / sweep.seconds,
+    }
+    result.targets = [Target("the trainer's time over the sweep's", extrapolated / sweep.seconds, least=100)]
+    return result
+
+
+def _write(sides: dict[str, LabelledPairs], path: Path) -> Path:
+    """The pairs with their sides, as a search reads them."""
+    frames = [
+        pd.DataFrame({"text1": p.text_a, "text2": p.text_b, "label": p.label.astype(np.int64), SPLIT_COLUMN: side})
+        for side, p in sides.items()
+    ]
+    pd.concat(frames).to_parquet(path, index=False)
+    return path

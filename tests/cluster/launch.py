@@ -1,0 +1,106 @@
+"""Runs `modal run cluster/launch.py` as a user does, against a stand-in, bounded in time and ended by its id."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.command import Ran
+from tests.modal_local import Fault, ModalLocal
+from tests.modal_local.records import Call, Container
+
+REPOSITORY = Path(__file__).parents[2]
+TIMEOUT = 200
+VOLUME = "embedtune-results"
+SMALL = ("--base-model", "wordllama", "--dims", "16,32", "--max-concurrent", "2")
+
+
+def modal_local(root: Path, faults: Sequence[Fault] = (), commit_seconds: float = 30.0, head: int = 1) -> ModalLocal:
+    """A stand-in of two containers for trials, and one for the head, which only waits while they train."""
+    env = {"HF_HUB_OFFLINE": "1", "EMBEDTUNE_COMMIT_SECONDS": str(commit_seconds)}
+    return ModalLocal(root / "modal", faults=faults, max_containers=2 + head, container_env=env)
+
+
+def command(*arguments: object, detach: bool = False) -> list[str]:
+    """`modal run cluster/launch.py ARGUMENTS`."""
+    options = ["--detach"] if detach else []
+    return [sys.executable, "-m", "modal", "run", *options, "cluster/launch.py", *map(str, arguments)]
+
+
+def environment(stand_in: ModalLocal) -> dict[str, str]:
+    """Offline, without a terminal, and with the stand-in as Modal."""
+    return {**stand_in.env, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+
+
+def launch(stand_in: ModalLocal, *arguments: object) -> Ran:
+    """The command to its end."""
+    done = subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+        env=environment(stand_in),
+        cwd=REPOSITORY,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def on_volume(stand_in: ModalLocal, volume: str, pattern: str) -> list[Path]:
+    """What is committed on a Volume under a pattern; nothing where there is no such Volume yet."""
+    try:
+        return sorted(stand_in.volume(volume).glob(pattern))
+    except KeyError:
+        return []
+
+
+def reports(trial: Path) -> list[int]:
+    """Numbers of the reports in a trial's directory."""
+    with contextlib.suppress(FileNotFoundError):
+        return [json.loads(line)["number"] for line in (trial / "reports.jsonl").read_text().splitlines()]
+    return []
+
+
+def trial_running(stand_in: ModalLocal, search: str, past: int) -> Call | None:
+    """A running call whose trial has its state and at least `past` reports on the Volume."""
+    for state in on_volume(stand_in, "embedtune-trials", f"{search}/*/state.pt"):
+        ledgers = on_volume(stand_in, VOLUME, f"{search}/trials/{state.parent.name}/calls.jsonl")
+        known = ledgers[0].read_text() if ledgers else ""
+        for call in stand_in.running_calls():
+            if call.state == "running" and call.call_id in known and len(reports(state.parent)) >= past:
+                return call
+    return None
+
+
+def container_of(stand_in: ModalLocal, call: Call) -> Container:
+    """Where a call runs, or ran last."""
+    return next(one for one in stand_in.containers if one.task_id == call.containers[-1])
+
+
+@contextlib.contextmanager
+def launched(
+    stand_in: ModalLocal, *arguments: object, log: Path, detach: bool = False
+) -> Iterator[subprocess.Popen[str]]:
+    """The command in the background; what is left of it at the end is killed."""
+    with open(log, "w") as output:
+        process = subprocess.Popen(
+            command(*arguments, detach=detach),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(stand_in),
+            cwd=REPOSITORY,
+            start_new_session=True,
+            # A shell that runs the tests in the background makes its children ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(20)

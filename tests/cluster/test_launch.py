@@ -1,0 +1,230 @@
+"""`modal run cluster/launch.py` as a user runs it, offline: what it prints, leaves, pays for and ends."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.cluster.launch import (
+    REPOSITORY,
+    SMALL,
+    VOLUME,
+    container_of,
+    launch,
+    launched,
+    modal_local,
+    reports,
+    trial_running,
+)
+from tests.command import leaderboard, summary, tune, wait_for
+from tests.modal_local import ModalLocal
+from tests.modal_local.records import Call
+
+pytestmark = [pytest.mark.modal, pytest.mark.timeout(250)]
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search that is over, and the stand-in as it left it."""
+
+    stand_in: ModalLocal
+    code: int
+    out: str
+    folder: Path
+    killed: Call
+
+
+@pytest.fixture(scope="module")
+def asha(tmp_path_factory: pytest.TempPathFactory) -> Search:
+    """asha on the demo pairs; one trial's container is killed half-way, and rates of 3e38 fail."""
+    root = tmp_path_factory.mktemp("asha")
+    with modal_local(root, commit_seconds=0.5) as stand_in:
+        arguments = (
+            "--search", "asha", *SMALL, "--loss", "cosent,contrastive", "--learning-rate", "1e-3,1e-2,3e38",
+            "--weight-decay", "1e-6:1e-3", "--epochs", 40, "--trials", 8, "--finalists", 3, "--seed", 1,
+            "--results", root / "results", "--name", "first",
+        )  # fmt: skip
+        with launched(stand_in, *arguments, log=root / "log") as process:
+
+            def past_its_rungs() -> Call | None:
+                assert process.poll() is None, (root / "log").read_text()
+                # With 5 reports of 16 a trial is over the rung at 1/4: asha stops it no more.
+                return trial_running(stand_in, "first", past=5)
+
+            killed = wait_for(past_its_rungs, 90)
+            stand_in.end_container(container_of(stand_in, killed))
+            code = process.wait(150)
+        stand_in.wait_until_idle(1)
+        yield Search(stand_in, code, (root / "log").read_text(), root / "results" / "first", killed)
+        assert stand_in.errors == [] and stand_in.unknown_rpcs == []
+
+
+def trial_of(search: Search, call: Call) -> Path:
+    [path] = [path for path in search.folder.glob("trials/*/calls.jsonl") if call.call_id in path.read_text()]
+    return path.parent
+
+
+def test_the_search_ends_and_says_what_a_person_wants_to_know(asha: Search) -> None:
+    assert asha.code == 0, asha.out
+    assert "No --data given" in asha.out and "search: 8 trials, 2 at a time" in asha.out
+    assert "container seconds paid" in asha.out and "--resume first" in asha.out
+    assert "Verdict (synthetic data): The winner (wordllama" in asha.out
+    assert f"SentenceTransformer('{asha.folder}/best')" in asha.out
+    assert "Traceback" not in asha.out
+    facts = summary(asha.folder)
+    assert facts["modal"]["left_running"] == 0 and facts["modal"]["container_seconds"] > 1
+    assert facts["command"].startswith("modal run cluster/launch.py --search asha")
+
+
+def test_weak_trials_are_stopped_and_their_calls_cancelled(asha: Search) -> None:
+    assert asha.stand_in.running_calls() == []
+    rows = {row["trial"]: row for row in leaderboard(asha.folder) if row["status"] != "baseline"}
+    assert len(rows) == 8
+    stopped = [trial for trial, row in rows.items() if row["status"] == "stopped"]
+    assert stopped and all(0 < float(rows[trial]["budget"]) < 1 for trial in stopped)
+    calls = {trial_of(asha, call).name: call for call in asha.stand_in.calls if call.function == "train_trial"}
+    assert set(calls) == set(rows) and len(calls) == len(
+        [c for c in asha.stand_in.calls if c.function == "train_trial"]
+    )
+    assert {calls[trial].state for trial in stopped} == {"cancelled"}
+    assert {calls[trial].state for trial, row in rows.items() if row["status"] == "failed"} == {"success"}
+    for trial in stopped:
+        assert (asha.folder / "trials" / trial / "best.safetensors").exists()
+
+
+def test_the_killed_trial_went_on_from_its_checkpoint(asha: Search) -> None:
+    assert asha.killed.attempts == 2 and asha.killed.retries == 1
+    trial = trial_of(asha, asha.killed)
+    numbers = reports(trial)
+    assert numbers == list(range(1, 17)) and (trial / "done").exists()
+    [events] = asha.folder.glob(f"ray/{trial.name}_*")
+    log = EventAccumulator(str(events))
+    log.Reload()
+    assert [round(event.value) for event in log.Scalars("ray/tune/number")] == numbers, "told once each, in order"
+    first, second = (one for one in asha.stand_in.containers if one.task_id in asha.killed.containers)
+    assert first.exit_code != 0 and second.task_id != first.task_id
+
+
+def test_the_failed_trial_has_its_reason(asha: Search) -> None:
+    failed = [row for row in leaderboard(asha.folder) if row["status"] == "failed"]
+    assert failed and all("learning rate" in row["error"] and not row["val_auc"] for row in failed)
+    failure = json.loads((asha.folder / "trials" / failed[0]["trial"] / "failed.json").read_text())
+    assert "Traceback" in failure["traceback"] and f"{len(failed)} failed" in asha.out
+
+
+def test_local_and_volume_results_agree(asha: Search) -> None:
+    def files(root: Path) -> dict[str, bytes]:
+        paths = [path for path in root.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+        return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+    here, there = files(asha.folder), files(asha.stand_in.volume(VOLUME) / "first")
+    assert here.keys() == there.keys() and here == there
+    truth = asha.stand_in.volume("embedtune-trials") / "first"
+    for row in leaderboard(asha.folder):
+        if row["status"] != "baseline":
+            for name in ("reports.jsonl", "best.safetensors", "failed.json", "done"):
+                assert here.get(f"trials/{row['trial']}/{name}") == files(truth / row["trial"]).get(name)
+
+
+def test_the_exported_model_scores_what_was_reported(asha: Search, tmp_path: Path) -> None:
+    import pandas as pd
+
+    from tune.data.demo import demo_pairs
+
+    sides = pd.read_parquet(asha.folder / "split.parquet").set_index("row").side
+    table = pd.DataFrame(demo_pairs(), columns=["question1", "question2", "is_duplicate"]).assign(side=sides)
+    table[table.side == "test"].drop(columns="side").to_csv(tmp_path / "test.csv", index=False)
+    scored = tune("score", asha.folder / "best", "--data", tmp_path / "test.csv", "--json")
+    assert scored.code == 0, scored.err
+    assert json.loads(scored.out)["auc"] == pytest.approx(float(leaderboard(asha.folder)[0]["test_auc"]), abs=1e-4)
+
+
+def test_containers_import_what_was_uploaded_and_see_no_test_rows(asha: Search) -> None:
+    uploads = asha.stand_in.uploads
+    for name in ("tune/pipeline.py", "tune/train/adapter.py", "cluster/train_trial.py"):
+        assert uploads[f"/root/{name}"].read_bytes() == (REPOSITORY / name).read_bytes()
+    assert not any(path.startswith("/root/tests") for path in uploads)
+    digest = summary(asha.folder)["bases"]["wordllama"]["digest"]
+    about = json.loads((asha.stand_in.volume("embedtune-snapshots") / "views" / digest / "view.json").read_text())
+    counts = summary(asha.folder)["data"]["split"]
+    assert about["train"] + about["val"] < 4000 and counts
+
+
+def test_a_finished_search_is_only_downloaded(asha: Search, tmp_path: Path) -> None:
+    calls = len(asha.stand_in.calls)
+    ran = launch(asha.stand_in, "--resume", "first", "--results", tmp_path)
+    assert ran.code == 0, ran.out + ran.err
+    assert len(asha.stand_in.calls) == calls and "downloading" in ran.out
+    assert (tmp_path / "first" / "leaderboard.csv").read_bytes() == (asha.folder / "leaderboard.csv").read_bytes()
+
+
+def test_a_grid_here_and_there_has_the_same_numbers(tmp_path: Path) -> None:
+    grid = ("--search", "grid", "--base-model", "wordllama", "--dims", "16,32", "--loss", "cosent,mnr",
+            "--epochs", 2, "--batch-size", 64, "--finalists", 1)  # fmt: skip
+    data = tmp_path / "pairs.csv"
+    write_demo(data)
+    with modal_local(tmp_path) as stand_in:
+        ran = launch(stand_in, *grid, "--max-concurrent", 2, "--data", data, "--results", tmp_path, "--name", "there")
+        assert ran.code == 0, ran.out + ran.err + stand_in.logs()
+        assert [path.read_bytes() for path in stand_in.volume(VOLUME).glob(".data/*/pairs.csv")] == [data.read_bytes()]
+        stand_in.wait_until_idle(1)
+    here = tune("search", *grid, "--jobs", 2, "--data", data, "--results", tmp_path, "--name", "here",
+                "--cache", tmp_path / "cache")  # fmt: skip
+    assert here.code == 0, here.err
+    numbers = ("val_auc", "threshold", "budget", "test_auc", "test_auc_low", "test_accuracy")
+    rows = {place: {row["trial"]: row for row in leaderboard(tmp_path / place)} for place in ("here", "there")}
+    assert rows["here"].keys() == rows["there"].keys() and len(rows["here"]) == 5
+    for trial, row in rows["here"].items():
+        for name in numbers:
+            assert bool(row[name]) == bool(rows["there"][trial][name])
+            if row[name]:
+                assert float(rows["there"][trial][name]) == pytest.approx(float(row[name]), abs=1e-6), (trial, name)
+    # What is written on Modal runs here as it is.
+    tomls = [(tmp_path / place / "search.toml").read_text().splitlines() for place in ("here", "there")]
+    assert [line for line in tomls[0] if not line.startswith("cache")] == tomls[1]
+
+
+def write_demo(path: Path) -> None:
+    import pandas as pd
+
+    from tune.data.demo import demo_pairs
+
+    pd.DataFrame(demo_pairs(), columns=["text_a", "text_b", "label"]).to_csv(path, index=False)
+
+
+@pytest.fixture(scope="module")
+def nothing_runs(tmp_path_factory: pytest.TempPathFactory) -> ModalLocal:
+    """A stand-in on which nothing may have been called, started or stored at the end."""
+    with modal_local(tmp_path_factory.mktemp("refused")) as stand_in:
+        yield stand_in
+        assert stand_in.calls == [] and stand_in.containers == []
+        assert not list(stand_in.volume(VOLUME).rglob("*"))
+
+
+BAD: dict[str, tuple[list[str], list[str]]] = {
+    "no such option": (["--sarch", "grid"], ["python -m tune search --help"]),
+    "two bad values": (["--trials", "0", "--dims", "x"], ["[search] trials", "[space] dims"]),
+    "of no use on Modal": (["--cache", "/tmp/x"], ["embedtune-snapshots"]),
+    "no number": (["--max-concurrent", "none"], ["--max-concurrent"]),
+    "no such file": (["--base-model", "wordllama", "--data", "nowhere.csv"], ["nowhere.csv"]),
+    "one class": (["--base-model", "wordllama", "--data", "ONE_CLASS"], ["one.csv"]),
+    "nothing to go on with": (["--resume", "nothing"], ["no search nothing"]),
+}
+"""What is given, and what every line of the answer, in order, must hold."""
+
+
+@pytest.mark.parametrize("case", list(BAD))
+def test_what_is_wrong_is_a_line_and_costs_nothing(case: str, nothing_runs: ModalLocal, tmp_path: Path) -> None:
+    one_class = tmp_path / "one.csv"
+    one_class.write_text("text_a,text_b,label\n" + "".join(f"a{n},b{n},1\n" for n in range(500)))
+    arguments, expected = BAD[case]
+    given = [str(one_class) if argument == "ONE_CLASS" else argument for argument in arguments]
+    ran = launch(nothing_runs, *given, "--results", tmp_path)
+    assert ran.code == 2, ran.out + ran.err
+    errors = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == len(expected), errors
+    assert all(word in line for word, line in zip(expected, errors, strict=True)), errors
+    assert "Traceback" not in ran.out + ran.err
+    assert [path.name for path in tmp_path.iterdir()] == ["one.csv"]

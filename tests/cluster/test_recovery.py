@@ -1,0 +1,166 @@
+"""What a search on Modal survives: a lost head, Ctrl-C, preemption, a closed laptop; and that nothing is paid twice.
+
+Asserted is what we did and what is on the Volumes, not what Modal would do to the calls of a head that is gone.
+"""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.cluster.launch import (
+    SMALL,
+    VOLUME,
+    container_of,
+    launch,
+    launched,
+    modal_local,
+    on_volume,
+    reports,
+    trial_running,
+)
+from tests.command import leaderboard, summary, wait_for
+from tests.modal_local import ModalLocal
+from tests.modal_local.records import Call
+
+pytestmark = [pytest.mark.modal, pytest.mark.slow, pytest.mark.timeout(400)]
+
+GRID = ("--search", "grid", *SMALL, "--loss", "cosent,contrastive", "--epochs", 60, "--finalists", 1)
+"""Four trials of some seconds, two at a time."""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Iterator[ModalLocal]:
+    with modal_local(tmp_path, commit_seconds=0.5) as one:
+        yield one
+        one.wait_until_idle(5)
+        assert one.errors == [] and one.unknown_rpcs == []
+
+
+def head_call(stand_in: ModalLocal) -> Call:
+    return [call for call in stand_in.calls if call.function == "search_head"][-1]
+
+
+def kept(stand_in: ModalLocal, search: str) -> dict[str, dict[str, Any]]:
+    """Of every trial on the Volume the lines of its reports, whether it is done, and what its state covers."""
+    found = {}
+    for path in on_volume(stand_in, "embedtune-trials", f"{search}/*/trial.json"):
+        trial = path.parent
+        lines = (trial / "reports.jsonl").read_text().splitlines() if (trial / "reports.jsonl").exists() else []
+        covered = 0
+        if (trial / "state.pt").exists():
+            covered = int(torch.load(trial / "state.pt", weights_only=True)["report"]["number"])
+        found[trial.name] = {"lines": lines, "done": (trial / "done").exists(), "covered": covered}
+    return found
+
+
+def assert_nothing_was_trained_twice(stand_in: ModalLocal, before: dict[str, dict[str, Any]], search: str) -> None:
+    after = kept(stand_in, search)
+    for name, trial in before.items():
+        known = len(trial["lines"]) if trial["done"] else trial["covered"]
+        # The lines hold seconds and rates, which no two trainings share.
+        assert after[name]["lines"][:known] == trial["lines"][:known], name
+
+
+def test_a_killed_head_and_another_that_goes_on(stand_in: ModalLocal, tmp_path: Path) -> None:
+    arguments = (*GRID, "--results", tmp_path, "--name", "lost")
+    with launched(stand_in, *arguments, log=tmp_path / "log") as process:
+        wait_for(lambda: on_volume(stand_in, "embedtune-trials", "lost/*/done"), 120)
+        wait_for(lambda: trial_running(stand_in, "lost", past=4), 60)
+        stand_in.end_container(container_of(stand_in, head_call(stand_in)))
+        assert process.wait(60) not in (0, 2)
+    assert "error" in (tmp_path / "log").read_text().lower()
+    stand_in.wait_until_idle(20)
+    before, first = kept(stand_in, "lost"), len(stand_in.calls)
+    assert any(trial["done"] for trial in before.values()) and any(trial["covered"] for trial in before.values())
+    assert not (tmp_path / "lost").exists()
+
+    ran = launch(stand_in, "--resume", "lost", "--results", tmp_path)
+    assert ran.code == 0, ran.out + ran.err + stand_in.logs()
+    assert_nothing_was_trained_twice(stand_in, before, "lost")
+    rows = [row for row in leaderboard(tmp_path / "lost") if row["status"] != "baseline"]
+    assert [row["status"] for row in rows] == ["done"] * 4
+    assert all(reports(tmp_path / "lost" / "trials" / row["trial"]) == list(range(1, 17)) for row in rows)
+    trained = [call for call in stand_in.calls[first:] if call.function == "train_trial"]
+    assert len(trained) == 4 - sum(trial["done"] for trial in before.values()), "what was done got no call"
+    assert summary(tmp_path / "lost")["modal"]["left_running"] == 0
+    assert "of them finished before" in ran.out
+
+
+def test_ctrl_c_ends_every_call_and_says_how_to_go_on(stand_in: ModalLocal, tmp_path: Path) -> None:
+    arguments = (*GRID, "--results", tmp_path, "--name", "stopped")
+    with launched(stand_in, *arguments, log=tmp_path / "log") as process:
+        wait_for(lambda: trial_running(stand_in, "stopped", past=4), 120)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(90)
+    said = (tmp_path / "log").read_text()
+    assert (code == 130 and "--resume stopped" in said.splitlines()[-1]) or "--resume stopped" in said, said
+    assert "Traceback" not in said
+    trained = [call for call in stand_in.calls if call.function == "train_trial"]
+    assert trained and {call.state for call in trained} <= {"cancelled", "success"}
+    noted = [json.loads(line) for path in on_volume(stand_in, VOLUME, "stopped/trials/*/calls.jsonl")
+             for line in path.read_text().splitlines()]  # fmt: skip
+    cancelled = {line["call"] for line in noted if "cancelled" in line}
+    assert {call.call_id for call in trained if call.state == "cancelled"} <= cancelled, "ended by us, by its id"
+    before = kept(stand_in, "stopped")
+    assert any(trial["covered"] for trial in before.values())
+
+    ran = launch(stand_in, "--resume", "stopped", "--results", tmp_path)
+    assert ran.code == 0, ran.out + ran.err + stand_in.logs()
+    assert_nothing_was_trained_twice(stand_in, before, "stopped")
+    rows = [row for row in leaderboard(tmp_path / "stopped") if row["status"] != "baseline"]
+    assert [row["status"] for row in rows] == ["done"] * 4
+
+
+def test_a_preempted_trial_goes_on_in_another_container(stand_in: ModalLocal, tmp_path: Path) -> None:
+    arguments = ("--search", "random", *SMALL, "--loss", "cosent,contrastive", "--epochs", 60, "--trials", 3)
+    with launched(stand_in, *arguments, "--results", tmp_path, "--name", "moved", log=tmp_path / "log") as process:
+        call = wait_for(lambda: trial_running(stand_in, "moved", past=4), 120)
+        stand_in.end_container(container_of(stand_in, call), "preempt", grace_s=3.0)
+        assert process.wait(150) == 0, (tmp_path / "log").read_text() + stand_in.logs()
+    assert call.attempts == 2 and call.retries == 0 and call.state == "success"
+    rows = [row for row in leaderboard(tmp_path / "moved") if row["status"] != "baseline"]
+    assert [row["status"] for row in rows] == ["done"] * 3
+    assert all(reports(tmp_path / "moved" / "trials" / row["trial"]) == list(range(1, 17)) for row in rows)
+
+
+def test_a_detached_search_ends_without_its_laptop_and_is_fetched_later(stand_in: ModalLocal, tmp_path: Path) -> None:
+    arguments = ("--search", "optuna", *SMALL, "--loss", "cosent", "--epochs", 20, "--trials", 4)
+    options = ("--results", tmp_path, "--name", "away")
+    with launched(stand_in, *arguments, *options, log=tmp_path / "log", detach=True) as process:
+        wait_for(lambda: on_volume(stand_in, VOLUME, "away/search.toml"), 60)
+        process.kill()  # the lid is closed: nobody says goodbye
+        process.wait(10)
+    stand_in.wait_until_idle(180)
+    assert head_call(stand_in).state == "success" and not (tmp_path / "away").exists()
+    calls = len(stand_in.calls)
+    ran = launch(stand_in, "--resume", "away", *options[:2])
+    assert ran.code == 0 and len(stand_in.calls) == calls, ran.out + ran.err
+    facts = summary(tmp_path / "away")
+    assert facts["trials"]["done"] == 4 and facts["modal"]["left_running"] == 0
+    assert (tmp_path / "away" / "best" / "modules.json").exists() and (tmp_path / "away" / "optuna.journal").exists()
+
+
+def test_a_head_that_raises_says_why(stand_in: ModalLocal, tmp_path: Path) -> None:
+    arguments = ("--search", "asha", *SMALL, "--trials", 2, "--results", tmp_path)
+    assert launch(stand_in, "--sarch", "x").code == 2, "which makes the Volumes"
+    # Where the head wants to make a folder there is a file.
+    (stand_in.volume("embedtune-snapshots") / "snapshots").write_text("in the way")
+    ran = launch(stand_in, *arguments, "--name", "broken")
+    assert ran.code not in (0, 2)
+    assert "snapshots" in ran.out + ran.err and "Error" in ran.out + ran.err
+    assert head_call(stand_in).state == "failure" and stand_in.running_calls() == []
+
+
+def test_out_of_time_ends_every_call(stand_in: ModalLocal, tmp_path: Path) -> None:
+    arguments = ("--search", "random", *SMALL, "--epochs", 300, "--trials", 6, "--max-hours", 15 / 3600)
+    ran = launch(stand_in, *arguments, "--results", tmp_path, "--name", "short")
+    assert ran.code == 0, ran.out + ran.err + stand_in.logs()
+    assert stand_in.running_calls() == [] and "--max-hours" in ran.out
+    facts = summary(tmp_path / "short")
+    assert facts["interrupted"] and facts["modal"]["left_running"] == 0
+    assert {call.state for call in stand_in.calls if call.function == "train_trial"} <= {"cancelled", "success"}
