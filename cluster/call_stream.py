@@ -108,7 +108,7 @@ class CallOpener:
         """News from the queue; where it stays silent, what has become of the call itself. Ends with the call."""
         queue = modal.Queue.from_id(self.queue)
         call = modal.FunctionCall.from_id(entry.call)
-        container = entry.container
+        container = entry.containers[-1] if entry.containers else ""
         while True:
             try:
                 news = queue.get_many(100, timeout=self.poll_seconds, partition=entry.partition)

@@ -86,6 +86,9 @@ def search_head(order: HeadOrder) -> dict[str, Any]:
         head.run()
     except UserError as error:
         return {"error": str(error), "left_running": head.left_running}
+    except TimeoutError as error:
+        # A call that failed by this would look to who watches it like one that has no result yet.
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
     finally:
         sender.close()
     return {"left_running": head.left_running}
@@ -162,7 +165,8 @@ class _Head:
     def _search(self, config: SearchConfig, folder: Any, bases: dict[str, Any], jobs: int, emit: Any) -> str:
         """Backend.search: the trials as Modal calls."""
         from cluster.call_stream import CallOpener
-        from cluster.keeper import EndCalls
+        from cluster.keeper import EndCalls, HeedCancel
+        from tune.events import Message
         from tune.search.run import SearchPlaces, run_search
         from tune.search.trainable import TrialPlaces
 
@@ -182,8 +186,9 @@ class _Head:
         )
         places = SearchPlaces(folder.root, folder.trials, folder.asha, folder.journal)
         ending = EndCalls(trial_places)
+        emit(Message("starting Ray"))
         try:
-            with _ray(jobs):
+            with _ray(jobs), HeedCancel() as heed:
                 try:
                     run = run_search(
                         config,
@@ -193,7 +198,7 @@ class _Head:
                         emit,
                         jobs=jobs,
                         resources={"cpu": 0, "trial_slot": 1},
-                        callbacks=[ending],
+                        callbacks=[ending, heed],
                     )
                 finally:
                     # Before Ray ends: its actors write into the ledgers as long as they live.
@@ -201,6 +206,13 @@ class _Head:
                     self.left_running = end_calls(trials, settings.END_SECONDS)
         finally:
             self.left_running = end_calls(trials, settings.END_SECONDS)
+            if self.left_running:
+                emit(
+                    Message(
+                        f"{self.left_running} calls have not ended; see modal.com/apps, and end them by: "
+                        f"modal app stop {settings.APP_NAME}"
+                    )
+                )
             collect(folder.name, trials)
         return run.interrupted
 

@@ -5,23 +5,23 @@ can find it, read on, or cancel it by its id. `end_calls` is the proof at a sear
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import modal
 
+from tune.files import lock_file
+
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "calls.jsonl"
-_FACTS = {"container", "began", "cancelled", "finished", "over"}
 _AT_A_TIME = 16
 """Calls asked for or cancelled at the same time; each is a round trip of some 50 ms."""
 
@@ -30,14 +30,14 @@ _AT_A_TIME = 16
 class CallEntry:
     """A call as the ledger knows it. Times are seconds since 1970.
 
-    began: when its last container took it. cancelled: we asked for its end. finished: its last report, or its failure,
-    was read. over: Modal said that it has ended.
+    began: when its first container took it. containers: those that have worked on it. cancelled: we asked for its
+    end. finished: its last report, or its failure, was read. over: Modal said that it has ended.
     """
 
     call: str
     partition: str
     spawned: float
-    container: str = ""
+    containers: list[str] = field(default_factory=list)
     began: float | None = None
     cancelled: float | None = None
     finished: float | None = None
@@ -49,7 +49,7 @@ class CallEntry:
         return self.finished or self.cancelled
 
     def seconds(self, now: float) -> float:
-        """Seconds of a container that it has taken so far, as far as is known here."""
+        """Seconds of containers that it has taken so far; where one was lost, with the wait for the next."""
         if self.began is None:
             return 0.0
         return max(0.0, (self.ending or self.over or now) - self.began)
@@ -82,8 +82,7 @@ class Ledger:
                 if "partition" in facts:
                     entries[facts["call"]] = CallEntry(**facts)
                 elif facts["call"] in entries:
-                    for name in facts.keys() & _FACTS:
-                        setattr(entries[facts["call"]], name, facts[name])
+                    _learn(entries[facts["call"]], facts)
         return entries
 
     def latest(self) -> CallEntry | None:
@@ -95,7 +94,7 @@ class Ledger:
         """Held while it is decided whether a trial gets a new call, so that two readers do not both make one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path.with_name(".calls.lock"), "w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock_file(handle)
             yield
 
     def _append(self, **facts: Any) -> None:
@@ -106,6 +105,15 @@ class Ledger:
             os.write(handle, line.encode())
         finally:
             os.close(handle)
+
+
+def _learn(entry: CallEntry, facts: dict[str, Any]) -> None:
+    if "container" in facts and facts["container"] not in entry.containers:
+        entry.containers.append(facts["container"])
+    # What is known first counts: a call whose container was lost is paid from its first container on.
+    for name in ("began", "cancelled", "finished", "over"):
+        if name in facts and getattr(entry, name) is None:
+            setattr(entry, name, facts[name])
 
 
 def is_over(call: str) -> bool:
@@ -175,7 +183,7 @@ def cost(entries: Iterable[CallEntry]) -> Cost:
     now, taken = time.time(), list(entries)
     return Cost(
         seconds=sum(entry.seconds(now) for entry in taken),
-        containers=len({entry.container for entry in taken if entry.container}),
+        containers=len({container for entry in taken for container in entry.containers}),
         calls=len(taken),
         running=sum(entry.began is not None and entry.over is None and not entry.ending for entry in taken),
     )

@@ -40,6 +40,14 @@ def train_trial(order: dict[str, Any]) -> Message:
     (where news goes). What cannot be trained is returned as `failed`; raised is only what another container may not
     meet: Modal then retries.
     """
+    try:
+        return _train(order)
+    except TimeoutError as error:
+        # A call that failed by this would look to its reader like one that has no result yet.
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+def _train(order: dict[str, Any]) -> Message:
     from tune.config.trial import TrialConfig
     from tune.train.adapter import open_adapter
     from tune.train.directory import TrialDirectory

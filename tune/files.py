@@ -1,9 +1,12 @@
 """Writing files so that a reader, or a run that comes after a crash, finds them complete or not at all."""
 
+import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 
 def replace_atomic(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
@@ -38,6 +41,18 @@ def sync_file(path: Path) -> None:
     """Waits until the file's content is on disk."""
     with open(path, "rb") as written:
         os.fsync(written.fileno())
+
+
+def lock_file(handle: IO[Any], *, wait: bool = True) -> None:
+    """Takes the kernel's lock on an open file, for as long as it is open. BlockingIOError where another has it.
+
+    A file system that knows no locks (some network ones) gives none: then two writers are not kept apart.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
 
 
 def _umask() -> int:

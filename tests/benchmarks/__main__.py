@@ -15,6 +15,7 @@ from typing import Any
 NAMES = {
     "adapter_step": False,
     "ray_cost": False,
+    "modal_cost": False,
     "quora_reference": True,
     "trial_vs_trainer": True,
     "sweep_vs_trainer": True,

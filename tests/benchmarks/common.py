@@ -20,12 +20,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from tune.begin import read_split
 from tune.config.search import DEFAULT_CACHE, SearchConfig, search_config
 from tune.data.split import Split
 from tune.embed.prepare import LabelledPairs
 from tune.events import ignore
 from tune.files import write_atomic
-from tune.pipeline import PACKAGES, labelled_sides, read_split
+from tune.pipeline import PACKAGES, labelled_sides
 
 RESULTS = Path("results") / "benchmarks"
 PAIRS_VARIABLE = "EMBEDTUNE_BENCH_PAIRS"

@@ -26,13 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.common import Options, Result, Stopwatch, Target, median
+from tune.begin import read_split
 from tune.config.search import SearchConfig, search_config
 from tune.config.trial import TrialConfig
 from tune.embed.prepare import PreparedBase
 from tune.events import Event, TrialEvent, ignore
 from tune.finals import trial_val
 from tune.local import search_locally
-from tune.pipeline import embed_bases, read_split
+from tune.pipeline import embed_bases
 from tune.results.layout import ResultsFolder, new_folder
 from tune.search.outcomes import TrialOutcome, trial_outcomes
 from tune.train.adapter import AdapterOpener
@@ -140,9 +141,9 @@ def _full_trials(root: Path, trials: int, result: Result) -> None:
 def _seconds_per_report(sweep: _Sweep, outcomes: Sequence[TrialOutcome]) -> float:
     """Median over reports after a trial's first: from report to report in the driver, minus the trial's own time."""
     times: dict[str, list[float]] = {}
-    for trial, at in sweep.seen:
-        times.setdefault(trial, []).append(at)
-    gaps = []
+    for trial, moment in sweep.seen:
+        times.setdefault(trial, []).append(moment)
+    gaps: list[float] = []
     for outcome in outcomes:
         own = [report.seconds for report in outcome.reports]
         at = times.get(outcome.trial, [])

@@ -7,7 +7,7 @@ text of every batch again, on all cores. Normalize stands at the end, as in an e
 import tempfile
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -112,7 +112,7 @@ def run_trainer(config: TrialConfig, pairs: LabelledPairs) -> TrainerRun:
 class _StaysFrozen(SentenceTransformer):
     """All but the Dense stays in evaluation mode when the trainer calls train(): frozen means no dropout either."""
 
-    def train(self, mode: bool = True) -> "SentenceTransformer":
+    def train(self, mode: bool = True) -> Self:
         """Only the Dense changes."""
         super().train(False)
         self[-2].train(mode)

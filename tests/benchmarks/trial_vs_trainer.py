@@ -53,8 +53,8 @@ def run(options: Options) -> Result:
         trial_test = roc_auc(dense_cosine(dense, test_vectors, test_rows), sides["test"].label)
     trainer = run_trainer(trial, sides["train"])
     trainer_auc = {side: roc_auc(scores(trainer.model, sides[side]), sides[side].label) for side in ("val", "test")}
-    training = sum(_pairs(reports, trainer.pairs))
-    speed = training / sum(n / r.pairs_per_second for n, r in zip(_pairs(reports, trainer.pairs), reports, strict=True))
+    between = _pairs(reports, trainer.pairs)
+    speed = trainer.pairs / sum(n / r.pairs_per_second for n, r in zip(between, reports, strict=True))
     differences = {"val": reports[-1].auc - trainer_auc["val"], "test": trial_test - trainer_auc["test"]}
     result = Result()
     result.figures = {
@@ -67,7 +67,7 @@ def run(options: Options) -> Result:
             "test_auc": trial_test,
             "pairs_per_second": speed,
             "wall_seconds": wall,
-            "wall_pairs_per_second": training / wall,
+            "wall_pairs_per_second": trainer.pairs / wall,
         },
         "trainer": {
             "val_auc": trainer_auc["val"],
@@ -100,4 +100,4 @@ def _adapter(config: TrialConfig, folder: Path, view: View) -> tuple[list[Report
 
 def _pairs(reports: list[Report], total: int) -> list[float]:
     """Training pairs between the reports."""
-    return np.diff([0.0, *(report.budget * total for report in reports)]).tolist()
+    return [float(pairs) for pairs in np.diff([0.0, *(report.budget * total for report in reports)])]

@@ -1,6 +1,10 @@
 """`modal run cluster/launch.py` as a user runs it, offline: what it prints, leaves, pays for and ends."""
 
 import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from tests.cluster.launch import (
     SMALL,
     VOLUME,
     container_of,
+    environment,
     launch,
     launched,
     modal_local,
@@ -158,6 +163,34 @@ def test_a_finished_search_is_only_downloaded(asha: Search, tmp_path: Path) -> N
     assert ran.code == 0, ran.out + ran.err
     assert len(asha.stand_in.calls) == calls and "downloading" in ran.out
     assert (tmp_path / "first" / "leaderboard.csv").read_bytes() == (asha.folder / "leaderboard.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_board_shows_the_trials(asha: Search) -> None:
+    deployed = subprocess.run(
+        [sys.executable, "-m", "modal", "deploy", "cluster/board.py"],
+        cwd=REPOSITORY,
+        env=environment(asha.stand_in),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    url = asha.stand_in.web_url("board")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{url}/data/runs", timeout=30)
+    key, secret = asha.stand_in.proxy_token
+
+    def runs() -> set[str]:
+        headers = {"Modal-Key": key, "Modal-Secret": secret}
+        request = urllib.request.Request(f"{url}/data/runs", headers=headers)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            assert response.status == 200
+            return {run.split("/")[2].split("_")[0] for run in json.load(response) if run.startswith("first/ray/")}
+
+    trials = {row["trial"] for row in leaderboard(asha.folder) if row["status"] != "baseline"}
+    wait_for(lambda: runs() == trials, 60)
 
 
 def test_a_grid_here_and_there_has_the_same_numbers(tmp_path: Path) -> None:

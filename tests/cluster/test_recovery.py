@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -26,6 +27,7 @@ from tests.cluster.launch import (
 from tests.command import leaderboard, summary, wait_for
 from tests.modal_local import ModalLocal
 from tests.modal_local.records import Call
+from tune.data.demo import demo_pairs
 
 pytestmark = [pytest.mark.modal, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -98,7 +100,7 @@ def test_ctrl_c_ends_every_call_and_says_how_to_go_on(stand_in: ModalLocal, tmp_
         process.send_signal(signal.SIGINT)
         code = process.wait(90)
     said = (tmp_path / "log").read_text()
-    assert (code == 130 and "--resume stopped" in said.splitlines()[-1]) or "--resume stopped" in said, said
+    assert code == 130 and "Go on with it by: modal run cluster/launch.py --resume stopped" in said, said
     assert "Traceback" not in said
     trained = [call for call in stand_in.calls if call.function == "train_trial"]
     assert trained and {call.state for call in trained} <= {"cancelled", "success"}
@@ -106,6 +108,7 @@ def test_ctrl_c_ends_every_call_and_says_how_to_go_on(stand_in: ModalLocal, tmp_
              for line in path.read_text().splitlines()]  # fmt: skip
     cancelled = {line["call"] for line in noted if "cancelled" in line}
     assert {call.call_id for call in trained if call.state == "cancelled"} <= cancelled, "ended by us, by its id"
+    assert summary(on_volume(stand_in, VOLUME, "stopped")[0]).get("winner") is None, "the search is not over"
     before = kept(stand_in, "stopped")
     assert any(trial["covered"] for trial in before.values())
 
@@ -126,6 +129,39 @@ def test_a_preempted_trial_goes_on_in_another_container(stand_in: ModalLocal, tm
     rows = [row for row in leaderboard(tmp_path / "moved") if row["status"] != "baseline"]
     assert [row["status"] for row in rows] == ["done"] * 3
     assert all(reports(tmp_path / "moved" / "trials" / row["trial"]) == list(range(1, 17)) for row in rows)
+
+
+def test_a_preempted_head_goes_on_by_itself(stand_in: ModalLocal, tmp_path: Path) -> None:
+    arguments = ("--search", "grid", *SMALL, "--loss", "cosent", "--epochs", 60, "--finalists", 1)
+    with launched(stand_in, *arguments, "--results", tmp_path, "--name", "again", log=tmp_path / "log") as process:
+        wait_for(lambda: trial_running(stand_in, "again", past=4), 120)
+        stand_in.end_container(container_of(stand_in, head_call(stand_in)), "preempt", grace_s=20.0)
+        assert process.wait(150) == 0, (tmp_path / "log").read_text() + stand_in.logs()
+    assert head_call(stand_in).attempts == 2
+    rows = [row for row in leaderboard(tmp_path / "again") if row["status"] != "baseline"]
+    assert [row["status"] for row in rows] == ["done"] * 2
+    assert all(reports(tmp_path / "again" / "trials" / row["trial"]) == list(range(1, 17)) for row in rows)
+
+
+def test_base_models_are_embedded_side_by_side(stand_in: ModalLocal, tmp_path: Path) -> None:
+    pairs = demo_pairs()[:700]
+    sides = ["train"] * 300 + ["val"] * 200 + ["test"] * 200
+    table = pd.DataFrame(pairs, columns=["text_a", "text_b", "label"]).assign(split=sides)
+    table.to_csv(tmp_path / "pairs.csv", index=False)
+    ran = launch(
+        stand_in, "--search", "grid", "--base-model", "minilm,wordllama", "--dims", 16, "--loss", "cosent",
+        "--data", tmp_path / "pairs.csv", "--split-column", "split", "--max-concurrent", 2, "--epochs", 2,
+        "--results", tmp_path, "--name", "two", "--gpu", "L40S", "--head-gpu", "H100", "--trial-timeout", 500,
+    )  # fmt: skip
+    assert ran.code == 0, ran.out + ran.err + stand_in.logs()
+    first, second = (call for call in stand_in.calls if call.function == "embed_snapshot")
+    assert first.state == second.state == "success"
+    assert (second.started or 0) < (first.ended or 0), "at the same time"
+    rows = leaderboard(tmp_path / "two")
+    assert {row["base_model"] for row in rows if row["status"] == "baseline"} == {"minilm", "wordllama"}
+    assert {row["status"] for row in rows} == {"baseline", "done"} and len(rows) == 4
+    gpus = {one.function: one.gpu for one in stand_in.containers}
+    assert (gpus["search_head"], gpus["train_trial"], gpus["embed_snapshot"]) == ("H100", "L40S", "L4")
 
 
 def test_a_detached_search_ends_without_its_laptop_and_is_fetched_later(stand_in: ModalLocal, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """ResultsFolder: every path under results/NAME, in one place, and the making and locking of the folder."""
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune.errors import ResultsError
+from tune.files import lock_file
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ResultsFolder:
         """Holds the folder for this process. ResultsError where another process searches into it."""
         with open(self.root / ".lock", "w") as handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(handle, wait=False)
             except BlockingIOError:
                 raise ResultsError(
                     f"{self.root} is being written by another search; wait for it, or choose another --name"

@@ -148,6 +148,8 @@ def run_search(
             storage_path=str(places.root.resolve()),
             stop=interrupt,
             verbose=0,
+            # The trial's directory is the checkpoint; without this Ray writes an empty one at every trial's end.
+            checkpoint_config=ray_tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=ray_tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
             callbacks=[_Told(trial_places, tally, emit), *callbacks],
         ),
@@ -318,7 +320,7 @@ def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "optuna")]
     levels = [entry.level for entry in loggers]
     for entry in loggers:
-        entry.setLevel(logging.ERROR)
+        entry.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

@@ -17,7 +17,6 @@ Every file but reports.jsonl is written beside its name and moved onto it, so it
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tune.config.trial import TrialConfig
-from tune.files import sync_file, write_atomic
+from tune.files import lock_file, sync_file, write_atomic
 from tune.train.stream import Report, TrialFailed
 
 STATE_SECONDS = 2.0
@@ -55,7 +54,7 @@ class TrialDirectory:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / ".lock", "w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock_file(handle)
             yield
 
     @property

@@ -1,0 +1,197 @@
+"""What a search on Modal costs beside training, measured on the stand-in: the real CLI, client and container runtime.
+
+32 short random trials on the demo pairs with wordllama's vectors, 4 trials at a time, each in a container of its own.
+A trial's time on its slot falls into four parts, read from the ledger (when it was spawned, when its last report was
+read), from the stand-in (when a container took the call, and was free again) and from the reports (training):
+
+- training: the trial's own `seconds`, training and validation;
+- ours: the rest of the time that the container has the call: Volume, view, set-up, news, commit;
+- Modal: from the spawn to the container, and from the container's end to the reader where that comes later;
+- Ray: from the last report of a trial to the spawn of the next one on that slot.
+
+The start (app, head, Ray, actors, cold containers) and the end (test, export, download) are told apart. A stand-in on
+this machine has no network: on Modal the round trips (spawn, queue, commit) come on top, some 50 ms each.
+
+The head's memory is the PSS of its proxy actors, a process per concurrent trial, and of all else in its container.
+"""
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.benchmarks.common import Options, Result, Stopwatch, Target, median
+from tests.benchmarks.ray_cost import _descendants, _is_worker, _pss
+from tests.cluster.launch import launched, modal_local
+from tests.modal_local import ModalLocal
+from tests.modal_local.records import Call
+from tune.search.outcomes import trial_outcomes
+from tune.train.stream import Report
+
+TITLE = "a search on Modal's stand-in: 32 short trials, 4 at a time"
+JOBS = 4
+HEAD_CORES, HEAD_MB = 8, 32 * 1024
+ARGUMENTS = (
+    "--search", "random", "--base-model", "wordllama", "--dims", "16,32,64", "--loss", "cosent,cosine,contrastive",
+    "--learning-rate", "1e-4:1e-2", "--epochs", 4, "--finalists", 1, "--name", "cost",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """When a trial was spawned, taken, left and read to its end (seconds since 1970), and its reports."""
+
+    spawned: float
+    taken: float
+    left: float
+    read: float
+    reports: list[Report]
+    first_step: float
+
+    @property
+    def training(self) -> float:
+        return self.reports[-1].seconds
+
+
+@dataclass
+class _Memory:
+    """MB and CPU seconds of the head's processes, once a second."""
+
+    actors: list[list[float]] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
+    cpu: list[tuple[float, float]] = field(default_factory=list)
+
+
+def run(options: Options) -> Result:
+    """One search, in a folder that is thrown away."""
+    trials = options.pick(32, 8)
+    result = Result()
+    with tempfile.TemporaryDirectory() as folder, modal_local(Path(folder)) as stand_in:
+        stand_in._pool.limit = JOBS + 1
+        memory, stop = _Memory(), threading.Event()
+        sampler = threading.Thread(target=_sample, args=(stand_in, memory, stop), daemon=True)
+        sampler.start()
+        arguments = (*ARGUMENTS, "--trials", trials, "--max-concurrent", JOBS, "--results", folder)
+        began = time.time()
+        log = Path(folder) / "log"
+        with Stopwatch() as watch, launched(stand_in, *arguments, log=log) as process:
+            if process.wait(500) != 0:
+                raise RuntimeError(log.read_text()[-2000:])
+        stop.set()
+        sampler.join(10)
+        found = list(_trials(stand_in, Path(folder) / "cost"))
+        if len(found) != trials:
+            raise RuntimeError(f"{len(found)} of {trials} trials can be told")
+        _figures(found, began, watch.seconds, result)
+        _head(memory, found, result)
+    return result
+
+
+def _trials(stand_in: ModalLocal, folder: Path) -> Iterator[_Trial]:
+    import json
+
+    from cluster.ledger import Ledger
+
+    calls: dict[str, Call] = {call.call_id: call for call in stand_in.calls}
+    for outcome in trial_outcomes(folder / "trials", folder / "asha.json"):
+        entry = Ledger(outcome.directory).latest()
+        [log] = (folder / "ray").glob(f"{outcome.trial}_*/result.json")
+        first = json.loads(log.read_text().splitlines()[0])
+        if entry is not None and outcome.status == "done":
+            call = calls[entry.call]
+            yield _Trial(
+                entry.spawned,
+                call.started or 0.0,
+                call.ended or 0.0,
+                entry.finished or 0.0,
+                outcome.reports,
+                float(first["time_this_iter_s"]),
+            )
+
+
+def _figures(found: list[_Trial], began: float, seconds: float, result: Result) -> None:
+    found = sorted(found, key=lambda trial: trial.spawned)
+    ends = sorted(trial.read for trial in found)
+    # The slots are alike: the n-th spawn after the first JOBS takes the slot that was the n-th to be free.
+    waits = [max(0.0, trial.spawned - end) for trial, end in zip(found[JOBS:], ends, strict=False)]
+    warm = found[JOBS:]
+    to_first = [wait + trial.first_step - trial.reports[0].seconds for wait, trial in zip(waits, warm, strict=True)]
+    parts = {
+        "training": sum(trial.training for trial in warm),
+        "ours": sum(trial.left - trial.taken - trial.training for trial in warm),
+        "modal": sum(trial.taken - trial.spawned + max(0.0, trial.read - trial.left) for trial in warm),
+        "ray": sum(waits),
+    }
+    whole = sum(parts.values())
+    first_report = min(trial.taken + trial.reports[0].seconds for trial in found)
+    result.figures["search"] = {
+        "trials": len(found),
+        "reports": sum(len(trial.reports) for trial in found),
+        "total_seconds": seconds,
+        "until_first_container_takes_a_trial_seconds": min(trial.taken for trial in found) - began,
+        "until_first_report_seconds": first_report - began,
+        "trials_seconds": max(trial.read for trial in found) - min(trial.taken for trial in found),
+        "after_last_report_seconds": began + seconds - max(trial.read for trial in found),
+    }
+    result.figures["share_of_a_warm_trials_slot"] = {name: value / whole for name, value in parts.items()}
+    result.figures["seconds_per_warm_trial"] = {name: value / len(warm) for name, value in parts.items()}
+    result.figures["next_trial_to_first_report_beyond_training_seconds"] = {
+        "median": median(to_first),
+        "worst": max(to_first),
+    }
+    result.targets.append(
+        Target("warm container: next trial to first report, beyond training, median s", median(to_first), most=1.0)
+    )
+    result.notes.append(f"{JOBS} containers, the head and the stand-in share {os.cpu_count()} cores")
+
+
+def _head(memory: _Memory, found: list[_Trial], result: Result) -> None:
+    full = [sample for sample in memory.actors if len(sample) >= JOBS]
+    per_actor = median([sum(sample) / len(sample) for sample in full])
+    others = median(memory.others[len(memory.others) // 2 :])
+    # From when the actors are there: their imports are the start's.
+    first, last = min(trial.taken for trial in found), max(trial.read for trial in found)
+    steady = [cpu for at, cpu in memory.cpu if first <= at <= last]
+    per_report = (steady[-1] - steady[0]) / sum(len(trial.reports) for trial in found)
+    result.figures["head"] = {
+        "proxy_actor_mb_pss": per_actor,
+        "everything_else_mb_pss": others,
+        "actor_and_driver_cpu_ms_per_report": 1000 * per_report,
+        "trials_that_fit_into_32_gb": int((0.9 * HEAD_MB - others) / per_actor),
+        "reports_per_second_of_8_cores": HEAD_CORES / per_report,
+    }
+
+
+def _sample(stand_in: ModalLocal, memory: _Memory, stop: threading.Event) -> None:
+    """PSS and CPU time of the head's processes, seen from outside its container, once a second."""
+    taken: dict[int, float] = {}  # also of processes that have ended since
+    while not stop.wait(1.0):
+        head = next((one for one in stand_in.containers if one.function == "search_head" and one.pid), None)
+        if head is None or head.pid is None or head.ended:
+            continue
+        below = _descendants(head.pid)
+        actors = [pid for pid in below if _is_worker(pid) and b"IDLE" not in _title(pid)]
+        memory.actors.append([_pss(pid) for pid in actors])
+        memory.others.append(_pss(head.pid) + sum(_pss(pid) for pid in below if pid not in actors))
+        for pid in [head.pid, *actors]:
+            taken[pid] = max(taken.get(pid, 0.0), _cpu(pid))
+        memory.cpu.append((time.time(), sum(taken.values())))
+
+
+def _title(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _cpu(pid: int) -> float:
+    """User and system seconds of a process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
