@@ -22,6 +22,7 @@ from cluster.events import EventSender
 from cluster.ledger import end_calls
 from cluster.train_trial import train_trial
 from tune.config.search import SearchConfig
+from tune.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +161,7 @@ class _Head:
             if "error" in answer:
                 raise ModelError(answer["error"])
         settings.snapshots_volume.reload()
+        settings.hub_volume.reload()
         return [PreparedBase.from_json(answer["base"]) for answer in answers]
 
     def _search(self, config: SearchConfig, folder: Any, bases: dict[str, Any], jobs: int, emit: Any) -> str:
@@ -206,13 +208,7 @@ class _Head:
                     self.left_running = end_calls(trials, settings.END_SECONDS)
         finally:
             self.left_running = end_calls(trials, settings.END_SECONDS)
-            if self.left_running:
-                emit(
-                    Message(
-                        f"{self.left_running} calls have not ended; see modal.com/apps, and end them by: "
-                        f"modal app stop {settings.APP_NAME}"
-                    )
-                )
+            emit(Message(_told(self._keeper.cost().calls, self.left_running)))
             collect(folder.name, trials)
         return run.interrupted
 
@@ -225,7 +221,10 @@ class _Head:
             options["timeout"] = self.order.trial_timeout
         function = train_trial.with_options(**options) if options else train_trial
         # Hydrated once, here: actors are given the id.
-        function.hydrate()
+        try:
+            function.hydrate()
+        except modal.exception.Error as error:
+            raise ConfigError([f"--gpu, --trial-timeout: Modal takes {options} for no option: {error}"]) from error
         return str(function.object_id)
 
     def _facts(self) -> dict[str, Any]:
@@ -239,6 +238,13 @@ class _Head:
                 "gpu": self.order.gpu or settings.TRIAL_GPUS,
             }
         }
+
+
+def _told(calls: int, left: int) -> str:
+    """What has become of the calls of a search, for people."""
+    if not left:
+        return f"{calls} calls of trials, 0 left running"
+    return f"{calls} calls of trials, {left} LEFT RUNNING; end them by: modal app stop {settings.APP_NAME}"
 
 
 def collect(search: str, trials: Path) -> None:

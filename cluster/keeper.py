@@ -24,7 +24,7 @@ from tune.search.trainable import TrialPlaces
 
 logger = logging.getLogger(__name__)
 
-_TICK_SECONDS = 0.5
+_TICK_SECONDS = 1.0
 
 
 class Keeper:

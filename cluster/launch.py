@@ -1,7 +1,8 @@
 """The front door on Modal: `modal run cluster/launch.py --search asha`, with the options of `python -m tune search`.
 
 What can be refused is refused on the user's machine. The head is the last call that is spawned, then this only watches
-and downloads: with `modal run --detach` the search outlives it.
+and downloads: with `modal run --detach` the search outlives it. Modal keeps --help for itself:
+`modal run cluster/launch.py -- --help` lists the options.
 """
 
 import argparse
@@ -195,7 +196,13 @@ def _spawn(order: HeadOrder, options: Options) -> Any:
     """The head, as the last call that is made from here."""
     search = order.config.search.model_copy(update={"results": settings.RESULTS})
     order = HeadOrder(**{**order.__dict__, "config": order.config.model_copy(update={"search": search})})
-    head = search_head if options.head_gpu is None else search_head.with_options(gpu=options.head_gpu)
+    if options.head_gpu is None:
+        return search_head.spawn(order)
+    head = search_head.with_options(gpu=options.head_gpu)
+    try:
+        head.hydrate()
+    except modal.exception.Error as error:
+        raise ConfigError([f"--head-gpu {options.head_gpu}: Modal has no such GPU: {error}"]) from error
     return head.spawn(order)
 
 
@@ -203,6 +210,7 @@ def _watch(call: Any, events: str, config: SearchConfig) -> int:
     """Shows what the head tells until it ends, then downloads. Ctrl-C ends the search in good order."""
     from tune.terminal import SearchDisplay
 
+    _stop_modals_spinner()
     queue = settings.queue()
     display = SearchDisplay()
     resume = f"modal run cluster/launch.py --resume {config.search.name}"
@@ -246,6 +254,15 @@ def _end(call: Any) -> None:
         deadline = time.monotonic() + CANCEL_SECONDS
         while not is_over(call.object_id) and time.monotonic() < deadline:
             time.sleep(0.5)
+
+
+def _stop_modals_spinner() -> None:
+    """Modal's own line of status and our table would draw over one another."""
+    # No public way; where this one is gone, only the looks suffer.
+    with contextlib.suppress(Exception):
+        from modal._output.manager import OutputManager
+
+        OutputManager.get().stop_status_spinner()
 
 
 def _detached() -> bool:

@@ -118,7 +118,7 @@ def use_files(name: str) -> list[str]:
         try:
             work()
         except Exception as error:
-            wrong.append(f"{getattr(work, "__name__", "volume")}: {error!r}")
+            wrong.append(f"{getattr(work, '__name__', 'volume')}: {error!r}")
     return wrong
 
 

@@ -105,6 +105,8 @@ OPTIONS = [
     (["--jobs", "0"], ["jobs"]),
     (["--search", "magic"], ["search", "grid", "asha"]),
     (["--name", "a/b"], ["name"]),
+    (["--seed", "4294967296"], ["seed"]),
+    (["--cache", __file__], ["cache", "cannot be written"]),
     (["--tials", "4"], ["--tials", "did you mean --trials", "--help"]),
     (["leftover"], ["leftover"]),
     (["--data"], ["--data", "--help"]),
@@ -124,12 +126,12 @@ def test_options_that_cannot_be(
 def test_all_problems_are_told_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     toml = write(
         tmp_path / "search.toml",
-        '[search]\ntrials = 0\nfoo = 1\n[data]\nsplit = "x"\n'
+        '[baz]\nx = 1\n[search]\ntrials = 0\nfoo = 1\n[data]\nsplit = "x"\n'
         '[[space]]\nloss = ["cosent", "nope"]\nlerning_rate = [1e-3]\n',
     )
     lines = refused(capsys, tmp_path / "results", toml, "--dims", "0")
-    assert len(lines) == 6
-    for word in ("trials", "foo", "nope", "lerning_rate", "[data] split", "dims"):
+    assert len(lines) == 7
+    for word in ("[baz]", "trials", "foo", "nope", "lerning_rate", "[data] split", "dims"):
         assert sum(word in line.split(";")[0] for line in lines) == 1, word
 
 
@@ -150,17 +152,39 @@ def test_toml_that_cannot_be_read(
     path = tmp_path / "search.toml"
     if content is not None:
         write(path, content)
-    [line] = refused(capsys, tmp_path / "results", path)
+    [line] = refused(capsys, tmp_path / "results", path, *OFFLINE)
     assert says in line
 
 
 def test_a_taken_name_and_a_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "results" / "taken").mkdir(parents=True)
+    write(tmp_path / "results" / "taken" / "search.toml", "")
     code = main(["search", *OFFLINE, "--results", str(tmp_path / "results"), "--name", "taken"])
     assert code == 2 and "--resume taken" in capsys.readouterr().err
     write(tmp_path / "file", "")
     code = main(["search", *OFFLINE, "--results", str(tmp_path / "file" / "results")])
     assert code == 2 and "not writable" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_search_in_it_is_not_offered_for_resume(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "half").mkdir()
+    assert main(["search", *OFFLINE, "--results", str(tmp_path), "--name", "half"]) == 2
+    said = capsys.readouterr().err
+    assert "taken" in said and "--resume" not in said
+
+
+def test_score_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pairs = write(tmp_path / "pairs.csv", csv_of(50))
+    assert main(["score", "wordllama"]) == 2 and "--data" in capsys.readouterr().err
+    assert main(["score", "wordllama", "--data", str(pairs), "--threshold", "nan"]) == 2
+    assert "no number" in capsys.readouterr().err
+    write(tmp_path / "modules.json", "[]")
+    for content in ("[1]", '{"threshold": "high"}', "{"):
+        write(tmp_path / "embedtune.json", content)
+        assert main(["score", str(tmp_path), "--data", str(pairs)]) == 2
+        assert "embedtune.json" in capsys.readouterr().err
 
 
 def test_commands_that_are_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

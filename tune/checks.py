@@ -1,8 +1,10 @@
 """What can be refused at once: before the data are read, before a model is loaded, before torch is imported."""
 
+import os
 import socket
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from tune.config.search import SearchConfig
 from tune.data.pairs import check_data
@@ -18,6 +20,7 @@ def check_search(config: SearchConfig, resume: bool) -> None:
         *(partial(check_source, name) for name in config.space.base_model),
         partial(check_data, config.data),
     ]
+    checks.append(partial(_check_cache, config.search.cache.expanduser()))
     if not resume:
         checks.append(partial(check_results, config.search.results, config.search.name))
     if config.search.ray_address is not None:
@@ -31,6 +34,12 @@ def check_search(config: SearchConfig, resume: bool) -> None:
             problems.append(str(error))
     if problems:
         raise ConfigError(problems)
+
+
+def _check_cache(cache: Path) -> None:
+    existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"[search] cache: {cache} cannot be written ({existing}); choose another --cache")
 
 
 def _check_address(address: str) -> None:

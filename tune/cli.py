@@ -73,6 +73,7 @@ def search(arguments: list[str]) -> int:
     """`python -m tune search`."""
     request, _ = search_request(search_parser(), arguments)
     from tune.checks import check_search
+    from tune.config.search import SearchConfig
 
     check_search(request.config, request.resume is not None)
     from tune.local import local_backend
@@ -92,7 +93,9 @@ def search(arguments: list[str]) -> int:
                 resume=request.resume,
             )
     except KeyboardInterrupt:
-        hint = f"go on with it by: python -m tune search --resume {display.name}" if display.name else ""
+        default = SearchConfig().search.results
+        where = "" if request.config.search.results == default else f" --results {request.config.search.results}"
+        hint = f"go on with it by: python -m tune search --resume {display.name}{where}" if display.name else ""
         print(f"interrupted; what is finished is kept. {hint}", file=sys.stderr)
         return 130
     return 0 if show_results(folder) else 1

@@ -61,7 +61,7 @@ def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
         raise ResultsError(f"{folder.root}: no one trial {trial} with weights; there are {', '.join(scored[:8])}")
     outcome = found[0]
     base = PreparedBase.from_json(summary["bases"][outcome.config.base_model])
-    tested = json.loads(folder.test.read_text())["models"] if folder.test.exists() else {}
+    tested = read_test(folder)["models"] if folder.test.exists() else {}
     config = search_config(**read_toml(folder.config))
     val = tested.get(outcome.trial)
     cache = config.search.cache.expanduser()
@@ -88,6 +88,14 @@ def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
         },
     )
     return write_model(outcome.directory / "best.safetensors", facts, config.data.max_length, to)
+
+
+def read_test(folder: ResultsFolder) -> dict[str, Any]:
+    """The scores on test. ResultsError where the file is damaged: test is not opened again for that."""
+    try:
+        return dict(json.loads(folder.test.read_text()))
+    except ValueError:
+        raise ResultsError(f"{folder.test} is damaged, and test is scored once; bring back a copy of it") from None
 
 
 def version_of(package: str) -> str | None:
@@ -124,8 +132,11 @@ def write_model(weights: Path, facts: ExportFacts, max_length: int | None, to: P
         similarity_fn_name="cosine",
         device="cpu",
     )
-    to.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
+    except OSError as error:
+        raise ResultsError(f"{to} cannot be made ({error.strerror}); choose another directory") from None
     try:
         part.chmod(0o755)
         model.save(str(part), create_model_card=False)
@@ -170,7 +181,14 @@ def read_about(model: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{path} is no JSON ({error}); export the model again") from None
-    return dict(content)
+    numbers = ("threshold", "logistic_threshold")
+    texts = ("prompt_a", "prompt_b")
+    if not isinstance(content, dict) or not (
+        all(isinstance(content.get(name), int | float | None) for name in numbers)
+        and all(isinstance(content.get(name, ""), str) for name in texts)
+    ):
+        raise ModelError(f"{path} is not what an export writes; export the model again")
+    return content
 
 
 def model_card(facts: ExportFacts) -> str:

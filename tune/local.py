@@ -31,5 +31,7 @@ def search_locally(
     emit(
         Message("starting Ray" if config.search.ray_address is None else f"joining Ray at {config.search.ray_address}")
     )
-    with connected(config, jobs) as resources:
+    with connected(config, jobs) as (resources, cores):
+        if config.search.ray_address is not None and config.search.jobs is None:
+            jobs = cores
         return run_search(config, places, trial_places, opener, emit, jobs=jobs, resources=resources).interrupted

@@ -103,7 +103,7 @@ def search_request(
     tables: dict[str, dict[str, Any]] = {table: {} for table in _TITLES}
     if given["toml"] is not None:
         try:
-            tables = read_toml(Path(given["toml"]))
+            tables = read_toml(Path(given["toml"]), problems)
         except ConfigError as error:
             # After a misspelt option the word is most likely its value.
             problems += [] if problems and not given["toml"].endswith(".toml") else error.problems

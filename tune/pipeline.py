@@ -7,10 +7,8 @@ Every phase can be repeated: what an earlier run of the same search has finished
 import json
 import os
 import platform
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,19 +16,20 @@ from typing import Any
 import numpy as np
 
 from tune.begin import SIDES, name_stem, read_split
+from tune.clock import Clock
 from tune.config.data import DataConfig
 from tune.config.search import SearchConfig
 from tune.config.toml import write_toml
 from tune.data.pairs import Pairs
 from tune.data.split import Split, train_order, write_split
-from tune.embed.prepare import LabelledPairs, PreparedBase, near_copies, prepare_base, with_exact_test
+from tune.embed.prepare import NEAR_COSINE, LabelledPairs, PreparedBase, near_copies, prepare_base, with_exact_test
 from tune.embed.sources import load_source
 from tune.embed.view import View
 from tune.errors import ResultsError
 from tune.events import Embedding, Emit, Message
-from tune.export import export, version_of
+from tune.export import export, read_test, version_of
 from tune.files import write_atomic
-from tune.finals import base_val, baseline_key, choose_finalists, open_test
+from tune.finals import base_val, baseline_key, open_test, sound_finalists
 from tune.results.layout import ResultsFolder, existing_folder, new_folder
 from tune.results.leaderboard import write_leaderboard
 from tune.results.summary import Summary
@@ -68,25 +67,6 @@ class EmbedOrder:
     data: DataConfig
     sides: dict[str, LabelledPairs]
     query_document: bool
-
-
-@dataclass
-class _Clock:
-    """Seconds per phase."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def phase(self, name: str) -> AbstractContextManager[None]:
-        """Times the block as phase `name`; repeated ones add up."""
-        return self._timed(name)
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
 def labelled_sides(split: Split, seed: int) -> dict[str, LabelledPairs]:
@@ -171,9 +151,11 @@ def run(
     folder. data: where the pairs lie on this machine, if not where the configuration says. UserError before anything
     costly where something is wrong. KeyboardInterrupt after Ctrl-C, with everything kept.
     """
-    clock = _Clock()
+    clock = Clock()
     with clock.phase("data"):
         split, facts = read_split(config, emit, data)
+    if config.search.search == "grid":
+        emit(Message(f"grid: {len(config.space.grid())} trials"))
     folder = (
         existing_folder(config.search.results / resume)
         if resume is not None
@@ -190,8 +172,13 @@ def run(
             # To go on searching now would be to choose again after test was opened.
             emit(Message("the winner is fixed: only what is missing is made again"))
             bases = {name: PreparedBase.from_json(values) for name, values in summary["bases"].items()}
-        outcomes = trial_outcomes(folder.trials, folder.asha)
-        finalists = choose_finalists(outcomes, config.search.finalists, config.search.search == "grid")
+            if not folder.test.exists():
+                # Killed before test was scored: its vectors may have left the cache since.
+                bases = _same_bases(
+                    summary, embed_bases(config, split, config.search.cache.expanduser(), emit, backend)[0]
+                )
+        outcomes = _outcomes(folder, bases)
+        finalists = _fixed_finalists(folder, summary, outcomes)
         with clock.phase("test"):
             test = _score_once(folder, config, split, bases, finalists, emit)
         notes = base_notes(config, summary["data"])
@@ -213,23 +200,68 @@ def _search(
     facts: dict[str, Any],
     folder: ResultsFolder,
     summary: Summary,
-    clock: _Clock,
+    clock: Clock,
     emit: Emit,
 ) -> dict[str, PreparedBase]:
     """Embeds, searches, and writes the winner down."""
     with clock.phase("embedding"):
-        bases, near = embed_bases(config, split, config.search.cache.expanduser(), emit, backend)
+        cache = config.search.cache.expanduser()
+        bases, near = embed_bases(config, split, cache, emit, backend)
+    _same_bases(summary, bases)
+    emit(Message(_leaks_line(facts["leaks"]["texts_seen_in_train"], near)))
     facts["leaks"]["near_copies_in_train"] = near
     summary.update(data=facts, bases={name: base.to_json() for name, base in bases.items()})
     backend.kept()
     with clock.phase("search"):
         interrupted = backend.search(config, folder, bases, config.search.jobs or backend.jobs, emit)
-    outcomes = trial_outcomes(folder.trials, folder.asha)
-    finalists = choose_finalists(outcomes, config.search.finalists, config.search.search == "grid")
+    outcomes = _outcomes(folder, bases)
+    finalists = sound_finalists(
+        outcomes,
+        bases,
+        cache,
+        config.search.finalists,
+        config.search.search == "grid",
+        lambda text: emit(Message(text)),
+    )
     _fix_winner(summary, outcomes, finalists, interrupted)
     summary.update(**backend.facts())
     backend.kept()
     return bases
+
+
+def _same_bases(summary: Summary, bases: dict[str, PreparedBase]) -> dict[str, PreparedBase]:
+    """The bases; ResultsError where one is not what the search began with: its trials would be other trials."""
+    for name, before in (summary.get("bases") or {}).items():
+        if bases[name].digest != before["digest"]:
+            raise ResultsError(f"base model {name} has changed since this search began; start a new one")
+    return bases
+
+
+def _outcomes(folder: ResultsFolder, bases: dict[str, PreparedBase]) -> list[TrialOutcome]:
+    """The trials of these bases and their data; a directory of anything else is left alone."""
+    return [
+        outcome
+        for outcome in trial_outcomes(folder.trials, folder.asha)
+        if outcome.config.base_model in bases
+        and outcome.trial == outcome.config.digest(bases[outcome.config.base_model].digest)
+    ]
+
+
+def _fixed_finalists(folder: ResultsFolder, summary: Summary, outcomes: list[TrialOutcome]) -> list[TrialOutcome]:
+    """The finalists as they were fixed, the winner first."""
+    by_name = {outcome.trial: outcome for outcome in outcomes}
+    fixed: list[str] = summary.get("finalists") or []
+    if gone := [name for name in fixed if name not in by_name or by_name[name].best is None]:
+        raise ResultsError(f"{folder.root}: the directory of trial {gone[0]}, a finalist, is gone or damaged")
+    return [by_name[name] for name in fixed]
+
+
+def _leaks_line(seen: dict[str, int], near: dict[str, Any]) -> str:
+    counted = ", ".join(f"{side} {near[side]['near']} of {near[side]['of']}" for side in ("val", "test"))
+    return (
+        f"leaks: texts that train holds too: val {seen['val']}, test {seen['test']}; "
+        f"nearly so (cosine >= {NEAR_COSINE}, {near['base_model']}): {counted}"
+    )
 
 
 def _begin(
@@ -245,6 +277,8 @@ def _begin(
         if summary["data"]["split_hash"] != split.digest:
             raise ResultsError(f"{folder.root}: the data have changed since this search began; start a new one")
         return
+    # First: a folder with search.toml is one that --resume can go on with, however little else is in it.
+    write_atomic(folder.config, write_toml(config))
     write_split(split, folder.split)
     summary.update(
         name=folder.name,
@@ -256,8 +290,6 @@ def _begin(
         versions={name: version_of(name) for name in PACKAGES} | {"python": platform.python_version()},
         cores=os.cpu_count(),
     )
-    # Last: a folder with search.toml is one that --resume can go on with.
-    write_atomic(folder.config, write_toml(config))
 
 
 def _fix_winner(
@@ -292,7 +324,7 @@ def _score_once(
     emit: Emit,
 ) -> dict[str, Any]:
     if folder.test.exists():
-        return dict(json.loads(folder.test.read_text()))
+        return read_test(folder)
     if not finalists:
         # Nothing to choose, so nothing to open test for.
         cache = config.search.cache.expanduser()

@@ -1,5 +1,6 @@
 """Scores a model on labelled pairs, as `python -m tune score` does: nothing is fitted on what is scored."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from tune.data.clean import clean_pairs
 from tune.data.pairs import check_data, read_pairs
 from tune.embed.prepare import LabelledPairs, keyed_rows
 from tune.embed.sources import check_source, load_source
-from tune.errors import DataError
+from tune.errors import DataError, UserError
 from tune.evaluate.score import roc_auc, score_pairs
 from tune.export import read_about
 from tune.train.adapter import cosine
@@ -22,6 +23,10 @@ def score_model(name: str, data: DataConfig, side: str | None, threshold: float 
     name: directory of an exported model, or a base model's name. side: of the data's own split, else all pairs.
     UserError where model or data cannot be used.
     """
+    if data.data is None:
+        raise DataError("--data is missing; name the labelled pairs to score on")
+    if threshold is not None and not math.isfinite(threshold):
+        raise UserError(f"--threshold {threshold} is no number")
     check_source(name)
     about = read_about(Path(name)) if Path(name).is_dir() else {}
     check_data(data)
@@ -30,6 +35,8 @@ def score_model(name: str, data: DataConfig, side: str | None, threshold: float 
         if pairs.side is None:
             raise DataError(f"--side {side} needs a split; name its column with --split-column")
         pairs = pairs.take(np.flatnonzero(np.array(pairs.side) == side))
+    if not len(pairs):
+        raise DataError(f"{pairs.source}: no pairs on side {side}")
     if len(set(pairs.label.tolist())) < 2:
         raise DataError(f"{pairs.source}: {len(pairs)} pairs of one class only; AUC needs both 0 and 1")
     source = load_source(name)

@@ -62,7 +62,8 @@ class _Memory:
 
     actors: list[list[float]] = field(default_factory=list)
     others: list[float] = field(default_factory=list)
-    cpu: list[tuple[float, float]] = field(default_factory=list)
+    cpu: list[tuple[float, float, float]] = field(default_factory=list)
+    """When, seconds of the driver, seconds of the actors."""
 
 
 def run(options: Options) -> Result:
@@ -154,14 +155,17 @@ def _head(memory: _Memory, found: list[_Trial], result: Result) -> None:
     others = median(memory.others[len(memory.others) // 2 :])
     # From when the actors are there: their imports are the start's.
     first, last = min(trial.taken for trial in found), max(trial.read for trial in found)
-    steady = [cpu for at, cpu in memory.cpu if first <= at <= last]
-    per_report = (steady[-1] - steady[0]) / sum(len(trial.reports) for trial in found)
+    steady = [(driver, actors) for at, driver, actors in memory.cpu if first <= at <= last]
+    reports = sum(len(trial.reports) for trial in found)
+    driver, actors = ((end - start) / reports for start, end in zip(steady[0], steady[-1], strict=True))
     result.figures["head"] = {
         "proxy_actor_mb_pss": per_actor,
         "everything_else_mb_pss": others,
-        "actor_and_driver_cpu_ms_per_report": 1000 * per_report,
+        "driver_cpu_ms_per_report": 1000 * driver,
+        "actor_cpu_ms_per_report": 1000 * actors,
         "trials_that_fit_into_32_gb": int((0.9 * HEAD_MB - others) / per_actor),
-        "reports_per_second_of_8_cores": HEAD_CORES / per_report,
+        "reports_per_second_that_one_core_drives": 1 / driver,
+        "reports_per_second_of_actors_on_7_cores": (HEAD_CORES - 1) / actors,
     }
 
 
@@ -178,7 +182,8 @@ def _sample(stand_in: ModalLocal, memory: _Memory, stop: threading.Event) -> Non
         memory.others.append(_pss(head.pid) + sum(_pss(pid) for pid in below if pid not in actors))
         for pid in [head.pid, *actors]:
             taken[pid] = max(taken.get(pid, 0.0), _cpu(pid))
-        memory.cpu.append((time.time(), sum(taken.values())))
+        driver = taken[head.pid]
+        memory.cpu.append((time.time(), driver, sum(taken.values()) - driver))
 
 
 def _title(pid: int) -> bytes:

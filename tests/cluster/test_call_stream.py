@@ -3,6 +3,7 @@
 The opener runs here, the trials in containers of the stand-in.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -142,8 +143,6 @@ def test_a_call_that_is_over_is_noticed_though_the_queue_stays_silent(
     stream = place.open(config, place.directory(config))
     first = next(stream)
     [line] = (place.directory(config) / "calls.jsonl").read_text().splitlines()[:1]
-    import json
-
     call = json.loads(line)
     wait_for(lambda: cloud.stand_in.calls[-1].done, 20)
     modal.Queue.from_id(cloud.opener.queue).get_many(100, block=False, partition=call["partition"])
@@ -191,3 +190,29 @@ def test_ended_from_outside_while_a_reader_waits(
     assert entry.began and entry.cancelled and entry.over and 0 < entry.seconds(time.time()) < 20
     on_volume = cloud.stand_in.volume("embedtune-trials") / tmp_path.name / place.directory(config).name
     assert (on_volume / "best.safetensors").exists(), "what a stopped trial has trained is kept"
+
+
+def test_pairs_are_uploaded_once_per_content(cloud: Cloud, tmp_path: Path) -> None:
+    from cluster import settings
+    from cluster.volume_files import DATA, download, read_text, upload_data
+
+    volume = settings.results_volume
+    volume.hydrate()
+    stored = cloud.stand_in.volume("embedtune-results") / DATA
+    (tmp_path / "pairs.csv").write_text("text_a,text_b,label\n")
+    place = upload_data(volume, str(tmp_path / "pairs.csv"))
+    [kept] = stored.glob("*/pairs.csv")
+    assert place == str(settings.RESULTS / DATA / kept.parent.name / "pairs.csv")
+    before = kept.stat().st_mtime_ns
+    assert upload_data(volume, str(tmp_path / "pairs.csv")) == place and kept.stat().st_mtime_ns == before
+    (tmp_path / "pairs.csv").write_text("text_a,text_b,label\na,b,1\n")
+    assert upload_data(volume, str(tmp_path / "pairs.csv")) != place, "other content, another place"
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "train.csv").write_text("x")
+    (tmp_path / "folder" / "test.csv").write_text("y")
+    folder = upload_data(volume, str(tmp_path / "folder"))
+    assert folder is not None and folder.endswith("/folder")
+    inside = Path(folder).relative_to(settings.RESULTS)
+    assert read_text(volume, f"{inside}/train.csv") == "x" and read_text(volume, "nowhere") is None
+    assert download(volume, str(inside), tmp_path / "back") == 2 and (tmp_path / "back" / "test.csv").read_text() == "y"
+    assert upload_data(volume, None) is None and upload_data(volume, "owner/name") is None, "nothing that is here"

@@ -48,7 +48,7 @@ def asha(tmp_path_factory: pytest.TempPathFactory) -> Search:
     with modal_local(root, commit_seconds=0.5) as stand_in:
         arguments = (
             "--search", "asha", *SMALL, "--loss", "cosent,contrastive", "--learning-rate", "1e-3,1e-2,3e38",
-            "--weight-decay", "1e-6:1e-3", "--epochs", 40, "--trials", 8, "--finalists", 3, "--seed", 1,
+            "--weight-decay", "1e-6:1e-3", "--epochs", 60, "--trials", 8, "--finalists", 3, "--seed", 1,
             "--results", root / "results", "--name", "first",
         )  # fmt: skip
         with launched(stand_in, *arguments, log=root / "log") as process:
@@ -78,6 +78,7 @@ def test_the_search_ends_and_says_what_a_person_wants_to_know(asha: Search) -> N
     assert "Verdict (synthetic data): The winner (wordllama" in asha.out
     assert f"SentenceTransformer('{asha.folder}/best')" in asha.out
     assert "Traceback" not in asha.out
+    assert "8 calls of trials, 0 left running" in asha.out
     facts = summary(asha.folder)
     assert facts["modal"]["left_running"] == 0 and facts["modal"]["container_seconds"] > 1
     assert facts["command"].startswith("modal run cluster/launch.py --search asha")
@@ -108,8 +109,9 @@ def test_the_killed_trial_went_on_from_its_checkpoint(asha: Search) -> None:
     log = EventAccumulator(str(events))
     log.Reload()
     assert [round(event.value) for event in log.Scalars("ray/tune/number")] == numbers, "told once each, in order"
-    first, second = (one for one in asha.stand_in.containers if one.task_id in asha.killed.containers)
-    assert first.exit_code != 0 and second.task_id != first.task_id
+    first, second = asha.killed.containers
+    assert first != second
+    assert next(one for one in asha.stand_in.containers if one.task_id == first).exit_code != 0
 
 
 def test_the_failed_trial_has_its_reason(asha: Search) -> None:

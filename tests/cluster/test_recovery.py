@@ -4,6 +4,7 @@ Asserted is what we did and what is on the Volumes, not what Modal would do to t
 """
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,8 +145,8 @@ def test_a_preempted_head_goes_on_by_itself(stand_in: ModalLocal, tmp_path: Path
 
 
 def test_base_models_are_embedded_side_by_side(stand_in: ModalLocal, tmp_path: Path) -> None:
-    pairs = demo_pairs()[:700]
-    sides = ["train"] * 300 + ["val"] * 200 + ["test"] * 200
+    pairs = demo_pairs()[:900]
+    sides = ["train"] * 300 + ["val"] * 300 + ["test"] * 300
     table = pd.DataFrame(pairs, columns=["text_a", "text_b", "label"]).assign(split=sides)
     table.to_csv(tmp_path / "pairs.csv", index=False)
     ran = launch(
@@ -164,18 +165,25 @@ def test_base_models_are_embedded_side_by_side(stand_in: ModalLocal, tmp_path: P
     assert (gpus["search_head"], gpus["train_trial"], gpus["embed_snapshot"]) == ("H100", "L40S", "L4")
 
 
-def test_a_detached_search_ends_without_its_laptop_and_is_fetched_later(stand_in: ModalLocal, tmp_path: Path) -> None:
-    arguments = ("--search", "optuna", *SMALL, "--loss", "cosent", "--epochs", 20, "--trials", 4)
+def test_a_detached_search_is_watched_again_and_fetched_later(stand_in: ModalLocal, tmp_path: Path) -> None:
+    arguments = ("--search", "optuna", *SMALL, "--loss", "cosent", "--epochs", 40, "--trials", 4)
     options = ("--results", tmp_path, "--name", "away")
     with launched(stand_in, *arguments, *options, log=tmp_path / "log", detach=True) as process:
         wait_for(lambda: on_volume(stand_in, VOLUME, "away/search.toml"), 60)
         process.kill()  # the lid is closed: nobody says goodbye
         process.wait(10)
-    stand_in.wait_until_idle(180)
-    assert head_call(stand_in).state == "success" and not (tmp_path / "away").exists()
+    watched = launch(stand_in, "--resume", "away", *options[:2])
+    assert watched.code == 0 and "watching it" in watched.out, watched.out + watched.err
+    [head] = [call for call in stand_in.calls if call.function == "search_head"]
+    assert head.state == "success" and stand_in.running_calls() == []
+    leaderboards = [(tmp_path / "away" / "leaderboard.csv").read_bytes()]
+    shutil.rmtree(tmp_path / "away")
+
     calls = len(stand_in.calls)
-    ran = launch(stand_in, "--resume", "away", *options[:2])
-    assert ran.code == 0 and len(stand_in.calls) == calls, ran.out + ran.err
+    fetched = launch(stand_in, "--resume", "away", *options[:2])
+    assert fetched.code == 0 and "downloading" in fetched.out, fetched.out + fetched.err
+    assert len(stand_in.calls) == calls
+    assert leaderboards == [(tmp_path / "away" / "leaderboard.csv").read_bytes()]
     facts = summary(tmp_path / "away")
     assert facts["trials"]["done"] == 4 and facts["modal"]["left_running"] == 0
     assert (tmp_path / "away" / "best" / "modules.json").exists() and (tmp_path / "away" / "optuna.journal").exists()

@@ -15,7 +15,9 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
+from grpclib.exceptions import StreamTerminatedError
 from grpclib.server import Stream
+from h2.exceptions import ProtocolError
 from modal_proto import api_pb2 as api
 
 from .pool import Pool
@@ -61,8 +63,8 @@ class Servicer:
                         await stream.send_message(message)
                 else:
                     await stream.send_message(await handler(request))
-            except GRPCError:
-                raise
+            except (GRPCError, StreamTerminatedError, ProtocolError):
+                raise  # an answer, or a caller that did not wait for it
             except Exception as error:
                 # not INTERNAL or UNKNOWN: the client would retry those and hide our bug behind a hang
                 self.world.errors.append(f"{name}: {traceback.format_exc()}")

@@ -16,7 +16,7 @@ from tune.search.trainable import TrialPlaces
 
 @pytest.fixture(scope="module")
 def resources() -> Iterator[dict[str, float]]:
-    with connected(search_config(), jobs=2) as resources:
+    with connected(search_config(), jobs=2) as (resources, _):
         yield resources
 
 

@@ -171,6 +171,40 @@ def test_kill_9_half_way_ends_as_if_never_killed(
         assert roc_auc_score(prepared.view.val.label, scores) == pytest.approx(expected[-1].best_auc, abs=1e-9)
 
 
+def test_a_trial_opened_again_and_closed_loses_nothing(prepared: Prepared, tmp_path: Path) -> None:
+    """As ASHA does with a configuration that it stopped, when it is drawn again."""
+    config = prepared.config()
+    stream = open_adapter(config, tmp_path, prepared.view)
+    seen = [next(stream) for _ in range(5)]
+    stream.close()
+    best = (tmp_path / "best.safetensors").read_bytes()
+    again = open_adapter(config, tmp_path, prepared.view)
+    assert next(again) == seen[0], "replayed, not trained again"
+    again.close()
+    assert TrialDirectory(tmp_path).reports() == seen and (tmp_path / "best.safetensors").read_bytes() == best
+    assert list(open_adapter(config, tmp_path, prepared.view))[:5] == seen
+
+
+def test_a_kill_between_the_last_report_and_done(prepared: Prepared, tmp_path: Path) -> None:
+    first = run(prepared, tmp_path)
+    (tmp_path / "done").unlink()
+    assert run(prepared, tmp_path) == first and TrialDirectory(tmp_path).done
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 torn"])
+def test_a_damaged_state_costs_time_and_nothing_else(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(directory_module, "STATE_SECONDS", 0.0)
+    expected = [same_numbers(r) for r in run(prepared, tmp_path / "whole")]
+    stream = open_adapter(prepared.config(), tmp_path / "parts", prepared.view)
+    for _ in range(4):
+        next(stream)
+    stream.close()
+    (tmp_path / "parts" / "state.pt").write_bytes(content)
+    assert [same_numbers(r) for r in run(prepared, tmp_path / "parts")] == expected
+
+
 def test_a_second_reader_waits_for_the_first_and_replays(prepared: Prepared, tmp_path: Path) -> None:
     config = prepared.config()
     first = open_adapter(config, tmp_path, prepared.view)

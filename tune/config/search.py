@@ -27,7 +27,7 @@ class SearchOptions(BaseModel):
     )
     trials: Annotated[int, Field(ge=1, description="trials to run; a grid runs all of its own")] = 40
     jobs: Annotated[int | None, Field(ge=1, description="trials at the same time (default: cores)")] = None
-    seed: Annotated[int, Field(ge=0, description="of the split, the draws and the training")] = 0
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="of the split, the draws and the training")] = 0
     max_hours: Annotated[float | None, Field(gt=0, description="stop the search after that many hours")] = None
     finalists: Annotated[int, Field(ge=1, description="best trials by validation that test is opened for")] = 5
     precision: Annotated[Literal["fp32", "bf16"], Field(description="weights of the base models while embedding")] = (

@@ -1,6 +1,7 @@
 """The TOML form of a SearchConfig: `[search]`, `[data]` and `[[space]]`.
 
-What is written runs again as it is, from the same working directory: it leaves out the name and the results folder.
+What is written runs again as it is, from the same working directory: it leaves out the name, the results folder
+and the address of a Ray cluster: where, not what.
 """
 
 import json
@@ -14,8 +15,11 @@ from tune.errors import ConfigError
 TABLES = ("search", "data", "space")
 
 
-def read_toml(path: Path) -> dict[str, dict[str, Any]]:
-    """The tables of a file as plain values, not yet checked; ConfigError where it is no such file."""
+def read_toml(path: Path, problems: list[str] | None = None) -> dict[str, dict[str, Any]]:
+    """The tables of a file as plain values, not yet checked; ConfigError where it cannot be read.
+
+    problems: takes what is wrong with the tables, so that it can be told with the rest; raised where None.
+    """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -26,7 +30,9 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
         raise ConfigError([f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path} is no TOML: {error}"]) from None
-    problems = [
+    except OSError as error:
+        raise ConfigError([f"{path} cannot be read ({error.strerror})"]) from None
+    found = [
         f"{path}: no table [{name}]; known are [search], [data] and [[space]]"
         for name in document
         if name not in TABLES
@@ -34,17 +40,19 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
     space = document.get("space", {})
     if isinstance(space, list):
         if len(space) > 1:
-            problems.append(f"{path}: {len(space)} [[space]] tables; one is supported, put all axes into it")
+            found.append(f"{path}: {len(space)} [[space]] tables; one is supported, put all axes into it")
         space = space[0] if space else {}
     tables = {
         "search": document.get("search", {}),
         "data": document.get("data", {}),
         "space": space,
     }
-    problems += [f"{path}: {name} must be a table" for name, table in tables.items() if not isinstance(table, dict)]
-    if problems:
-        raise ConfigError(problems)
-    return tables
+    found += [f"{path}: {name} must be a table" for name, table in tables.items() if not isinstance(table, dict)]
+    if problems is None and found:
+        raise ConfigError(found)
+    if problems is not None:
+        problems += found
+    return {name: table if isinstance(table, dict) else {} for name, table in tables.items()}
 
 
 def _value(value: Any) -> str:
@@ -62,7 +70,7 @@ def _table(head: str, values: dict[str, Any]) -> list[str]:
 
 def write_toml(config: SearchConfig) -> str:
     """The resolved configuration as TOML text."""
-    search = config.search.model_dump(mode="json", exclude={"name", "results"})
+    search = config.search.model_dump(mode="json", exclude={"name", "results", "ray_address"})
     if config.search.cache == DEFAULT_CACHE:
         del search["cache"]
     data = config.data.model_dump(mode="json")

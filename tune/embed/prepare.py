@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.sources import SentenceTransformerSource
-from tune.embed.view import PairRows, view_digest, write_view
+from tune.embed.view import PairRows, is_sound, view_digest, write_view
 
 EmbedProgress = Callable[[str, int, int, float], None]
 """Called with (base model, texts embedded, texts to embed, texts per second)."""
@@ -120,7 +120,7 @@ def prepare_base(
     train = PairRows(rows.a[:cut], rows.b[:cut], rows.label[:cut])
     val = PairRows(rows.a[cut:], rows.b[cut:], rows.label[cut:])
     digest = view_digest(source.fingerprint, keys, train, val)
-    if not (cache / "views" / digest / "view.json").exists():
+    if not is_sound(cache / "views" / digest):
         write_view(cache / "views", digest, snapshot.vectors(keys), train, val)
     return PreparedBase(
         name=source.name,

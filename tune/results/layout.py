@@ -88,9 +88,9 @@ class ResultsFolder:
 def check_results(parent: Path, name: str | None) -> None:
     """Whether a new results folder can be made. Makes nothing. ResultsError where it cannot."""
     if name is not None and (parent / name).exists():
-        raise ResultsError(
-            f"{parent / name} is taken; choose another --name, or go on with it by --resume {name}"
-        )
+        begun = (parent / name / "search.toml").is_file()
+        mend = f", or go on with it by --resume {name}" if begun else ""
+        raise ResultsError(f"{parent / name} is taken; choose another --name{mend}")
     existing = next(folder for folder in (parent, *parent.absolute().parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise ResultsError(f"{parent}: results folder is not writable ({existing}); choose another --results")

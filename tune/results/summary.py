@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tune.errors import ResultsError
 from tune.files import write_atomic
 
 
@@ -12,7 +13,10 @@ class Summary:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        try:
+            self.facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        except ValueError:
+            raise ResultsError(f"{path} is damaged; bring back a copy of it, or start a new search") from None
 
     def __getitem__(self, name: str) -> Any:
         return self.facts[name]

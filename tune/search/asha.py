@@ -5,6 +5,7 @@ was stopped is stopped again at once.
 """
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,8 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from tune.files import write_atomic
 from tune.train.stream import REPORTS_PER_TRIAL
 
+logger = logging.getLogger(__name__)
+
 GRACE = 1 / REPORTS_PER_TRIAL
 REDUCTION = 4
 
@@ -24,7 +27,12 @@ class RungFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        content = json.loads(path.read_text()) if path.exists() else {}
+        content = {}
+        if path.exists():
+            try:
+                content = json.loads(path.read_text())
+            except ValueError:
+                logger.warning("%s is damaged: trials that were stopped may go on", path)
         self.rungs: dict[str, dict[str, float]] = content.get("rungs", {})
         self.stopped: dict[str, float] = content.get("stopped", {})
 
@@ -61,13 +69,14 @@ class KeptASHA(ASHAScheduler):
         if action == TrialScheduler.STOP and result["budget"] < 1:
             self._file.stopped[key] = result["budget"]
             self._num_stopped += 1
-            self._file.write()
+        self._write_if_changed()
         return action
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """The last report counts at the last rung."""
         if "best_auc" in result:
             self._record(self._key(trial.config), result)
+            self._write_if_changed()
         self._trial_info.pop(trial.trial_id, None)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
@@ -75,13 +84,12 @@ class KeptASHA(ASHAScheduler):
         self._trial_info.pop(trial.trial_id, None)
 
     def _record(self, key: str, result: dict[str, Any]) -> str:
-        bracket = self._brackets[0]
-        known = sum(len(recorded) for _, recorded in bracket._rungs)
         # The bracket knows a trial by its id alone; here a trial is its directory, whichever run it is read in.
         trial: Any = SimpleNamespace(trial_id=key)
-        action = bracket.on_result(trial, result["budget"], result["best_auc"])
-        if sum(len(recorded) for _, recorded in bracket._rungs) != known:
-            for milestone, recorded in bracket._rungs:
-                self._file.rungs[str(milestone)] = dict(recorded)
+        return str(self._brackets[0].on_result(trial, result["budget"], result["best_auc"]))
+
+    def _write_if_changed(self) -> None:
+        rungs = {str(milestone): dict(recorded) for milestone, recorded in self._brackets[0]._rungs}
+        if rungs != self._file.rungs:
+            self._file.rungs = rungs
             self._file.write()
-        return str(action)

@@ -67,7 +67,7 @@ class TPESearch(OptunaSearch):
             metric="best_auc",
             mode="max",
             # Another seed after a resume: the same one would draw the points of before again.
-            sampler=optuna.samplers.TPESampler(seed=seed + 1_000_003 * len(finished)),
+            sampler=optuna.samplers.TPESampler(seed=(seed + 1_000_003 * len(finished)) % 2**32),
             study_name=study_name,
         )
         self._ot_study: Any
@@ -80,6 +80,9 @@ class TPESearch(OptunaSearch):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells the study how the trial ended."""
         failed = error or bool(result and "failed" in result)
+        if result is not None and "best_auc" in result:
+            # Ray tells the searcher of every report but the one that a trial ends with.
+            self._ot_trials[trial_id].report(result["best_auc"], result["training_iteration"])
         complete = result is not None and not failed and result.get("budget", 0.0) >= 1.0
         super().on_trial_complete(trial_id, result=result if complete else None, error=failed)
 

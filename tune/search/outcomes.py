@@ -41,11 +41,15 @@ def trial_outcomes(trials: Path, rungs: Path) -> list[TrialOutcome]:
     """All trials of a search, in the order in which they began."""
     stopped = RungFile(rungs).stopped
     begun = sorted(trials.glob("*/trial.json"), key=lambda path: (path.stat().st_mtime_ns, path))
-    return [_outcome(path.parent, stopped) for path in begun]
+    outcomes = (_outcome(path.parent, stopped) for path in begun)
+    return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _outcome(path: Path, stopped: dict[str, float]) -> TrialOutcome:
+def _outcome(path: Path, stopped: dict[str, float]) -> TrialOutcome | None:
     directory = TrialDirectory(path)
+    config = directory.config()
+    if config is None:
+        return None
     failure = directory.failure()
     status: Status = "halfway"
     if directory.done:
@@ -55,4 +59,4 @@ def _outcome(path: Path, stopped: dict[str, float]) -> TrialOutcome:
     elif path.name in stopped:
         status = "stopped"
     error = str(failure["reason"]) if failure else directory.lost()
-    return TrialOutcome(path.name, path, directory.config(), status, directory.reports(), error)
+    return TrialOutcome(path.name, path, config, status, directory.reports(), error)

@@ -4,8 +4,8 @@ What is written when, by whom, in which order (so that a kill -9 of anything, at
 
 - the trial's process writes its directory `trials/DIGEST`, in the order that tune/train/directory.py gives;
 - the driver writes `asha.json` (rungs, and which trials are stopped) before Ray acts on a decision;
-- Ray writes its experiment (`ray/`: logs, TensorBoard) for people. Nothing is read back from it: its own snapshots
-  come every 10 seconds or so, which is many trials.
+- Ray writes its experiment (`ray/`: logs, TensorBoard) for people, by way of a folder of its own and every 10 seconds
+  or so, which is many trials. Nothing is read back from it, and what it lacks is written from the trials' reports.
 
 So a search goes on from `trials/` and `asha.json` alone. done, failed and stopped trials are told to the searcher as
 past; half-way ones are suggested first and go on from their own resume state; grid and random leave out what is
@@ -39,13 +39,15 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see _Interrupt
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# A trial that was given no GPU must not see one: on a workstation all trials would crowd onto it.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 
 import ray
 from ray import tune as ray_tune
 
 from tune.search.asha import KeptASHA, RungFile
+from tune.search.logs import restore_logs
 from tune.search.optuna_search import TPESearch
 from tune.search.outcomes import trial_outcomes
 from tune.search.points import PointsSearch, grid_points, random_points
@@ -123,6 +125,12 @@ def run_search(
     total = planned_trials(config)
     searcher, left = _searcher(config, past, total)
     emit(SearchStarted(total=total, finished=len(finished), jobs=jobs))
+    if isinstance(searcher, TPESearch) and not places.journal.exists():
+        searcher.export(places.journal)
+    restore_logs(
+        places.root / RAY_FOLDER,
+        [outcome for outcome in trial_outcomes(places.trials, places.asha) if outcome.status in ("done", "stopped")],
+    )
     if left <= 0:
         return SearchRun(trials=0, past=len(finished))
     tally = _Tally()
@@ -220,7 +228,7 @@ class _Told(ray_tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Its worker died too often, or our own code broke."""
         reason = _last_line(trial)
-        TrialDirectory(self._places.directory(trial.config)).lose(reason)
+        TrialDirectory(self._places.directory(trial.config)).lose(self._places.config(trial.config), reason)
         self._end(trial, "failed", reason=reason)
 
     def _end(self, trial: Any, status: str, **facts: Any) -> None:
@@ -281,8 +289,11 @@ def _clear_logs(places: SearchPlaces, digests: set[str]) -> None:
 
 
 @contextlib.contextmanager
-def connected(config: SearchConfig, jobs: int) -> Iterator[dict[str, float]]:
-    """A Ray cluster for the search: one started here, or the one at `ray_address`. Yields a trial's resources."""
+def connected(config: SearchConfig, jobs: int) -> Iterator[tuple[dict[str, float], int]]:
+    """A Ray cluster for the search: one started here, or the one at `ray_address`.
+
+    Yields a trial's resources, and how many trials the cluster has cores for.
+    """
     gpus = config.search.gpus_per_trial
     resources = {"cpu": 1.0, **({"gpu": gpus} if gpus else {})}
     address = config.search.ray_address
@@ -309,7 +320,7 @@ def connected(config: SearchConfig, jobs: int) -> Iterator[dict[str, float]]:
                 raise UserError(
                     f"the Ray cluster has {have.get(name, 0.0):g} {name}s, and a trial wants {wanted:g}; none can start"
                 )
-        yield resources
+        yield resources, int(have.get("CPU", 1))
     finally:
         ray.shutdown()
 

@@ -5,6 +5,7 @@ random state, an order of pairs that depends on the seed. So a resumed trial end
 """
 
 import contextlib
+import logging
 import time
 import warnings
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from tune.train.directory import TrialDirectory
 from tune.train.losses import LOSS_KINDS, make_loss
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.stream import Report, Reports, TrialFailed
+
+logger = logging.getLogger(__name__)
 
 MAX_GRADIENT_NORM = 1.0  # as transformers' Trainer has it by default
 
@@ -56,7 +59,8 @@ def open_adapter(config: TrialConfig, directory: Path, view: View, after: int = 
             for report in _train(config, trial, view):
                 if report.number > after:
                     yield report
-        except GeneratorExit:
+        except (GeneratorExit, torch.OutOfMemoryError):
+            # Memory that others hold now may be free when the trial is opened again.
             raise
         except (TrialFailed, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             trial.fail(error)
@@ -206,7 +210,11 @@ def _train(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
     isolated = _Isolated(config.seed, device)
 
     run = _Progress(trial, dense, optimizer, isolated)
-    yield from run.resume()
+    kept = run.resume()
+    yield from kept
+    if kept and kept[-1].last:
+        trial.finish()
+        return
     batches = (batch for epoch in epochs for batch in epoch)
     for _ in range(run.step):
         next(batches)
@@ -238,7 +246,7 @@ def _train(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
                     f"the loss is {mean_loss} after {run.step} of {len(sizes)} steps; try a lower learning rate"
                 )
             auc, accuracy, threshold = validation.score(dense)
-        yield run.report(
+        report = run.report(
             budget=due[run.step],
             auc=auc,
             accuracy=accuracy,
@@ -247,6 +255,8 @@ def _train(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
             pairs_per_second=loss_pairs / max(trained, 1e-9),
             took=time.perf_counter() - began,
         )
+        if report is not None:
+            yield report
 
 
 class _Progress:
@@ -258,41 +268,51 @@ class _Progress:
         self._dense = dense
         self._optimizer = optimizer
         self._isolated = isolated
-        self._reports: list[Report] = []
+        self.number = 0
+        self._kept: list[Report] = []
         self._best: dict[str, torch.Tensor] = {}
 
     def resume(self) -> list[Report]:
-        """Goes to where the resume state left off, or to the start; returns the reports made so far."""
-        reports = self._trial.reports()
+        """Goes to where the resume state left off, or to the start; returns the reports that are kept.
+
+        Reports after the state are kept as well: training comes to them again, to the same numbers, in silence. So a
+        trial that is opened again and closed at once has lost nothing.
+        """
+        self._kept = self._trial.reports()
         state = self._load_state()
-        covered = 0 if state is None else int(state["report"]["number"])
-        if state is not None and len(reports) >= covered - 1:
-            # Killed between the state and its report's line: the state has the report.
-            self._reports = [*reports[: covered - 1], Report(**state["report"])]
-            self.step = state["step"]
+        if state is not None and len(self._kept) >= state["report"]["number"] - 1:
+            if len(self._kept) < state["report"]["number"]:
+                # Killed between the state and its report's line: the state has the report.
+                self._kept.append(Report(**state["report"]))
+            self.step, self.number = state["step"], state["report"]["number"]
             self._dense.load_state_dict(state["dense"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._isolated.state = state["random"]
             self._best = state["best"]
-            self._write_best()
-        self._trial.keep_reports(self._reports)
+        self._trial.keep_reports(self._kept)
         self._trial.state_due()
-        return list(self._reports)
+        return list(self._kept)
 
-    def report(self, *, took: float, **numbers: Any) -> Report:
-        """Keeps weights, state and report on disk, in that order, and returns the report."""
-        last = self._reports[-1] if self._reports else None
-        best = last is None or numbers["auc"] > last.best_auc
+    def report(self, *, took: float, **numbers: Any) -> Report | None:
+        """Keeps weights, state and report on disk, in that order, and returns the report; None for a kept one."""
+        self.number += 1
+        last = self._kept[self.number - 2] if self.number > 1 else None
+        again = self.number <= len(self._kept)
+        auc = self._kept[self.number - 1].auc if again else numbers["auc"]
+        best = last is None or auc > last.best_auc
+        if best:
+            self._best = {name: t.detach().cpu().clone() for name, t in self._dense.state_dict().items()}
+        if again:
+            return None
         report = Report(
-            number=len(self._reports) + 1,
-            best_auc=numbers["auc"] if last is None or best else last.best_auc,
+            number=self.number,
+            best_auc=auc if last is None or best else last.best_auc,
             seconds=(last.seconds if last else 0.0) + took,
             **numbers,
         )
         if best:
-            self._best = {name: t.detach().cpu().clone() for name, t in self._dense.state_dict().items()}
             self._write_best()
-        self._reports.append(report)
+        self._kept.append(report)
         if not report.last and self._trial.state_due():
             self._write_state(report)
         self._trial.append(report)
@@ -313,8 +333,11 @@ class _Progress:
         replace_atomic(self._trial.state, lambda part: torch.save(state, part), sync=False)
 
     def _load_state(self) -> dict[str, Any] | None:
+        if not self._trial.state.exists():
+            return None
         try:
             state: dict[str, Any] = torch.load(self._trial.state, weights_only=True, map_location="cpu")
-        except FileNotFoundError:
+        except Exception as error:  # torch raises a different class for every way in which a file can be damaged
+            logger.warning("%s cannot be read (%s): the trial is trained from its start", self._trial.state, error)
             return None
         return state

@@ -5,8 +5,8 @@ Who writes what, and when (always the one process that trains the trial, under t
 1. `trial.json`          the configuration, before anything else.
 2. `best.safetensors`    weights of the best report, replaced before the report that names it best is written.
 3. `state.pt`            all that training needs to go on, at most every STATE_SECONDS; it holds the number of the
-                         last report that it covers. Reports after that are dropped on resume and made again, the
-                         same ones, since training is deterministic.
+                         last report that it covers. Training comes to the reports after that again, in silence and
+                         to the same numbers, since it is deterministic. Without it training begins at the start.
 4. `reports.jsonl`       one line per report, appended after 2 and 3. A torn last line is dropped on resume.
 5. `failed.json`         reason and traceback, where the trial cannot be trained. Then nothing follows.
 6. `done`                last of all, after the last report. state.pt is removed after it.
@@ -24,6 +24,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from tune.config.trial import TrialConfig
 from tune.files import lock_file, sync_file, write_atomic
@@ -65,13 +67,16 @@ class TrialDirectory:
     def begin(self, config: TrialConfig) -> None:
         """Says what is trained here."""
         self._lost.unlink(missing_ok=True)
-        path = self.path / "trial.json"
-        if not path.exists():
-            write_atomic(path, config.model_dump_json(indent=1), sync=False)
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.config() != config:
+            write_atomic(self.path / "trial.json", config.model_dump_json(indent=1), sync=False)
 
-    def config(self) -> TrialConfig:
-        """The configuration that is trained here."""
-        return TrialConfig.model_validate_json((self.path / "trial.json").read_text())
+    def config(self) -> TrialConfig | None:
+        """The configuration that is trained here; None where the trial has not begun, or its file is damaged."""
+        try:
+            return TrialConfig.model_validate_json((self.path / "trial.json").read_text())
+        except (FileNotFoundError, ValidationError, UnicodeDecodeError):
+            return None
 
     def reports(self) -> list[Report]:
         """The reports so far, without a torn last line, gap or repeat."""
@@ -96,10 +101,14 @@ class TrialDirectory:
         with open(self._reports, "a") as handle:
             handle.write(report.to_line() + "\n")
         if report.last:
-            sync_file(self.best)
-            sync_file(self._reports)
-            write_atomic(self._done, "")
-            self.state.unlink(missing_ok=True)
+            self.finish()
+
+    def finish(self) -> None:
+        """Marks the trial as done, once all that it leaves is on disk."""
+        sync_file(self.best)
+        sync_file(self._reports)
+        write_atomic(self._done, "")
+        self.state.unlink(missing_ok=True)
 
     def state_due(self) -> bool:
         """True where the resume state is older than STATE_SECONDS (the first call starts the clock)."""
@@ -125,11 +134,12 @@ class TrialDirectory:
         text = "".join(traceback.format_exception(error))
         write_atomic(self._failed, json.dumps({"reason": reason, "traceback": text}, indent=1))
 
-    def lose(self, reason: str) -> None:
-        """Notes that the trial was given up from outside (its worker died too often).
+    def lose(self, config: TrialConfig, reason: str) -> None:
+        """Notes that the trial was given up from outside (its worker died too often, maybe before it began).
 
         It is half-way, not failed: opened again, it goes on.
         """
+        self.begin(config)
         write_atomic(self._lost, json.dumps({"reason": reason}))
 
     def lost(self) -> str:

@@ -1,5 +1,6 @@
 """Which pairs a step sees and at which learning rate: the plan of a trial, all of it known before it starts."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -38,6 +39,9 @@ def learning_rate_factors(scheduler: str, steps: int, warmup: float) -> list[flo
     return [float(factor(step)) for step in range(steps)]
 
 
+_LOOK_AHEAD = 8
+
+
 @dataclass(frozen=True)
 class Plan:
     """The batches of a trial over its pairs.
@@ -68,29 +72,33 @@ class Plan:
     def _distinct_batches(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Fills a batch with the next pairs in order that share no text with it; the others wait for a later one."""
         a, b = self.a.tolist(), self.b.tolist()
-        waiting: list[int] = []
+        waiting: deque[int] = deque()
         rest = iter(order.tolist())
         exhausted = False
         while True:
             batch: list[int] = []
             seen: set[int] = set()
-            still_waiting: list[int] = []
-            for pair in waiting:
-                if len(batch) < self.batch_size and a[pair] not in seen and b[pair] not in seen:
+            passed: list[int] = []
+            # A text that is in very many pairs would fill the queue; looking at its head alone bounds the work.
+            for _ in range(min(len(waiting), _LOOK_AHEAD * self.batch_size)):
+                if len(batch) == self.batch_size:
+                    break
+                pair = waiting.popleft()
+                if a[pair] in seen or b[pair] in seen:
+                    passed.append(pair)
+                else:
                     batch.append(pair)
                     seen |= {a[pair], b[pair]}
-                else:
-                    still_waiting.append(pair)
+            waiting.extendleft(reversed(passed))
             while len(batch) < self.batch_size and not exhausted:
                 pair = next(rest, -1)
                 if pair < 0:
                     exhausted = True
                 elif a[pair] in seen or b[pair] in seen:
-                    still_waiting.append(pair)
+                    waiting.append(pair)
                 else:
                     batch.append(pair)
                     seen |= {a[pair], b[pair]}
-            waiting = still_waiting
             if not batch:
                 return
             yield np.array(batch, dtype=np.int64)

@@ -1,0 +1,54 @@
+"""Finalists must still have the weights that they reported; one that has not costs its own place and no other."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import Prepared
+from tune.finals import choose_finalists, sound_finalists
+from tune.search.outcomes import TrialOutcome, trial_outcomes
+from tune.train.adapter import open_adapter
+
+
+@pytest.fixture(scope="module")
+def trials(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four trials, of two sizes."""
+    folder = tmp_path_factory.mktemp("finals")
+    for dims in (8, 32):
+        for rate in (5e-3, 1e-2):
+            config = prepared.config(dims=dims, learning_rate=rate)
+            list(open_adapter(config, folder / "trials" / config.digest(prepared.base.digest), prepared.view))
+    return folder
+
+
+def outcomes(folder: Path) -> list[TrialOutcome]:
+    return trial_outcomes(folder / "trials", folder / "asha.json")
+
+
+def test_finalists_are_the_best_by_val_and_in_a_grid_of_every_cell(trials: Path) -> None:
+    ranked = sorted(outcomes(trials), key=lambda outcome: -outcome.best.auc)  # type: ignore[union-attr]
+    assert [o.trial for o in choose_finalists(outcomes(trials), 2, grid=False)] == [o.trial for o in ranked[:2]]
+    cells = choose_finalists(outcomes(trials), 1, grid=True)
+    assert {o.config.dims for o in cells} == {8, 32} and cells[0].trial == ranked[0].trial and len(cells) == 2
+
+
+@pytest.mark.parametrize("damage", ["other weights", "torn", "gone"])
+def test_a_damaged_trial_leaves_and_the_next_one_takes_its_place(
+    trials: Path, prepared: Prepared, tmp_path: Path, damage: str
+) -> None:
+    shutil.copytree(trials, tmp_path / "copy")
+    first, second, third, *_ = choose_finalists(outcomes(tmp_path / "copy"), 4, grid=False)
+    weights = first.directory / "best.safetensors"
+    if damage == "other weights":
+        same_shape = next(o for o in (second, third) if o.config.dims == first.config.dims)
+        shutil.copy(same_shape.directory / "best.safetensors", weights)
+    elif damage == "torn":
+        weights.write_bytes(weights.read_bytes()[:-40])
+    else:
+        weights.unlink()
+    said: list[str] = []
+    bases = {prepared.base.name: prepared.base}
+    chosen = sound_finalists(outcomes(tmp_path / "copy"), bases, prepared.cache, 2, False, said.append)
+    assert [outcome.trial for outcome in chosen] == [second.trial, third.trial]
+    assert len(said) == 1 and first.trial in said[0] and "\n" not in said[0]
