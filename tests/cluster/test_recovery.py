@@ -200,6 +200,23 @@ def test_a_head_that_raises_says_why(stand_in: ModalLocal, tmp_path: Path) -> No
     assert head_call(stand_in).state == "failure" and stand_in.running_calls() == []
 
 
+def test_a_search_that_fails_ends_every_call(stand_in: ModalLocal, tmp_path: Path) -> None:
+    arguments = ("--search", "asha", *SMALL, "--loss", "cosent", "--epochs", 120, "--trials", 6)
+    with launched(stand_in, *arguments, "--results", tmp_path, "--name", "fails", log=tmp_path / "log") as process:
+        wait_for(lambda: trial_running(stand_in, "fails", past=1), 120)
+        head = container_of(stand_in, head_call(stand_in))
+        [view] = [view for view in head.views.values() if view.volume.name == VOLUME]
+        # The driver wants to replace this file, and finds a folder.
+        (view.path / "fails" / "asha.json").unlink(missing_ok=True)
+        (view.path / "fails" / "asha.json").mkdir()
+        assert process.wait(90) not in (0, 2)
+    said = (tmp_path / "log").read_text()
+    assert "asha.json" in said and "calls of trials, 0 left running" in said, said
+    assert head_call(stand_in).state == "failure" and stand_in.running_calls() == []
+    trained = [call for call in stand_in.calls if call.function == "train_trial"]
+    assert trained and all(call.state in ("cancelled", "success") for call in trained)
+
+
 def test_out_of_time_ends_every_call(stand_in: ModalLocal, tmp_path: Path) -> None:
     arguments = ("--search", "random", *SMALL, "--epochs", 300, "--trials", 6, "--max-hours", 15 / 3600)
     ran = launch(stand_in, *arguments, "--results", tmp_path, "--name", "short")
