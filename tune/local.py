@@ -18,7 +18,7 @@ def search_locally(
     config: SearchConfig, folder: ResultsFolder, bases: dict[str, PreparedBase], jobs: int, emit: Emit
 ) -> str:
     """Runs the trials; returns why the search was interrupted, or ""."""
-    from tune.search.run import SearchPlaces, connected, run_search
+    from tune.search.run import SearchPlaces, StopMarks, connected, run_search
     from tune.search.trainable import TrialPlaces
     from tune.train.adapter import AdapterOpener
 
@@ -34,4 +34,7 @@ def search_locally(
     with connected(config, jobs) as (resources, cores):
         if config.search.ray_address is not None and config.search.jobs is None:
             jobs = cores
-        return run_search(config, places, trial_places, opener, emit, jobs=jobs, resources=resources).interrupted
+        marks = [StopMarks(places, trial_places)] if config.search.search == "asha" else []
+        return run_search(
+            config, places, trial_places, opener, emit, jobs=jobs, resources=resources, callbacks=marks
+        ).interrupted

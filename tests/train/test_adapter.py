@@ -185,6 +185,23 @@ def test_a_trial_opened_again_and_closed_loses_nothing(prepared: Prepared, tmp_p
     assert list(open_adapter(config, tmp_path, prepared.view))[:5] == seen
 
 
+def test_a_stopped_trial_replays_and_waits_for_no_parked_process(prepared: Prepared, tmp_path: Path) -> None:
+    """Ray parks the process of a stopped trial with its stream open, and so with the directory's lock."""
+    config = prepared.config()
+    parked = open_adapter(config, tmp_path, prepared.view)
+    seen = [next(parked) for _ in range(4)]
+    replayed: list = []
+    reader = threading.Thread(target=lambda: replayed.extend(open_adapter(config, tmp_path, prepared.view)))
+    reader.start()
+    reader.join(0.3)
+    assert reader.is_alive()
+    TrialDirectory(tmp_path).stop()
+    reader.join(20)
+    assert not reader.is_alive() and replayed == seen
+    parked.close()
+    assert list(open_adapter(config, tmp_path, prepared.view)) == seen and not TrialDirectory(tmp_path).done
+
+
 def test_a_kill_between_the_last_report_and_done(prepared: Prepared, tmp_path: Path) -> None:
     first = run(prepared, tmp_path)
     (tmp_path / "done").unlink()

@@ -239,6 +239,20 @@ class _Told(ray_tune.Callback):
         self._emit(TrialEvent(self._places.digest(trial.config), status, dict(trial.config), **facts))
 
 
+class StopMarks(ray_tune.Callback):
+    """Marks the directories of trials that ASHA has stopped, where the driver can write them."""
+
+    def __init__(self, places: SearchPlaces, trial_places: TrialPlaces) -> None:
+        self._places = places
+        self._trial_places = trial_places
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Trials that end for Ctrl-C or --max-hours are none of ASHA's, and can go on."""
+        digest = self._trial_places.digest(trial.config)
+        if digest in RungFile(self._places.asha).stopped:
+            TrialDirectory(self._trial_places.trials / digest).stop()
+
+
 class _Interrupt(ray_tune.Stopper):
     """Ctrl-C as a wish to end the search in good order; a second one ends it at once.
 
@@ -339,4 +353,4 @@ def _quiet() -> Iterator[None]:
             entry.setLevel(level)
 
 
-__all__ = ["SearchPlaces", "SearchRun", "connected", "past_trials", "planned_trials", "run_search"]
+__all__ = ["SearchPlaces", "SearchRun", "StopMarks", "connected", "past_trials", "planned_trials", "run_search"]

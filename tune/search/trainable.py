@@ -42,6 +42,7 @@ class StreamTrainable(ray_tune.Trainable):
         self._places = places
         self._axes = dict(config)
         self._stream: Reports | None = None
+        self._last: dict[str, Any] = {}
 
     def step(self) -> dict[str, Any]:
         """The next report; with `failed` (the reason) where the trial cannot be trained.
@@ -52,17 +53,21 @@ class StreamTrainable(ray_tune.Trainable):
         if self._stream is None:
             self._stream = self._opener(self._places.config(self._axes), self._places.directory(self._axes))
         try:
-            report = next(self._stream)
+            report = next(self._stream, None)
         except TrialFailed as error:
             return {"failed": str(error), "done": True}
+        if report is None:
+            # A stopped trial, drawn again, has no more reports than it had.
+            return {**self._last, "done": True}
+        self._last = report.metrics()
         if report.last:
             self._close()
-        return {**report.metrics(), "done": report.last}
+        return {**self._last, "done": report.last}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Ends the old trial and takes the next."""
         self._close()
-        self._axes = dict(new_config)
+        self._axes, self._last = dict(new_config), {}
         return True
 
     def cleanup(self) -> None:

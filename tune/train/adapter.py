@@ -48,7 +48,10 @@ class AdapterOpener:
 def open_adapter(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
     """The reports of a frozen trial; see `TrialOpener` for the contract."""
     trial = TrialDirectory(directory)
-    with trial.locked():
+    with trial.locked() as held:
+        if not held:
+            yield from (report for report in trial.reports() if report.number > after)
+            return
         if failure := trial.failure():
             raise TrialFailed(failure["reason"])
         trial.begin(config)

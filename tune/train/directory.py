@@ -11,7 +11,8 @@ Who writes what, and when (always the one process that trains the trial, under t
 5. `failed.json`         reason and traceback, where the trial cannot be trained. Then nothing follows.
 6. `done`                last of all, after the last report. state.pt is removed after it.
 
-`lost.json` is the driver's: the trial was given up because its worker died too often; opening it again removes it.
+Two files are the driver's. `lost.json`: the trial was given up because its worker died too often; opening it again
+removes it. `stopped`: ASHA has stopped the trial (asha.json, written before, is what a resumed search goes by).
 
 Every file but reports.jsonl is written beside its name and moved onto it, so it is complete or absent.
 """
@@ -32,6 +33,7 @@ from tune.files import lock_file, sync_file, write_atomic
 from tune.train.stream import Report, TrialFailed
 
 STATE_SECONDS = 2.0
+LOCK_SECONDS = 0.05
 
 
 class TrialDirectory:
@@ -44,20 +46,39 @@ class TrialDirectory:
         self._reports = path / "reports.jsonl"
         self._failed = path / "failed.json"
         self._lost = path / "lost.json"
+        self._stopped = path / "stopped"
         self._done = path / "done"
         self._state_written = 0.0
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[bool]:
         """Holds the directory for this process; waits while another holds it.
 
         A configuration drawn twice is the same directory: the second reader waits, and then replays what the first
-        has made. The lock is the kernel's, so it goes with the process that holds it.
+        has made. The lock is the kernel's, so it goes with the process that holds it. Yields False, without the lock,
+        where the trial is stopped meanwhile: Ray parks a stopped trial's process with its stream open, and the lock
+        would not be free before another trial takes that process.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / ".lock", "w") as handle:
-            lock_file(handle)
-            yield
+            while not self.stopped:
+                try:
+                    lock_file(handle, wait=False)
+                except BlockingIOError:
+                    time.sleep(LOCK_SECONDS)
+                else:
+                    yield True
+                    return
+            yield False
+
+    @property
+    def stopped(self) -> bool:
+        """True where the search has stopped the trial for good."""
+        return self._stopped.exists()
+
+    def stop(self) -> None:
+        """Marks the trial as stopped for good: opened again, it replays its reports and trains no more."""
+        write_atomic(self._stopped, "", sync=False)
 
     @property
     def done(self) -> bool:
