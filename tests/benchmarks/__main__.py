@@ -16,6 +16,7 @@ NAMES = {
     "adapter_step": False,
     "ray_cost": False,
     "modal_cost": False,
+    "precision": False,
     "quora_reference": True,
     "trial_vs_trainer": True,
     "sweep_vs_trainer": True,
