@@ -1,7 +1,7 @@
 """What a search tells while it runs: plain data, the same to a terminal here and over a queue from another machine."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -41,7 +41,6 @@ class SearchStarted:
     total: int
     finished: int = 0
     jobs: int = 1
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

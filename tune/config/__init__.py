@@ -1,1 +1,1 @@
-"""Every option of a search: named, typed and given its default once. Imports nothing else of the house."""
+"""Every option of a search: named, typed and given its default once. Imports nothing of the house but its errors."""

@@ -19,7 +19,6 @@ Every file but reports.jsonl is written beside its name and moved onto it, so it
 
 import contextlib
 import json
-import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -169,7 +168,3 @@ class TrialDirectory:
             return str(json.loads(self._lost.read_text())["reason"])
         except FileNotFoundError:
             return ""
-
-    def size(self) -> int:
-        """Bytes on disk."""
-        return sum(entry.stat().st_size for entry in os.scandir(self.path) if entry.is_file())
