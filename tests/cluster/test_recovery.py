@@ -70,10 +70,11 @@ def assert_nothing_was_trained_twice(stand_in: ModalLocal, before: dict[str, dic
 
 
 def test_a_killed_head_and_another_that_goes_on(stand_in: ModalLocal, tmp_path: Path) -> None:
-    arguments = (*GRID, "--results", tmp_path, "--name", "lost")
+    # Trials long enough that a kill finds one with a resume state on the Volume, also on a fast machine.
+    arguments = (*GRID, "--epochs", 200, "--results", tmp_path, "--name", "lost")
     with launched(stand_in, *arguments, log=tmp_path / "log") as process:
         wait_for(lambda: on_volume(stand_in, "embedtune-trials", "lost/*/done"), 120)
-        wait_for(lambda: trial_running(stand_in, "lost", past=4), 60)
+        wait_for(lambda: [trial for trial in kept(stand_in, "lost").values() if trial["covered"]], 60)
         stand_in.end_container(container_of(stand_in, head_call(stand_in)))
         assert process.wait(60) not in (0, 2)
     assert "error" in (tmp_path / "log").read_text().lower()
