@@ -45,16 +45,21 @@ def tune(*arguments: object, cwd: Path | None = None) -> Ran:
 
 
 @contextlib.contextmanager
-def started(*arguments: object, log: Path) -> Iterator[subprocess.Popen[str]]:
-    """The same in the background; what is left of it at the end is killed, its children with it."""
+def background(
+    command: list[str], environment: dict[str, str], log: Path, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A command in the background; what is left of it at the end is killed, its children with it."""
     with open(log, "w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tune", *map(str, arguments)],
+            command,
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
-            env=environment(),
+            env=environment,
+            cwd=cwd,
             start_new_session=True,
+            # A shell that runs the tests in the background makes its children ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         try:
             yield process
@@ -62,6 +67,11 @@ def started(*arguments: object, log: Path) -> Iterator[subprocess.Popen[str]]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(20)
+
+
+def started(*arguments: object, log: Path) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    """`python -m tune ARGUMENTS` in the background."""
+    return background([sys.executable, "-m", "tune", *map(str, arguments)], environment(), log)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 90.0) -> Any:

@@ -2,14 +2,12 @@
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.command import Ran
+from tests.command import Ran, background
 from tests.modal_local import Fault, ModalLocal
 from tests.modal_local.records import Call, Container
 
@@ -81,26 +79,8 @@ def container_of(stand_in: ModalLocal, call: Call) -> Container:
     return next(one for one in stand_in.containers if one.task_id == call.containers[-1])
 
 
-@contextlib.contextmanager
 def launched(
     stand_in: ModalLocal, *arguments: object, log: Path, detach: bool = False
-) -> Iterator[subprocess.Popen[str]]:
-    """The command in the background; what is left of it at the end is killed."""
-    with open(log, "w") as output:
-        process = subprocess.Popen(
-            command(*arguments, detach=detach),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment(stand_in),
-            cwd=REPOSITORY,
-            start_new_session=True,
-            # A shell that runs the tests in the background makes its children ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(20)
+) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    """The command in the background."""
+    return background(command(*arguments, detach=detach), environment(stand_in), log, REPOSITORY)

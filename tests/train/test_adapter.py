@@ -52,6 +52,13 @@ def run(prepared: Prepared, directory: Path, **changes: object) -> list:
     return list(open_adapter(prepared.config(**changes), directory, prepared.view))
 
 
+def one_class(view: View, label: int, pairs: int) -> View:
+    """The view with the first train pairs of one class alone."""
+    chosen = np.flatnonzero(view.train.label == label)[:pairs]
+    rows = PairRows(view.train.a[chosen], view.train.b[chosen], view.train.label[chosen])
+    return View(view.vectors, rows, view.val, f"class {label}")
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_learns(prepared: Prepared, tmp_path: Path, loss: str) -> None:
     # The angle loss wants larger steps: its gradient is that of a complex angle, averaged over the dimensions.
@@ -69,26 +76,12 @@ def test_batches_with_nothing_to_learn_are_taken(prepared: Prepared, tmp_path: P
 @pytest.mark.parametrize("label", [0, 1])
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "mnr"])
 def test_a_train_side_of_one_class_is_taken(prepared: Prepared, tmp_path: Path, loss: str, label: int) -> None:
-    chosen = np.flatnonzero(prepared.view.train.label == label)[:200]
-    train = prepared.view.train
-    one = View(
-        prepared.view.vectors,
-        PairRows(train.a[chosen], train.b[chosen], train.label[chosen]),
-        prepared.view.val,
-        "one",
-    )
+    one = one_class(prepared.view, label, 200)
     assert list(open_adapter(prepared.config(loss=loss, epochs=1), tmp_path, one))[-1].last
 
 
 def test_no_positives_for_a_ranking_loss_is_a_reason(prepared: Prepared, tmp_path: Path) -> None:
-    chosen = np.flatnonzero(prepared.view.train.label == 0)[:50]
-    train = prepared.view.train
-    none = View(
-        prepared.view.vectors,
-        PairRows(train.a[chosen], train.b[chosen], train.label[chosen]),
-        prepared.view.val,
-        "none",
-    )
+    none = one_class(prepared.view, 0, 50)
     with pytest.raises(TrialFailed, match="positive"):
         list(open_adapter(prepared.config(loss="mnr"), tmp_path, none))
 

@@ -49,7 +49,7 @@ from ray import tune as ray_tune
 from tune.search.asha import KeptASHA, RungFile
 from tune.search.logs import restore_logs
 from tune.search.optuna_search import TPESearch
-from tune.search.outcomes import trial_outcomes
+from tune.search.outcomes import TrialOutcome, trial_outcomes
 from tune.search.points import PointsSearch, grid_points, random_points
 
 logger = logging.getLogger(__name__)
@@ -93,10 +93,10 @@ def planned_trials(config: SearchConfig) -> int:
     return config.search.trials
 
 
-def past_trials(places: SearchPlaces, trial_places: TrialPlaces) -> list[PastTrial]:
-    """The trials that an earlier run of this search has begun, oldest first."""
+def past_trials(outcomes: Sequence[TrialOutcome], trial_places: TrialPlaces) -> list[PastTrial]:
+    """The trials of this search among `outcomes`, as its searcher wants to know them, in their order."""
     past = []
-    for outcome in trial_outcomes(places.trials, places.asha):
+    for outcome in outcomes:
         axes = {name: value for name, value in outcome.config.model_dump().items() if name in AXES}
         if trial_places.digest(axes) == outcome.trial:
             best = {report.number: report.best_auc for report in outcome.reports}
@@ -119,7 +119,8 @@ def run_search(
 
     resources: of one trial, as Ray counts them. callbacks: further ones, called in the driver.
     """
-    past = past_trials(places, trial_places)
+    outcomes = trial_outcomes(places.trials, places.asha)
+    past = past_trials(outcomes, trial_places)
     finished = [trial for trial in past if trial.status != "halfway"]
     _clear_logs(places, {trial_places.digest(t.axes) for t in past if t.status == "halfway"})
     total = planned_trials(config)
@@ -127,10 +128,8 @@ def run_search(
     emit(SearchStarted(total=total, finished=len(finished), jobs=jobs))
     if isinstance(searcher, TPESearch) and not places.journal.exists():
         searcher.export(places.journal)
-    restore_logs(
-        places.root / RAY_FOLDER,
-        [outcome for outcome in trial_outcomes(places.trials, places.asha) if outcome.status in ("done", "stopped")],
-    )
+    ended = [outcome for outcome in outcomes if outcome.status in ("done", "stopped")]
+    restore_logs(places.root / RAY_FOLDER, ended)
     if left <= 0:
         return SearchRun(trials=0, past=len(finished))
     tally = _Tally()

@@ -66,9 +66,7 @@ def open_adapter(config: TrialConfig, directory: Path, view: View, after: int = 
             # Memory that others hold now may be free when the trial is opened again.
             raise
         except (TrialFailed, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            trial.fail(error)
-            reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}"
-            raise TrialFailed(reason) from error
+            raise TrialFailed(trial.fail(error)) from error
 
 
 def make_dense(config: TrialConfig, dims_in: int) -> Dense:
@@ -186,7 +184,7 @@ def make_optimizer(dense: Dense, config: TrialConfig) -> torch.optim.AdamW:
 
 
 def _train(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
-    """All reports from the first on: those that the resume state covers, then new ones."""
+    """All reports from the first on: those that are kept on disk, then new ones."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind = LOSS_KINDS[config.loss]
     pairs = view.train.prefix(config.train_size)

@@ -148,11 +148,12 @@ class TrialDirectory:
             return None
         return failure
 
-    def fail(self, error: BaseException) -> None:
-        """Keeps the reason and the traceback, for people."""
+    def fail(self, error: BaseException) -> str:
+        """Keeps the reason and the traceback, for people; returns the reason."""
         reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}"
         text = "".join(traceback.format_exception(error))
         write_atomic(self._failed, json.dumps({"reason": reason, "traceback": text}, indent=1))
+        return reason
 
     def lose(self, config: TrialConfig, reason: str) -> None:
         """Notes that the trial was given up from outside (its worker died too often, maybe before it began).
