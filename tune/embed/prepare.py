@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.sources import SentenceTransformerSource
-from tune.embed.view import PairRows, is_sound, view_digest, write_view
+from tune.embed.view import PairRows, ViewTexts, is_sound, view_digest, write_texts, write_view
 
 EmbedProgress = Callable[[str, int, int, float], None]
 """Called with (base model, texts embedded, texts to embed, texts per second)."""
@@ -93,10 +93,14 @@ def prepare_base(
     cache: Path,
     prompts: tuple[str, str],
     progress: EmbedProgress | None = None,
+    *,
+    texts: bool = False,
+    max_length: int | None = None,
 ) -> PreparedBase:
     """Embeds every text of `sides` (train, val, test) that the snapshot lacks and writes the view of train and val.
 
-    train must be in its seeded order.
+    train must be in its seeded order. texts: the view gets its texts too, for trials that train the base itself.
+    max_length: tokens per text at most, as the source was told.
     """
     began = time.perf_counter()
     snapshot = Snapshot(cache / "snapshots", source.fingerprint, source.dims)
@@ -122,6 +126,8 @@ def prepare_base(
     digest = view_digest(source.fingerprint, keys, train, val)
     if not is_sound(cache / "views" / digest):
         write_view(cache / "views", digest, snapshot.vectors(keys), train, val)
+    if texts:
+        write_texts(cache / "views" / digest, _view_texts(source.name, both, prompts, max_length))
     return PreparedBase(
         name=source.name,
         dims=source.dims,
@@ -134,6 +140,20 @@ def prepare_base(
         embedded=embedded,
         texts=sum(map(len, by_prompt.values())),
         seconds=time.perf_counter() - began,
+    )
+
+
+def _view_texts(base_model: str, pairs: LabelledPairs, prompts: tuple[str, str], max_length: int | None) -> ViewTexts:
+    """The texts of a view's rows: in the order of `keyed_rows`."""
+    known = list(dict.fromkeys(prompts))
+    rows = dict.fromkeys((prompts[0], text) for text in pairs.text_a)
+    rows |= dict.fromkeys((prompts[1], text) for text in pairs.text_b)
+    return ViewTexts(
+        base_model=base_model,
+        max_length=max_length,
+        prompts=known,
+        prompt_of=[known.index(prompt) for prompt, _ in rows],
+        texts=[text for _, text in rows],
     )
 
 

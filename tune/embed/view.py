@@ -1,7 +1,7 @@
 """View: all that a frozen trial reads, in one directory: the vectors of the train and val texts, and the pairs.
 
 Named by its content, complete or absent, never changed: any number of trials map it into memory at the same time.
-It holds no test rows and no texts.
+It holds no test rows. For trials that train the base itself it has the texts as well (`ViewTexts`), row by row.
 """
 
 import hashlib
@@ -9,13 +9,16 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.files import write_atomic
+
+_TEXTS = "texts.json"
 _ARRAYS = ("train_a", "train_b", "train_label", "val_a", "val_b", "val_label")
 
 
@@ -45,6 +48,11 @@ class View:
     train: PairRows
     val: PairRows
     digest: str
+    directory: Path = Path()
+
+    def texts(self) -> "ViewTexts":
+        """The texts of the rows of `vectors`; FileNotFoundError where the view was made without them."""
+        return ViewTexts(**json.loads((self.directory / _TEXTS).read_text(encoding="utf-8")))
 
     @classmethod
     def open(cls, directory: Path, *, map_memory: bool = True) -> Self:
@@ -57,7 +65,29 @@ class View:
             PairRows(rows["train_a"], rows["train_b"], rows["train_label"]),
             PairRows(rows["val_a"], rows["val_b"], rows["val_label"]),
             about["digest"],
+            directory,
         )
+
+
+@dataclass(frozen=True)
+class ViewTexts:
+    """What a trial that trains the base reads besides the pairs.
+
+    base_model, max_length: as the search names them. prompts: the distinct prompts. texts [rows]: the text of each
+    row of the view; prompt_of [rows]: its prompt, as an index.
+    """
+
+    base_model: str
+    max_length: int | None
+    prompts: list[str]
+    prompt_of: list[int]
+    texts: list[str]
+
+
+def write_texts(directory: Path, texts: ViewTexts) -> None:
+    """Puts the texts into a view that is there. The same view has the same texts, so an existing file stays."""
+    if not (directory / _TEXTS).exists():
+        write_atomic(directory / _TEXTS, json.dumps(asdict(texts)))
 
 
 def is_sound(directory: Path) -> bool:

@@ -72,6 +72,7 @@ def open_adapter(config: TrialConfig, directory: Path, view: View, after: int = 
 def make_dense(config: TrialConfig, dims_in: int) -> Dense:
     """The Dense layer that a frozen trial trains, dims_in -> config.dims, initialised from the trial's seed."""
     activation = {"identity": torch.nn.Identity, "tanh": torch.nn.Tanh}[config.activation]()
+    assert config.dims is not None  # a frozen base without a Dense layer has nothing to train
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return Dense(dims_in, config.dims, bias=True, activation_function=activation)

@@ -7,7 +7,7 @@ that cannot be trained raises TrialFailed; a directory that is done replays; one
 import json
 import math
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -25,6 +25,10 @@ class Report:
     is the one that accuracy is best at. best_auc: highest auc so far. loss: mean training loss since the last
     report. pairs_per_second: while training, validation not counted. seconds: since the trial began, all attempts
     counted.
+
+    auc_by_dims: for Matryoshka, AUC on validation at each of the dims, by dims as text (JSON's keys); auc, accuracy
+    and threshold are those at the smallest. val_pairs: validation pairs that were looked at. auc_std: with folds,
+    the standard deviation of AUC over them, of which auc is the mean; fold_aucs: each of them.
     """
 
     number: int
@@ -36,12 +40,18 @@ class Report:
     loss: float
     pairs_per_second: float
     seconds: float
+    auc_by_dims: dict[str, float] = field(default_factory=dict)
+    val_pairs: int = 0
+    auc_std: float = 0.0
+    fold_aucs: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if not math.isfinite(getattr(self, field.name)):
+        object.__setattr__(self, "fold_aucs", tuple(self.fold_aucs))
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, int | float) and not math.isfinite(value):
                 # ASHA never stops such a trial and Optuna waits for it for ever, so it must not leave the trial.
-                raise TrialFailed(f"{field.name} of report {self.number} is not finite")
+                raise TrialFailed(f"{one.name} of report {self.number} is not finite")
 
     @property
     def last(self) -> bool:
