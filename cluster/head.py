@@ -176,7 +176,7 @@ class _Head:
         self._keeper.watch(trials)
         collect(folder.name, trials)
         views = {name: base.digest for name, base in bases.items()}
-        trial_places = TrialPlaces(trials, views, config.search.seed)
+        trial_places = TrialPlaces(trials, views, config.search.trial_options())
         opener = CallOpener(
             function=self._trial_function(),
             queue=self._queue,

@@ -131,11 +131,10 @@ def _checked(config: SearchConfig) -> SearchConfig:
     from tune.embed.sources import PACKAGED
 
     # Packaged base models are in the image, whether or not they are installed here.
-    remote = tuple(one for one in config.space.base_model if one not in PACKAGED)
+    remote = tuple(one for one in config.base_models if one not in PACKAGED)
     if local := [one for one in remote if Path(one).expanduser().exists()]:
         raise ConfigError([f"[space] base_model: containers cannot see the folder {local[0]}; give a hub name"])
-    space = config.space.model_copy(update={"base_model": remote})
-    check_search(config.model_copy(update={"space": space}), resume=False)
+    check_search(config, resume=False, elsewhere=set(PACKAGED))
     name = config.search.name
     taken = _searches()
     if name is not None and name in taken:

@@ -141,7 +141,8 @@ def test_all_problems_are_told_at_once(capsys: pytest.CaptureFixture[str], tmp_p
         (None, "no such file"),
         ("trials = ", "is no TOML"),
         ("[serch]\ntrials = 3", "no table [serch]"),
-        ("[[space]]\ndims=[8]\n[[space]]\ndims=[16]", "[[space]]"),
+        ("[[space]]\ndims=[8]\n[[space]]\ndims=[0]", "[space 2] dims"),
+        ("space = [3]", "space must be a table"),
         ("search = 3", "must be a table"),
         (b"\xff\xfe", "UTF-8"),
     ],
@@ -188,7 +189,7 @@ def test_score_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str], tm
 
 
 def test_commands_that_are_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["serach"]) == 2 and "known are search, export, score" in capsys.readouterr().err
+    assert main(["serach"]) == 2 and "known are search, presets, export, score" in capsys.readouterr().err
     assert main([]) == 0 and "usage" in capsys.readouterr().out
     assert main(["export", str(tmp_path)]) == 2 and "--to" in capsys.readouterr().err
     assert main(["export", str(tmp_path), "--to", "x"]) == 2 and "no results folder" in capsys.readouterr().err

@@ -24,7 +24,7 @@ def read_split(config: SearchConfig, emit: Emit, data: str | None = None) -> tup
     pairs, cleaned = clean_pairs(raw)
     split = split_pairs(pairs, config.search.seed, config.data.split)
     sides = {side: int((split.side == side).sum()) for side in SIDES}
-    for size in config.space.train_size:
+    for size in config.train_sizes:
         if size > sides["train"]:
             raise ConfigError(
                 [f"[space] train_size: {size} asked for, but the train side has {sides['train']} pairs; ask for less"]

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +13,14 @@ from tune.errors import ConfigError, UserError
 from tune.results.layout import check_results
 
 
-def check_search(config: SearchConfig, resume: bool) -> None:
-    """Everything that can be refused without reading the data or loading a model; raises UserError."""
+def check_search(config: SearchConfig, resume: bool, elsewhere: Collection[str] = ()) -> None:
+    """Everything that can be refused without reading the data or loading a model; raises UserError.
+
+    elsewhere: base models that are known to be there where the search will run.
+    """
     problems: list[str] = []
     checks: list[Callable[[], None]] = [
-        *(partial(check_source, name) for name in config.space.base_model),
+        *(partial(check_source, name) for name in config.base_models if name not in elsewhere),
         partial(check_data, config.data),
     ]
     checks.append(partial(_check_cache, config.search.cache.expanduser()))

@@ -1,4 +1,4 @@
-"""`python -m tune`: search, export, score. The only room that prints.
+"""`python -m tune`: search, presets, export, score. The only room that prints.
 
 Errors that a user can mend are one line on stderr, and exit code 2.
 """
@@ -17,6 +17,7 @@ from tune.options import Parser, search_parser, search_request
 USAGE = """usage: python -m tune COMMAND ...
 
   search   find the best fine-tuned embedding model for labelled text pairs
+  presets  searches that are ready to run: python -m tune search --preset NAME
   export   write a trial of a finished search as a SentenceTransformer directory
   score    score an exported model on labelled pairs
 
@@ -27,7 +28,12 @@ python -m tune COMMAND --help says more.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Callable[[list[str]], int]] = {"search": search, "export": export, "score": score}
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "search": search,
+        "presets": presets,
+        "export": export,
+        "score": score,
+    }
     if not given or given[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
@@ -99,6 +105,24 @@ def search(arguments: list[str]) -> int:
         print(f"interrupted; what is finished is kept. {hint}", file=sys.stderr)
         return 130
     return 0 if show_results(folder) else 1
+
+
+def presets(arguments: list[str]) -> int:
+    """`python -m tune presets`."""
+    Parser(prog="python -m tune presets", description="List the presets with their number of trials.").parse_args(
+        arguments
+    )
+    from tune.config.search import search_config
+    from tune.config.toml import read_toml
+    from tune.presets import preset_names, preset_path, preset_purpose
+    from tune.search.points import planned_trials
+    from tune.terminal import show_presets
+
+    configs = {name: search_config(**read_toml(preset_path(name))) for name in preset_names()}
+    show_presets(
+        [(name, config.search.search, planned_trials(config), preset_purpose(name)) for name, config in configs.items()]
+    )
+    return 0
 
 
 def export(arguments: list[str]) -> int:

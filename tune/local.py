@@ -24,7 +24,7 @@ def search_locally(
 
     places = SearchPlaces(folder.root, folder.trials, folder.asha, folder.journal)
     trial_places = TrialPlaces(
-        folder.trials.resolve(), {name: base.digest for name, base in bases.items()}, config.search.seed
+        folder.trials.resolve(), {name: base.digest for name, base in bases.items()}, config.search.trial_options()
     )
     cache = config.search.cache.expanduser().resolve()
     opener = AdapterOpener({name: base.view(cache) for name, base in bases.items()})

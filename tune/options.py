@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 
 from tune.config.search import OPTIONS, SearchConfig, flag, search_config
 from tune.config.space import LOSSES, Range, Space
-from tune.config.toml import read_toml
+from tune.config.toml import Tables, read_toml
 from tune.errors import ConfigError, ResultsError
+from tune.presets import preset_path
 from tune.results.layout import existing_folder
 
 RESUMABLE = ("results", "jobs", "max_hours", "cache", "ray_address", "gpus_per_trial")
@@ -55,6 +56,7 @@ def search_parser(prog: str = "python -m tune search") -> Parser:
         epilog="losses: " + ", ".join(LOSSES),
     )
     parser.add_argument("toml", nargs="?", default=None, help="TOML file with [search], [data], [[space]]")
+    parser.add_argument("--preset", metavar="NAME", help="a search that comes with embedtune, instead of a file")
     parser.add_argument("--resume", metavar="NAME", help="go on with the search of that name")
     groups = {table: parser.add_argument_group(title) for table, title in _TITLES.items()}
     for name, (table, model) in OPTIONS.items():
@@ -72,7 +74,9 @@ def search_parser(prog: str = "python -m tune search") -> Parser:
 
 def _shown(default: Any) -> str:
     if isinstance(default, tuple):
-        return ",".join("all" if value == 0 and isinstance(value, int) else str(value) for value in default)
+        return ",".join("all" if type(value) is int and value == 0 else _shown(value) for value in default)
+    if isinstance(default, bool):
+        return str(default).lower()
     if isinstance(default, Range | str | int | float | Path):
         return str(default)
     return ""
@@ -100,15 +104,21 @@ def search_request(
         if problems:
             raise ConfigError(problems)
         return SearchRequest(_resumed(resume, flags, given, begun), resume), parsed
-    tables: dict[str, dict[str, Any]] = {table: {} for table in _TITLES}
-    if given["toml"] is not None:
+    tables = Tables(search={}, data={}, space=[{}])
+    if given["toml"] is not None and "preset" in given:
+        problems.append(f"--preset {given['preset']} and {given['toml']} are two files; give one of them")
+    elif given["toml"] is not None or "preset" in given:
         try:
-            tables = read_toml(Path(given["toml"]), problems)
+            path = preset_path(given["preset"]) if "preset" in given else Path(given["toml"])
+            tables = read_toml(path, problems)
         except ConfigError as error:
             # After a misspelt option the word is most likely its value.
-            problems += [] if problems and not given["toml"].endswith(".toml") else error.problems
+            problems += [] if problems and not str(given["toml"]).endswith(".toml") else error.problems
     for name, value in flags.items():
-        tables[OPTIONS[name][0]] = {**tables[OPTIONS[name][0]], name: value}
+        of = OPTIONS[name][0]
+        # A flag for an axis is for all alternatives of the file.
+        for one in tables["space"] if of == "space" else [tables["search"] if of == "search" else tables["data"]]:
+            one[name] = value
     try:
         config = search_config(**tables)
     except ConfigError as error:
@@ -126,8 +136,7 @@ def _unknown(argument: str, parser: Parser) -> str:
 
 def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any], begun: Callable[[Path], Path]) -> SearchConfig:
     refused = [flag(option) for option in flags if option not in RESUMABLE]
-    if given["toml"] is not None:
-        refused.append(str(given["toml"]))
+    refused += [str(given[name]) for name in ("toml", "preset") if given.get(name) is not None]
     if refused:
         raise ConfigError(
             [f"--resume {name}: {', '.join(refused)} cannot be changed; the search goes on as it was begun"]

@@ -35,6 +35,7 @@ from tune.results.leaderboard import write_leaderboard
 from tune.results.summary import Summary
 from tune.rows import base_notes, leaderboard_rows
 from tune.search.outcomes import TrialOutcome, trial_outcomes
+from tune.search.points import planned_trials
 
 PACKAGES = ("embedtune", "ray", "optuna", "sentence-transformers", "transformers", "torch", "modal", "numpy")
 
@@ -88,12 +89,11 @@ def embed_bases(
     sides = labelled_sides(split, config.search.seed)
     query_document = split.pairs.columns.query_document
     orders = [
-        EmbedOrder(name, config.search.precision, config.data, sides, query_document)
-        for name in config.space.base_model
+        EmbedOrder(name, config.search.precision, config.data, sides, query_document) for name in config.base_models
     ]
     embed = backend.embed if backend is not None and backend.embed is not None else embed_in_turn
     bases = {base.name: base for base in embed(orders, cache, emit)}
-    return bases, _near_copies(bases[config.space.base_model[0]], sides, cache, config.search.seed)
+    return bases, _near_copies(bases[config.base_models[0]], sides, cache, config.search.seed)
 
 
 def embed_in_turn(orders: Sequence[EmbedOrder], cache: Path, emit: Emit) -> list[PreparedBase]:
@@ -155,7 +155,7 @@ def run(
     with clock.phase("data"):
         split, facts = read_split(config, emit, data)
     if config.search.search == "grid":
-        emit(Message(f"grid: {len(config.space.grid())} trials"))
+        emit(Message(f"grid: {planned_trials(config)} trials"))
     folder = (
         existing_folder(config.search.results / resume)
         if resume is not None

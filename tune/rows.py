@@ -75,7 +75,7 @@ def base_notes(config: SearchConfig, facts: dict[str, Any]) -> dict[str, str]:
         "is_duplicate",
     }
     notes = {}
-    for name in config.space.base_model:
+    for name in config.base_models:
         parts = ["synthetic data"] if facts["synthetic"] else []
         if quora and knows_quora(name):
             parts.append("base model was trained on Quora pairs")

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -218,6 +219,16 @@ def _interval(row: dict[str, str]) -> str:
         return ""
     low, high = float(row["test_auc_low"]), float(row["test_auc_high"])
     return f"{float(row['test_auc']):.4f} [{low:.4f}, {high:.4f}]"
+
+
+def show_presets(presets: Sequence[tuple[str, str, int, str]], console: Console | None = None) -> None:
+    """Name, algorithm, number of trials and purpose of every preset."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("preset", "search", "trials", "what for"):
+        table.add_column(heading, justify="right" if heading == "trials" else "left")
+    for name, algorithm, trials, purpose in presets:
+        table.add_row(name, algorithm, str(trials), purpose)
+    (console or make_console()).print(table)
 
 
 def show_score(result: dict[str, Any], console: Console | None = None) -> None:

@@ -13,11 +13,12 @@ from tune.config.search import search_config
 from tune.config.space import Space
 from tune.search.asha import KeptASHA, RungFile
 from tune.search.optuna_search import PastTrial, TPESearch
-from tune.search.points import PointsSearch, grid_points, random_points
+from tune.search.points import grid_points, random_points
+from tune.search.points_search import PointsSearch
 
 
-def space(**axes: Any) -> Space:
-    return search_config(space={"base_model": "wordllama", **axes}).space
+def space(**axes: Any) -> tuple[Space, ...]:
+    return search_config(space={"base_model": "wordllama", **axes}).spaces
 
 
 def test_a_grid_is_the_full_product() -> None:

@@ -30,7 +30,7 @@ def search(
     run = run_search(
         config,
         places,
-        TrialPlaces(root / "trials", {"wordllama": "data"}, 0),
+        TrialPlaces(root / "trials", {"wordllama": "data"}, {"seed": 0}),
         MadeUp(),
         events.append,
         jobs=2,

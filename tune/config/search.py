@@ -3,6 +3,7 @@
 `search_config` raises all problems at once, each naming the key and the mend.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from tune.config.data import DataConfig
-from tune.config.space import AXES, DEMO_BASE_MODELS, GRID_LEARNING_RATES, Space
+from tune.config.space import AXES, Space
+from tune.config.space_rules import space_problems, with_defaults
 from tune.errors import ConfigError
 
 DEFAULT_CACHE = Path("~/.cache/embedtune")
@@ -44,16 +46,49 @@ class SearchOptions(BaseModel):
     gpus_per_trial: Annotated[float, Field(ge=0, description="GPUs of a trial, such as 0.25 (needs a GPU machine)")] = (
         0.0
     )
+    folds: Annotated[
+        int, Field(ge=0, description="text-disjoint folds of train and val instead of one val side (0: none)")
+    ] = 0
+    eval_pairs: Annotated[
+        int,
+        Field(ge=0, description="validation pairs per report of a trial with freeze=false, at most (0: all)"),
+    ] = 4000
+    accumulation: Annotated[int, Field(ge=1, description="batches per step of the optimizer, with freeze=false")] = 1
+    checkpointing: Annotated[
+        bool, Field(description="with freeze=false: compute activations again, for less memory")
+    ] = False
+    chunk_size: Annotated[
+        int, Field(ge=0, description="with freeze=false and mnr: pairs at a time of a larger batch (0: all of it)")
+    ] = 0
+
+    def trial_options(self) -> dict[str, Any]:
+        """What all trials share, as TrialConfig names it."""
+        names = ("seed", "folds", "eval_pairs", "accumulation", "checkpointing", "chunk_size")
+        return {name: getattr(self, name) for name in names}
 
 
 class SearchConfig(BaseModel):
-    """A whole search: how, on what, and over which space."""
+    """A whole search: how, on what, and over which spaces (alternatives; a trial is a point of one of them)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     search: SearchOptions = SearchOptions()
     data: DataConfig = DataConfig()
-    space: Space = Space()
+    spaces: Annotated[tuple[Space, ...], Field(min_length=1)] = (Space(),)
+
+    @property
+    def base_models(self) -> tuple[str, ...]:
+        """Of all alternatives, each once, in their order."""
+        return tuple(dict.fromkeys(name for space in self.spaces for name in space.base_model))
+
+    @property
+    def train_sizes(self) -> tuple[int, ...]:
+        """Of all alternatives, each once."""
+        return tuple(dict.fromkeys(size for space in self.spaces for size in space.train_size))
+
+    def trained(self, base_model: str) -> bool:
+        """Whether some trial trains that base model itself, so that it has to read texts."""
+        return any(base_model in space.base_model and False in space.freeze for space in self.spaces)
 
 
 OPTIONS: dict[str, tuple[str, type[BaseModel]]] = {
@@ -99,38 +134,41 @@ def _section(
 def search_config(
     search: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
-    space: dict[str, Any] | None = None,
+    space: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
 ) -> SearchConfig:
     """The configuration of plain values (flags or TOML), with the defaults that depend on one another.
 
-    Raises ConfigError with every problem found.
+    space: a table, or several that are alternatives. Raises ConfigError with every problem found.
     """
     problems: list[str] = []
     options, bad_options = _section("search", SearchOptions, search or {}, problems)
     pairs, _ = _section("data", DataConfig, data or {}, problems)
-    axes = dict(space or {})
     assert isinstance(options, SearchOptions) and isinstance(pairs, DataConfig)
     algorithm = None if "search" in bad_options else options.search
-    if "base_model" not in axes and pairs.data is None and "data" not in (data or {}):
-        axes["base_model"] = list(DEMO_BASE_MODELS)
-    if "learning_rate" not in axes and algorithm == "grid":
-        axes["learning_rate"] = list(GRID_LEARNING_RATES)
-    checked, bad_axes = _section("space", Space, axes, problems)
-    assert isinstance(checked, Space)
-    if algorithm == "grid":
-        problems += [
-            f"[space] {name}: a grid takes a list, no range; write the values, or use --search random"
-            for name in checked.ranges()
-            if name not in bad_axes
-        ]
-    if algorithm in ("asha", "optuna") and len(checked.train_size) > 1 and "train_size" not in bad_axes:
+    demo = pairs.data is None and "data" not in (data or {})
+    tables = [space] if isinstance(space, dict) else list(space or [{}])
+    spaces: list[Space] = []
+    for number, table in enumerate(tables, start=1):
+        name = "space" if len(tables) == 1 else f"space {number}"
+        for axes in with_defaults(table, algorithm, demo):
+            found: list[str] = []
+            checked, bad = _section(name, Space, axes, found)
+            assert isinstance(checked, Space)
+            found += [f"[{name}] {problem}" for problem in space_problems(checked, algorithm, options.folds, bad)]
+            # A table without a learning rate becomes several, which may have the same problems.
+            problems += [problem for problem in found if problem not in problems]
+            spaces.append(checked)
+    if options.folds == 1:
+        problems.append("[search] folds: 1 is no cross-validation; give 2 or more, or 0 for one validation side")
+    config = SearchConfig(search=options, data=pairs, spaces=tuple(dict.fromkeys(spaces)))
+    if algorithm in ("asha", "optuna") and len(config.train_sizes) > 1:
         problems.append(
             f"[space] train_size: {algorithm} takes one size (small ones would be stopped for being small); "
             "compare sizes with --search grid"
         )
     if problems:
         raise ConfigError(problems)
-    return SearchConfig(search=options, data=pairs, space=checked)
+    return config
 
 
 __all__ = ["AXES", "OPTIONS", "SearchConfig", "SearchOptions", "flag", "search_config"]

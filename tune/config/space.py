@@ -1,16 +1,17 @@
 """Space: the axes of a search, each a list of choices or, where it makes sense, a range LOW:HIGH.
 
 A value is written the same way as a flag (`64,128`, `1e-4:1e-2`) and as a TOML key (`[64, 128]`, `"1e-4:1e-2"`).
+A point of the space (axis -> value) holds the axes that mean something together: LoRA's rank only where LoRA is
+trained. So no two points are the same trial.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from itertools import product
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
-from tune.config.trial import Activation, Loss, Scheduler
+from tune.config.trial import Activation, Loss, Scheduler, Train, TrialConfig
 
 LOSSES: tuple[str, ...] = get_args(Loss)
 DEMO_BASE_MODELS = ("minilm", "wordllama")
@@ -19,7 +20,6 @@ DEFAULT_BASE_MODELS = (
     "BAAI/bge-base-en-v1.5",
     "sentence-transformers/all-mpnet-base-v2",
 )
-GRID_LEARNING_RATES = (1e-3,)
 
 
 class Range(BaseModel):
@@ -104,7 +104,7 @@ def _numbers(
     above: bool = False,
     below: float = math.inf,
     ranged: str = "",
-    words: dict[str, int] | None = None,
+    words: dict[str, int | None] | None = None,
 ) -> Callable[[Any], Range | tuple[Any, ...]]:
     """A parser of lists of numbers within limits; `ranged` is "", "log" or "linear"."""
 
@@ -123,30 +123,68 @@ def _numbers(
             return span
         numbers = [words[part] if words and part in words else _number(part, kind) for part in parts]
         for number in numbers:
-            _check(number, low, above, below)
+            if number is not None:
+                _check(number, low, above, below)
         return _distinct(numbers)
 
     return parse
 
 
+_BOOLEANS = {"true": True, "false": False}
+
+
+def _booleans(value: Any) -> tuple[bool, ...]:
+    parts = [_BOOLEANS.get(part.lower(), part) if isinstance(part, str) else part for part in _parts(value)]
+    for part in parts:
+        if not isinstance(part, bool):
+            raise ValueError(f"{part!r} is neither true nor false")
+    return _distinct(parts)
+
+
 Words = tuple[str, ...]
 Ints = tuple[int, ...]
+Dims = tuple[int | None, ...]
+Booleans = tuple[bool, ...]
 Floats = Range | tuple[float, ...]
+Point = dict[str, Any]
+"""Axis -> value, of the axes that mean something together."""
 
 
 class Space(BaseModel):
-    """The `[[space]]` table. Every field is an axis; its values are choices, or one Range."""
+    """A `[[space]]` table. Every field is an axis; its values are choices, or one Range.
+
+    An axis comes after those that decide whether it means something (`_applies`).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_model: Annotated[Words, PlainValidator(_words()), Field(description="hub name, path, minilm or wordllama")] = (
         DEFAULT_BASE_MODELS
     )
-    dims: Annotated[Ints, PlainValidator(_numbers(int, 1)), Field(description="dimensions of the result")] = (
-        64,
-        128,
-        256,
-    )
+    freeze: Annotated[
+        Booleans,
+        PlainValidator(_booleans),
+        Field(description="true trains a layer on the base model's vectors, false the base model as well"),
+    ] = (True,)
+    train: Annotated[
+        Words,
+        PlainValidator(_words(*get_args(Train))),
+        Field(description="with freeze=false: full for all weights, lora for small matrices beside the attention's"),
+    ] = ("full",)
+    lora_rank: Annotated[Ints, PlainValidator(_numbers(int, 1)), Field(description="of LoRA's matrices")] = (16,)
+    lora_alpha: Annotated[
+        tuple[float, ...], PlainValidator(_numbers(float, 0, above=True)), Field(description="scale of LoRA's part")
+    ] = (32.0,)
+    matryoshka: Annotated[
+        Booleans,
+        PlainValidator(_booleans),
+        Field(description="true: one trial serves all of dims, each by its first components"),
+    ] = (False,)
+    dims: Annotated[
+        Dims,
+        PlainValidator(_numbers(int, 1, words={"none": None})),
+        Field(description="dimensions of the result; none is the base model's own (freeze=false)"),
+    ] = (64, 128, 256)
     loss: Annotated[Words, PlainValidator(_words(*LOSSES)), Field(description=", ".join(LOSSES))] = LOSSES
     learning_rate: Annotated[
         Floats, PlainValidator(_numbers(float, 0, above=True, ranged="log")), Field(description="of AdamW")
@@ -178,8 +216,8 @@ class Space(BaseModel):
         Field(description="labelled pairs to train on; 0 or all means all"),
     ] = (0,)
 
-    def axes(self) -> Iterator[tuple[str, Floats | Words]]:
-        """Name and values of every axis, in the order of the fields."""
+    def axes(self) -> Iterator[tuple[str, Any]]:
+        """Name and values (a tuple, or a Range) of every axis, in the order of the fields."""
         for name in type(self).model_fields:
             yield name, getattr(self, name)
 
@@ -187,16 +225,82 @@ class Space(BaseModel):
         """The axes that are ranges."""
         return [name for name, values in self.axes() if isinstance(values, Range)]
 
-    def grid(self) -> list[dict[str, Any]]:
-        """Every point of the full product, in the order of the fields; ValueError where an axis is a range."""
-        if ranged := self.ranges():
-            raise ValueError(f"{ranged[0]} is a range; a grid takes lists")
-        names = [name for name, _ in self.axes()]
-        return [dict(zip(names, point, strict=True)) for point in product(*(v for _, v in self.axes()))]
+    def walk(self, choose: Callable[[str, Any], Any]) -> Point:
+        """The point where `choose(axis, its values)` decides; only axes that mean something are asked for."""
+        point: Point = {}
+        for name, values in self.axes():
+            if _applies(name, point):
+                point = self._extended(point, name, choose(name, values))
+        return point
+
+    def grid(self) -> list[Point]:
+        """Every point, in the order of the fields; no axis may be a range."""
+        points: list[Point] = [{}]
+        for name, values in self.axes():
+            points = [
+                longer
+                for point in points
+                for longer in (
+                    [self._extended(point, name, value) for value in values] if _applies(name, point) else [point]
+                )
+            ]
+        return points
+
+    def choices(self, point: Point) -> dict[str, Any] | None:
+        """What has to be chosen, by axis, to come to that point; None where it is no point of this table."""
+        chosen: dict[str, Any] = {}
+
+        def look(name: str, values: Any) -> Any:
+            value = bool(point.get(name)) if name == "matryoshka" else point[name]
+            if not (values.low <= value <= values.high if isinstance(values, Range) else value in values):
+                raise KeyError(name)
+            chosen[name] = value
+            return value
+
+        try:
+            return chosen if self.walk(look) == point else None
+        except KeyError:
+            return None
+
+    def _extended(self, point: Point, name: str, value: Any) -> Point:
+        if name != "matryoshka":
+            return {**point, name: value}
+        if not value:
+            return point
+        ascending = sorted(self.dims, key=lambda dims: (dims is None, dims or 0))
+        return {**point, "matryoshka": tuple(ascending[:-1]), "dims": ascending[-1]}
 
     def plain(self) -> dict[str, Any]:
         """As TOML writes it: lists, and ranges as LOW:HIGH."""
-        return {name: str(values) if isinstance(values, Range) else list(values) for name, values in self.axes()}
+        return {
+            name: str(values) if isinstance(values, Range) else ["none" if value is None else value for value in values]
+            for name, values in self.axes()
+        }
 
 
 AXES: tuple[str, ...] = tuple(Space.model_fields)
+
+
+def _applies(name: str, point: Point) -> bool:
+    """Whether an axis means something, after those before it."""
+    if name in point:
+        return False
+    if name == "train":
+        return not point["freeze"]
+    if name in ("lora_rank", "lora_alpha"):
+        return point.get("train") == "lora"
+    if name in ("dropout", "activation"):
+        return point["dims"] is not None
+    return True
+
+
+def point_of(config: TrialConfig) -> Point:
+    """The point that a trial is."""
+    point: Point = {}
+    for name in AXES:
+        value = getattr(config, name)
+        if name == "matryoshka":
+            point |= {name: value, "dims": config.dims} if value else {}
+        elif _applies(name, point):
+            point[name] = value
+    return point

@@ -7,7 +7,7 @@ and the address of a Ray cluster: where, not what.
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from tune.config.search import DEFAULT_CACHE, SearchConfig
 from tune.errors import ConfigError
@@ -15,7 +15,15 @@ from tune.errors import ConfigError
 TABLES = ("search", "data", "space")
 
 
-def read_toml(path: Path, problems: list[str] | None = None) -> dict[str, dict[str, Any]]:
+class Tables(TypedDict):
+    """The tables of a file as plain values; several of [[space]] are alternatives."""
+
+    search: dict[str, Any]
+    data: dict[str, Any]
+    space: list[dict[str, Any]]
+
+
+def read_toml(path: Path, problems: list[str] | None = None) -> Tables:
     """The tables of a file as plain values, not yet checked; ConfigError where it cannot be read.
 
     problems: takes what is wrong with the tables, so that it can be told with the rest; raised where None.
@@ -37,22 +45,20 @@ def read_toml(path: Path, problems: list[str] | None = None) -> dict[str, dict[s
         for name in document
         if name not in TABLES
     ]
-    space = document.get("space", {})
-    if isinstance(space, list):
-        if len(space) > 1:
-            found.append(f"{path}: {len(space)} [[space]] tables; one is supported, put all axes into it")
-        space = space[0] if space else {}
-    tables = {
-        "search": document.get("search", {}),
-        "data": document.get("data", {}),
-        "space": space,
-    }
-    found += [f"{path}: {name} must be a table" for name, table in tables.items() if not isinstance(table, dict)]
+    spaces = document.get("space", {})
+    spaces = spaces if isinstance(spaces, list) and spaces else [spaces or {}]
+    one = {"search": document.get("search", {}), "data": document.get("data", {})}
+    found += [f"{path}: {name} must be a table" for name, table in one.items() if not isinstance(table, dict)]
+    found += [f"{path}: space must be a table" for table in spaces if not isinstance(table, dict)]
     if problems is None and found:
         raise ConfigError(found)
     if problems is not None:
         problems += found
-    return {name: table if isinstance(table, dict) else {} for name, table in tables.items()}
+    return Tables(
+        search=one["search"] if isinstance(one["search"], dict) else {},
+        data=one["data"] if isinstance(one["data"], dict) else {},
+        space=[table for table in spaces if isinstance(table, dict)] or [{}],
+    )
 
 
 def _value(value: Any) -> str:
@@ -74,5 +80,7 @@ def write_toml(config: SearchConfig) -> str:
     if config.search.cache == DEFAULT_CACHE:
         del search["cache"]
     data = config.data.model_dump(mode="json")
-    lines = _table("[search]", search) + _table("[data]", data) + _table("[[space]]", config.space.plain())
+    lines = _table("[search]", search) + _table("[data]", data)
+    for space in config.spaces:
+        lines += _table("[[space]]", space.plain())
     return "\n".join(lines)

@@ -83,6 +83,13 @@ class TrialConfig(BaseModel):
         return hashlib.sha256(f"{data}\n{json.dumps(values, sort_keys=True)}".encode()).hexdigest()[:12]
 
 
-def trial_config(axes: dict[str, Any], seed: int) -> TrialConfig:
-    """The trial of one point of the space (axis name -> value)."""
-    return TrialConfig(**axes, seed=seed)
+_OF_THE_BASE = ("eval_pairs", "accumulation", "checkpointing", "chunk_size")
+
+
+def trial_config(axes: dict[str, Any], options: dict[str, Any]) -> TrialConfig:
+    """The trial of one point of the space (axis name -> value), with the options that all trials of a search share.
+
+    Those that mean nothing to this trial are left out, so that they cannot make it another.
+    """
+    without = _OF_THE_BASE if axes.get("freeze", True) else ("folds",)
+    return TrialConfig(**axes, **{name: value for name, value in options.items() if name not in without})

@@ -10,6 +10,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
+from tune.config.space import point_of
 from tune.search.outcomes import TrialOutcome
 
 
@@ -49,7 +50,7 @@ def _write(folder: Path, outcome: TrialOutcome) -> None:
         if outcome.last is not None:
             settings = {
                 name: value if isinstance(value, int | float | str | bool) else str(value)
-                for name, value in outcome.config.model_dump(exclude={"seed", "freeze"}).items()
+                for name, value in point_of(outcome.config).items()
             }
             for summary in hparams(settings, {"ray/tune/best_auc": outcome.last.best_auc}):
                 writer.file_writer.add_summary(summary)

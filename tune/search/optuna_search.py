@@ -13,57 +13,82 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from ray.tune.search.optuna import OptunaSearch
 
-from tune.config.space import Range, Space
+from tune.config.space import Point, Range, Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True)
 class PastTrial:
-    """A trial of before: its axes, how it stands, and best_auc by report number."""
+    """A trial of before: its point, how it stands, and best_auc by report number."""
 
-    axes: dict[str, Any]
+    point: Point
     status: Literal["done", "stopped", "failed", "halfway"]
     best_aucs: dict[int, float]
 
 
-def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Of the axes that have more than one value; the others are constants, which TPE need not know."""
-    found: dict[str, BaseDistribution] = {}
-    for name, values in space.axes():
-        if isinstance(values, Range):
-            found[name] = FloatDistribution(values.low, values.high, log=values.log)
-        elif len(values) > 1:
-            found[name] = CategoricalDistribution(values)
-    return found
+class Alternatives:
+    """The spaces as Optuna's parameters, conditional: a trial has those of its own space that mean something there.
+
+    With several spaces the parameter `space` (its number, from 1) comes first, and names begin with it: a learning
+    rate of a frozen base model tells nothing about that of a whole one.
+    """
+
+    def __init__(self, spaces: Sequence[Space]) -> None:
+        self._spaces = list(spaces)
+
+    def _name(self, number: int, axis: str) -> str:
+        return axis if len(self._spaces) == 1 else f"{number}.{axis}"
+
+    @property
+    def _numbers(self) -> CategoricalDistribution:
+        return CategoricalDistribution(tuple(range(1, len(self._spaces) + 1)))
+
+    def draw(self, trial: Any) -> Point:
+        """The point that an Optuna trial suggests."""
+        number = 1 if len(self._spaces) == 1 else trial.suggest_categorical("space", self._numbers.choices)
+
+        def choose(axis: str, values: Any) -> Any:
+            name = self._name(number, axis)
+            if isinstance(values, Range):
+                return trial.suggest_float(name, values.low, values.high, log=values.log)
+            # An axis of one value is a constant, which TPE need not know.
+            return trial.suggest_categorical(name, values) if len(values) > 1 else values[0]
+
+        return self._spaces[number - 1].walk(choose)
+
+    def parameters(self, point: Point) -> tuple[dict[str, Any], dict[str, BaseDistribution]] | None:
+        """The parameters that stand for a point, and their distributions; None where no space holds it."""
+        for number, space in enumerate(self._spaces, start=1):
+            chosen = space.choices(point)
+            if chosen is None:
+                continue
+            values: dict[str, Any] = {} if len(self._spaces) == 1 else {"space": number}
+            known: dict[str, BaseDistribution] = {} if len(self._spaces) == 1 else {"space": self._numbers}
+            for axis, value in chosen.items():
+                distribution = _distribution(getattr(space, axis))
+                if distribution is not None:
+                    values[self._name(number, axis)] = value
+                    known[self._name(number, axis)] = distribution
+            return values, known
+        return None
 
 
-class _Draw:
-    """Draws a point; a class, because Ray pickles its searcher."""
-
-    def __init__(self, space: Space) -> None:
-        self._distributions = distributions(space)
-        self._constants = {
-            name: values[0] for name, values in space.axes() if not isinstance(values, Range) and len(values) == 1
-        }
-
-    def __call__(self, trial: Any) -> dict[str, Any]:
-        for name, distribution in self._distributions.items():
-            if isinstance(distribution, CategoricalDistribution):
-                trial.suggest_categorical(name, distribution.choices)
-            elif isinstance(distribution, FloatDistribution):
-                trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
-        return dict(self._constants)
+def _distribution(values: Range | tuple[Any, ...]) -> BaseDistribution | None:
+    """Of an axis; None where it has one value."""
+    if isinstance(values, Range):
+        return FloatDistribution(values.low, values.high, log=values.log)
+    return CategoricalDistribution(values) if len(values) > 1 else None
 
 
 class TPESearch(OptunaSearch):
     """OptunaSearch on best_auc, where a trial that ASHA stopped is pruned (not complete) and a failed one failed."""
 
-    def __init__(self, space: Space, seed: int, past: Sequence[PastTrial], study_name: str) -> None:
-        known = distributions(space)
+    def __init__(self, spaces: Sequence[Space], seed: int, past: Sequence[PastTrial], study_name: str) -> None:
+        self._alternatives = Alternatives(spaces)
         finished = [trial for trial in past if trial.status != "halfway"]
         super().__init__(
-            space=_Draw(space),
+            space=self._alternatives.draw,
             metric="best_auc",
             mode="max",
             # Another seed after a resume: the same one would draw the points of before again.
@@ -71,11 +96,21 @@ class TPESearch(OptunaSearch):
             study_name=study_name,
         )
         self._ot_study: Any
-        for trial in finished:
-            self._ot_study.add_trial(_frozen(trial, known))
         for trial in past:
+            found = self._alternatives.parameters(trial.point)
+            if found is None:
+                continue
+            values, known = found
             if trial.status == "halfway":
-                self._ot_study.enqueue_trial({name: trial.axes[name] for name in known})
+                self._ot_study.enqueue_trial(values)
+            else:
+                self._ot_study.add_trial(_frozen(trial, values, known))
+
+    def suggest(self, trial_id: str) -> Point:
+        """The next point. Ray would take the parameters for the point, and their names are not those of the axes."""
+        if trial_id not in self._ot_trials:
+            self._ot_trials[trial_id] = self._ot_study.ask()
+        return self._alternatives.draw(self._ot_trials[trial_id])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells the study how the trial ended."""
@@ -91,7 +126,7 @@ class TPESearch(OptunaSearch):
         export_study(self._ot_study, path)
 
 
-def _frozen(trial: PastTrial, known: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
+def _frozen(trial: PastTrial, values: dict[str, Any], known: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
     states = {
         "done": optuna.trial.TrialState.COMPLETE,
         "stopped": optuna.trial.TrialState.PRUNED,
@@ -101,7 +136,7 @@ def _frozen(trial: PastTrial, known: dict[str, BaseDistribution]) -> optuna.tria
     return optuna.trial.create_trial(
         state=states[trial.status],
         value=trial.best_aucs[last] if trial.status == "done" else None,
-        params={name: trial.axes[name] for name in known},
+        params=values,
         distributions=known,
         intermediate_values=dict(trial.best_aucs),
     )

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from tune.config.search import SearchConfig
-from tune.config.space import AXES
+from tune.config.space import point_of
 from tune.errors import UserError
 from tune.events import Emit, SearchStarted, TrialEvent
 from tune.search.optuna_search import PastTrial
@@ -50,7 +50,8 @@ from tune.search.asha import KeptASHA, RungFile
 from tune.search.logs import restore_logs
 from tune.search.optuna_search import TPESearch
 from tune.search.outcomes import TrialOutcome, trial_outcomes
-from tune.search.points import PointsSearch, grid_points, random_points
+from tune.search.points import grid_points, planned_trials, random_points
+from tune.search.points_search import PointsSearch
 
 logger = logging.getLogger(__name__)
 
@@ -84,23 +85,14 @@ class _Tally:
     ended: dict[str, str] = field(default_factory=dict)
 
 
-def planned_trials(config: SearchConfig) -> int:
-    """Trials that a search makes: all points of a grid, else what was asked for (fewer where the space is small)."""
-    if config.search.search == "grid":
-        return len(grid_points(config.space))
-    if config.search.search == "random":
-        return len(random_points(config.space, config.search.trials, config.search.seed))
-    return config.search.trials
-
-
 def past_trials(outcomes: Sequence[TrialOutcome], trial_places: TrialPlaces) -> list[PastTrial]:
     """The trials of this search among `outcomes`, as its searcher wants to know them, in their order."""
     past = []
     for outcome in outcomes:
-        axes = {name: value for name, value in outcome.config.model_dump().items() if name in AXES}
-        if trial_places.digest(axes) == outcome.trial:
+        point = point_of(outcome.config)
+        if trial_places.digest(point) == outcome.trial:
             best = {report.number: report.best_auc for report in outcome.reports}
-            past.append(PastTrial(axes, outcome.status, best))
+            past.append(PastTrial(point, outcome.status, best))
     return past
 
 
@@ -122,7 +114,7 @@ def run_search(
     outcomes = trial_outcomes(places.trials, places.asha)
     past = past_trials(outcomes, trial_places)
     finished = [trial for trial in past if trial.status != "halfway"]
-    _clear_logs(places, {trial_places.digest(t.axes) for t in past if t.status == "halfway"})
+    _clear_logs(places, {trial_places.digest(t.point) for t in past if t.status == "halfway"})
     total = planned_trials(config)
     searcher, left = _searcher(config, past, total)
     emit(SearchStarted(total=total, finished=len(finished), jobs=jobs))
@@ -177,16 +169,16 @@ def run_search(
 
 def _searcher(config: SearchConfig, past: list[PastTrial], total: int) -> tuple[Any, int]:
     """The searcher, and how many trials it has left."""
-    done = {repr(sorted(trial.axes.items())) for trial in past if trial.status != "halfway"}
+    done = {repr(sorted(trial.point.items())) for trial in past if trial.status != "halfway"}
     if config.search.search in ("grid", "random"):
         points = (
-            grid_points(config.space)
+            grid_points(config.spaces)
             if config.search.search == "grid"
-            else random_points(config.space, config.search.trials, config.search.seed)
+            else random_points(config.spaces, config.search.trials, config.search.seed)
         )
         left = [point for point in points if repr(sorted(point.items())) not in done]
         return PointsSearch(left), len(left)
-    return TPESearch(config.space, config.search.seed, past, "embedtune"), total - len(done)
+    return TPESearch(config.spaces, config.search.seed, past, "embedtune"), total - len(done)
 
 
 class _Told(ray_tune.Callback):
@@ -352,4 +344,4 @@ def _quiet() -> Iterator[None]:
             entry.setLevel(level)
 
 
-__all__ = ["SearchPlaces", "SearchRun", "StopMarks", "connected", "past_trials", "planned_trials", "run_search"]
+__all__ = ["SearchPlaces", "SearchRun", "StopMarks", "connected", "past_trials", "run_search"]

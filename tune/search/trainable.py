@@ -13,16 +13,19 @@ from tune.train.stream import Reports, TrialFailed, TrialOpener
 
 
 class TrialPlaces:
-    """Which directory each configuration has: trials/DIGEST, with the digest of the data its base model sees."""
+    """Which directory each configuration has: trials/DIGEST, with the digest of the data its base model sees.
 
-    def __init__(self, trials: Path, views: dict[str, str], seed: int) -> None:
+    options: what all trials of the search share, see `trial_config`.
+    """
+
+    def __init__(self, trials: Path, views: dict[str, str], options: dict[str, Any]) -> None:
         self.trials = trials
         self._views = views
-        self._seed = seed
+        self._options = options
 
     def config(self, axes: dict[str, Any]) -> TrialConfig:
         """The configuration of a point of the space."""
-        return trial_config(axes, self._seed)
+        return trial_config(axes, self._options)
 
     def digest(self, axes: dict[str, Any]) -> str:
         """The name of the trial's directory."""
