@@ -60,7 +60,8 @@ class Backend:
 class EmbedOrder:
     """A base model and the texts that it has to embed. Plain data: it can be carried out elsewhere.
 
-    sides: train (in its seeded order), val and test. query_document: whether the columns are such.
+    sides: train (in its seeded order), val and test. query_document: whether the columns are such. texts: whether
+    some trial trains the base model itself, and reads texts.
     """
 
     base_model: str
@@ -68,6 +69,7 @@ class EmbedOrder:
     data: DataConfig
     sides: dict[str, LabelledPairs]
     query_document: bool
+    texts: bool = False
 
 
 def labelled_sides(split: Split, seed: int) -> dict[str, LabelledPairs]:
@@ -89,7 +91,8 @@ def embed_bases(
     sides = labelled_sides(split, config.search.seed)
     query_document = split.pairs.columns.query_document
     orders = [
-        EmbedOrder(name, config.search.precision, config.data, sides, query_document) for name in config.base_models
+        EmbedOrder(name, config.search.precision, config.data, sides, query_document, config.trained(name))
+        for name in config.base_models
     ]
     embed = backend.embed if backend is not None and backend.embed is not None else embed_in_turn
     bases = {base.name: base for base in embed(orders, cache, emit)}
@@ -115,7 +118,7 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
     def told(model: str, done: int, total: int, per_second: float) -> None:
         emit(Embedding(model, done, total, per_second))
 
-    base = prepare_base(source, sides, cache, prompts, told)
+    base = prepare_base(source, sides, cache, prompts, told, texts=order.texts, max_length=data.max_length)
     rate = f", {base.embedded} embedded now ({base.embedded / base.seconds:.0f} texts/s)"
     emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}"))
     if order.precision == "bf16":
