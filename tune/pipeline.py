@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tune.begin import SIDES, name_stem, read_split
 from tune.clock import Clock
 from tune.config.data import DataConfig
 from tune.config.search import SearchConfig
 from tune.config.toml import write_toml
-from tune.data.pairs import Pairs
 from tune.data.split import Split, train_order, write_split
 from tune.embed.prepare import NEAR_COSINE, LabelledPairs, PreparedBase, near_copies, prepare_base, with_exact_test
 from tune.embed.sources import load_source
@@ -76,12 +76,12 @@ def labelled_sides(split: Split, seed: int) -> dict[str, LabelledPairs]:
     """The pairs of each side; train in its seeded order."""
     index = {side: np.flatnonzero(split.side == side) for side in ("val", "test")}
     index["train"] = train_order(split, seed)
-    return {side: _labelled(split.pairs, index[side]) for side in SIDES}
+    return {side: _labelled(split, index[side]) for side in SIDES}
 
 
-def _labelled(pairs: Pairs, index: Any) -> LabelledPairs:
-    taken = pairs.take(index)
-    return LabelledPairs(taken.text_a, taken.text_b, taken.label)
+def _labelled(split: Split, index: NDArray[np.int64]) -> LabelledPairs:
+    taken = split.pairs.take(index)
+    return LabelledPairs(taken.text_a, taken.text_b, taken.label, split.component[index])
 
 
 def embed_bases(

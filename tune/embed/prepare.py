@@ -12,9 +12,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.data.folds import fold_of
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.sources import SentenceTransformerSource
-from tune.embed.view import PairRows, ViewTexts, is_sound, view_digest, write_texts, write_view
+from tune.embed.view import PairRows, ViewTexts, is_sound, view_digest, write_folds, write_texts, write_view
 
 EmbedProgress = Callable[[str, int, int, float], None]
 """Called with (base model, texts embedded, texts to embed, texts per second)."""
@@ -22,11 +23,15 @@ EmbedProgress = Callable[[str, int, int, float], None]
 
 @dataclass(frozen=True)
 class LabelledPairs:
-    """Pairs of one side, in order: text_a, text_b [n], label [n]."""
+    """Pairs of one side, in order: text_a, text_b [n], label [n].
+
+    component [n]: equal for pairs of the split that are linked by shared texts; folds alone need it.
+    """
 
     text_a: list[str]
     text_b: list[str]
     label: NDArray[np.int8]
+    component: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -96,13 +101,18 @@ def prepare_base(
     *,
     texts: bool = False,
     max_length: int | None = None,
+    folds: int = 0,
+    seed: int = 0,
 ) -> PreparedBase:
     """Embeds every text of `sides` (train, val, test) that the snapshot lacks and writes the view of train and val.
 
     train must be in its seeded order. texts: the view gets its texts too, for trials that train the base itself.
-    max_length: tokens per text at most, as the source was told.
+    max_length: tokens per text at most, as the source was told. folds: where not 0, the view gets so many folds of
+    train and val, by `seed`; train and val then need their components (else ValueError). DataError, before anything is
+    embedded, where such folds cannot be made.
     """
     began = time.perf_counter()
+    fold = _folds(sides, folds, seed) if folds else None
     snapshot = Snapshot(cache / "snapshots", source.fingerprint, source.dims)
     by_prompt: dict[str, dict[str, None]] = {}
     for pairs in sides.values():
@@ -128,6 +138,8 @@ def prepare_base(
         write_view(cache / "views", digest, snapshot.vectors(keys), train, val)
     if texts:
         write_texts(cache / "views" / digest, _view_texts(source.name, both, prompts, max_length))
+    if fold is not None:
+        write_folds(cache / "views" / digest, fold, folds, seed)
     return PreparedBase(
         name=source.name,
         dims=source.dims,
@@ -141,6 +153,14 @@ def prepare_base(
         texts=sum(map(len, by_prompt.values())),
         seconds=time.perf_counter() - began,
     )
+
+
+def _folds(sides: dict[str, LabelledPairs], folds: int, seed: int) -> NDArray[np.int8]:
+    train, val = sides["train"], sides["val"]
+    if train.component is None or val.component is None:
+        raise ValueError("folds need the components of the split")
+    label = np.concatenate([train.label, val.label])
+    return fold_of(np.concatenate([train.component, val.component]), folds, seed, label)
 
 
 def _view_texts(base_model: str, pairs: LabelledPairs, prompts: tuple[str, str], max_length: int | None) -> ViewTexts:

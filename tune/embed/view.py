@@ -1,7 +1,8 @@
 """View: all that a frozen trial reads, in one directory: the vectors of the train and val texts, and the pairs.
 
 Named by its content, complete or absent, never changed: any number of trials map it into memory at the same time.
-It holds no test rows. For trials that train the base itself it has the texts as well (`ViewTexts`), row by row.
+It holds no test rows. For trials that train the base itself it has the texts as well (`ViewTexts`), row by row; for
+trials with folds the fold of each pair.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.files import write_atomic
+from tune.files import replace_atomic, write_atomic
 
 _TEXTS = "texts.json"
 _ARRAYS = ("train_a", "train_b", "train_label", "val_a", "val_b", "val_label")
@@ -39,6 +40,10 @@ class PairRows:
             return self
         return PairRows(self.a[:size], self.b[:size], self.label[:size])
 
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "PairRows":
+        """The pairs at `index` (places, or [n] True for those to take), in its order."""
+        return PairRows(self.a[index], self.b[index], self.label[index])
+
 
 @dataclass(frozen=True)
 class View:
@@ -53,6 +58,20 @@ class View:
     def texts(self) -> "ViewTexts":
         """The texts of the rows of `vectors`; FileNotFoundError where the view was made without them."""
         return ViewTexts(**json.loads((self.directory / _TEXTS).read_text(encoding="utf-8")))
+
+    def train_and_val(self) -> PairRows:
+        """The pairs of both sides: train in its seeded order, then val."""
+        pairs = (self.train, self.val)
+        return PairRows(
+            np.concatenate([rows.a for rows in pairs]),
+            np.concatenate([rows.b for rows in pairs]),
+            np.concatenate([rows.label for rows in pairs]),
+        )
+
+    def folds(self, folds: int, seed: int) -> NDArray[np.int8]:
+        """[train + val] the fold of each pair of `train_and_val`; FileNotFoundError where they were not made."""
+        of_pair: NDArray[np.int8] = np.load(_folds_path(self.directory, folds, seed))
+        return of_pair
 
     @classmethod
     def open(cls, directory: Path, *, map_memory: bool = True) -> Self:
@@ -88,6 +107,29 @@ def write_texts(directory: Path, texts: ViewTexts) -> None:
     """Puts the texts into a view that is there. The same view has the same texts, so an existing file stays."""
     if not (directory / _TEXTS).exists():
         write_atomic(directory / _TEXTS, json.dumps(asdict(texts)))
+
+
+def write_folds(directory: Path, fold: NDArray[np.int8], folds: int, seed: int) -> None:
+    """Puts the fold of every pair, [train + val], into a view that is there.
+
+    A sound file stays as it is, since trials that go on must find the folds that they began with.
+    """
+    path = _folds_path(directory, folds, seed)
+    try:
+        if np.load(path).shape == fold.shape:
+            return
+    except (OSError, ValueError, EOFError):
+        pass
+
+    def save(part: Path) -> None:
+        with open(part, "wb") as handle:  # by name numpy would add a suffix
+            np.save(handle, fold)
+
+    replace_atomic(path, save)
+
+
+def _folds_path(directory: Path, folds: int, seed: int) -> Path:
+    return directory / f"folds-{folds}-{seed}.npy"
 
 
 def is_sound(directory: Path) -> bool:

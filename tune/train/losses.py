@@ -1,5 +1,6 @@
 """The losses of the `loss` axis: sentence-transformers' own classes, with the label type and pairs each wants."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,10 @@ LOSS_KINDS: dict[str, LossKind] = {
 }
 
 
-def make_loss(name: str, model: SentenceTransformer) -> torch.nn.Module:
-    """The loss of that name over `model`; call it with ([features_a, features_b], labels)."""
-    return LOSS_KINDS[name].make(model)
+def make_loss(name: str, model: SentenceTransformer, dims: Sequence[int] = ()) -> torch.nn.Module:
+    """The loss of that name over `model`; call it with ([features_a, features_b], labels).
+
+    dims: where given, the loss is the sum of the loss at each of them, of the first so many components (Matryoshka).
+    """
+    loss = LOSS_KINDS[name].make(model)
+    return st_losses.MatryoshkaLoss(model, loss, sorted(dims, reverse=True)) if dims else loss

@@ -1,0 +1,216 @@
+"""Fit: one Dense layer in training on some pairs of a view, from report to report, judged on other pairs.
+
+Its numbers depend on the configuration, the pairs and the kind of device alone: one thread on a CPU, its own random
+state, an order of pairs that depends on the seed. So a fit that goes on from a state ends as one that never stopped.
+"""
+
+import contextlib
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense
+from sentence_transformers.sentence_transformer.modules import Dropout
+
+from tune.config.trial import TrialConfig
+from tune.embed.view import PairRows, View
+from tune.train.dense import Validation, make_dense, used_rows
+from tune.train.losses import LOSS_KINDS, make_loss
+from tune.train.schedule import Plan, learning_rate_factors, report_steps
+from tune.train.stream import TrialFailed
+
+MAX_GRADIENT_NORM = 1.0  # as transformers' Trainer has it by default
+
+
+def training_device() -> torch.device:
+    """Where fits train."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def make_optimizer(dense: Dense, config: TrialConfig) -> torch.optim.AdamW:
+    """AdamW as transformers' Trainer sets it up: biases are not decayed."""
+    groups = [
+        {"params": [dense.linear.weight], "weight_decay": config.weight_decay},
+        {"params": [dense.linear.bias], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+class TrainingVectors:
+    """The vectors to train on, [texts, dims], once for all fits of a trial.
+
+    On a CPU they are the mapped view itself, shared by all trials of the machine; a GPU gets the rows of `pairs`.
+    """
+
+    def __init__(self, view: View, pairs: PairRows, device: torch.device) -> None:
+        self.device = device
+        self._used: NDArray[np.int64] | None = None
+        if device.type == "cpu":
+            with warnings.catch_warnings():
+                # torch warns that the map is read-only; nothing here writes to it.
+                warnings.simplefilter("ignore", UserWarning)
+                self.vectors = torch.from_numpy(view.vectors)
+        else:
+            self._used = used_rows(pairs)[0]
+            self.vectors = torch.from_numpy(np.array(view.vectors[self._used])).to(device)
+
+    def places(self, pairs: PairRows) -> torch.Tensor:
+        """Where the pairs' texts are in `vectors`, [2, pairs]."""
+        rows = np.stack([pairs.a, pairs.b])
+        return torch.from_numpy(rows if self._used is None else np.searchsorted(self._used, rows)).to(self.device)
+
+
+class Isolated:
+    """Runs a stretch of a fit with the fit's own random state and, on a CPU, on one thread.
+
+    A trial is a generator: between two reports others run in the same process, and may draw or set threads.
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._cuda = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=self._cuda):
+            torch.manual_seed(seed)
+            self._save()
+
+    def _save(self) -> None:
+        self.state = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in self._cuda)]
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        threads = torch.get_num_threads()
+        with torch.random.fork_rng(devices=self._cuda):
+            torch.set_rng_state(self.state[0])
+            for device, state in zip(self._cuda, self.state[1:], strict=True):
+                torch.cuda.set_rng_state(state, device)
+            torch.set_num_threads(1)
+            try:
+                yield
+            finally:
+                torch.set_num_threads(threads)
+            self._save()
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A fit at a report. budget: share of its plan that is behind it. loss: mean since the report before.
+
+    pairs, seconds: trained since then, and how long that took (both 0 for a fit that had ended before). scores: of
+    the held-out pairs, [n] at each of the configuration's dims.
+    """
+
+    budget: float
+    loss: float
+    pairs: int
+    seconds: float
+    scores: list[NDArray[np.float64]]
+
+
+class Fit:
+    """A Dense layer on its way through the plan over `train`; validation: the pairs that it is judged on.
+
+    TrialFailed where there is nothing to train on, or the numbers are no longer finite.
+    """
+
+    def __init__(
+        self, config: TrialConfig, vectors: TrainingVectors, train: PairRows, validation: Validation | None = None
+    ) -> None:
+        kind = LOSS_KINDS[config.loss]
+        if kind.positives_only:
+            train = train.take(train.label == 1)
+            if not len(train):
+                raise TrialFailed(f"the loss {config.loss} learns from positive pairs, and there are none to train on")
+        plan = Plan(train.a, train.b, config.batch_size, config.epochs, config.seed, distinct=kind.positives_only)
+        self._batches = list(chain.from_iterable(plan.epoch(number) for number in range(config.epochs)))
+        sizes = [len(batch) for batch in self._batches]
+        self.steps, self.step = len(sizes), 0
+        self._due = report_steps(sizes)
+        self._budgets = np.cumsum(sizes) / sum(sizes)
+        self._factors = learning_rate_factors(config.scheduler, len(sizes), config.warmup)
+        self._rate = config.learning_rate
+
+        self._device, self._vectors, self._rows = vectors.device, vectors.vectors, vectors.places(train)
+        self._labels = torch.from_numpy(train.label.astype(np.int64)).to(device=self._device, dtype=kind.labels)
+        self.dense = make_dense(config, self._vectors.shape[1]).to(self._device).train()
+        modules: list[torch.nn.Module] = [self.dense]
+        if config.dropout > 0:
+            modules = [Dropout(config.dropout), self.dense]
+        model = SentenceTransformer(modules=modules, device=str(self._device)).train()
+        dims = [dims for dims in config.all_dims if dims is not None] if config.matryoshka else []
+        self._loss_of = make_loss(config.loss, model, dims)
+        self._optimizer = make_optimizer(self.dense, config)
+        self._isolated = Isolated(config.seed, self._device)
+        self.validation = validation
+        self._loss = 0.0
+
+    @property
+    def ended(self) -> bool:
+        """True at the end of the plan."""
+        return self.step == self.steps
+
+    def advance(self) -> Stretch:
+        """Trains to the next report and judges; where the plan has ended, the numbers of its end once more."""
+        assert self.validation is not None
+        pairs, seconds = 0, 0.0
+        with self._isolated():
+            if not self.ended:
+                pairs, seconds = self._train_to(next(step for step in self._due if step > self.step))
+            scores = self.validation.scores(self.dense)
+        return Stretch(self._due[self.step], self._loss, pairs, seconds, scores)
+
+    def train_until(self, budget: float) -> None:
+        """Trains to the first step with so much of the plan behind it, 0 < budget <= 1, without judging."""
+        stop = int(np.searchsorted(self._budgets, budget)) + 1
+        with self._isolated():
+            self._train_to(stop)
+
+    def _train_to(self, stop: int) -> tuple[int, float]:
+        """The steps up to `stop`; returns how many pairs they saw and how many seconds they took."""
+        loss_sum, pairs, began = torch.zeros((), device=self._device), 0, time.perf_counter()
+        vectors, rows, labels, optimizer = self._vectors, self._rows, self._labels, self._optimizer
+        parameters = list(self.dense.parameters())
+        for batch in islice(self._batches, self.step, stop):
+            index = torch.from_numpy(batch).to(self._device)
+            features = [{"sentence_embedding": vectors[side]} for side in rows[:, index]]
+            loss = self._loss_of(features, labels[index])
+            for group in optimizer.param_groups:
+                group["lr"] = self._rate * self._factors[self.step]
+            # A batch without, say, a hard pair can leave a loss that depends on no weight.
+            if loss.requires_grad:
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+                optimizer.step()
+            loss_sum += loss.detach() * len(batch)
+            pairs += len(batch)
+            self.step += 1
+        self._loss = float(loss_sum) / pairs
+        seconds = time.perf_counter() - began
+        if not np.isfinite(self._loss):
+            raise TrialFailed(
+                f"the loss is {self._loss} after {self.step} of {self.steps} steps; try a lower learning rate"
+            )
+        return pairs, seconds
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs to go on from here; what torch.save takes and weights_only loads."""
+        return {
+            "step": self.step,
+            "loss": self._loss,
+            "dense": self.dense.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "random": self._isolated.state,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes to where the state was taken."""
+        self.step, self._loss = state["step"], state["loss"]
+        self.dense.load_state_dict(state["dense"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._isolated.state = state["random"]
