@@ -28,7 +28,8 @@ from tune.train.stream import TrialFailed
 __all__ = ["TestStream"]
 
 
-def _free(lock: Path) -> bool:
+def free(lock: Path) -> bool:
+    """Whether nobody holds the lock."""
     with open(lock, "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,7 +45,7 @@ def place(prepared: Prepared, tmp_path: Path) -> Place:
         open=AdapterOpener({prepared.base.name: prepared.view_path}),
         config=prepared.config,
         directory=lambda config: tmp_path / config.digest(prepared.base.digest),
-        idle=lambda: all(_free(lock) for lock in tmp_path.glob("**/.lock")),
+        idle=lambda: all(free(lock) for lock in tmp_path.glob("**/.lock")),
     )
 
 

@@ -1,0 +1,84 @@
+"""Folds: what is linked stays together, the folds are balanced and repeatable; refusals say the mend."""
+
+import numpy as np
+import pytest
+
+from tune.config.search import search_config
+from tune.data.clean import normalise
+from tune.data.folds import LARGEST_SHARES, MOST_FOLDS, fold_of
+from tune.errors import DataError
+from tune.events import ignore
+from tune.pipeline import labelled_sides, read_split
+
+
+def some_components(pairs: int, seed: int = 0) -> np.ndarray:
+    """Components of one to some dozen pairs, in no order."""
+    generator = np.random.default_rng(seed)
+    sizes = generator.geometric(0.2, pairs)
+    return generator.permutation(np.repeat(np.arange(pairs), sizes)[:pairs])
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5, 10])
+def test_a_component_is_in_one_fold_and_the_folds_are_of_one_size(folds: int) -> None:
+    component = some_components(2000)
+    fold = fold_of(component, folds, seed=1)
+    assert fold.dtype == np.int8 and fold.shape == component.shape
+    assert all(len(set(fold[component == one].tolist())) == 1 for one in np.unique(component))
+    size = np.bincount(fold, minlength=folds)
+    assert size.max() - size.min() <= 1, "single pairs come last and even out what the large ones left"
+
+
+def test_the_seed_decides_and_the_numbering_does_not() -> None:
+    component = some_components(500)
+    first = fold_of(component, 4, seed=1)
+    assert np.array_equal(first, fold_of(component, 4, seed=1))
+    assert not np.array_equal(first, fold_of(component, 4, seed=2))
+    renumbered = np.random.default_rng(0).permutation(10_000)[component]
+    assert np.array_equal(first, fold_of(renumbered, 4, seed=1))
+
+
+def test_no_text_of_a_split_is_in_two_folds() -> None:
+    split, _ = read_split(search_config(space={"base_model": "wordllama"}), ignore)
+    sides = labelled_sides(split, 0)
+    train, val = sides["train"], sides["val"]
+    assert train.component is not None and val.component is not None
+    component = np.concatenate([train.component, val.component])
+    fold = fold_of(component, 5, 0, np.concatenate([train.label, val.label]))
+    seen: dict[str, int] = {}
+    for a, b, own in zip(train.text_a + val.text_a, train.text_b + val.text_b, fold.tolist(), strict=True):
+        assert seen.setdefault(normalise(a), own) == own and seen.setdefault(normalise(b), own) == own
+
+
+def refusal(component: np.ndarray, folds: int, label: np.ndarray | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        fold_of(component, folds, 0, label)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_component_of_more_than_twice_a_share_is_refused_with_its_share_and_the_mend() -> None:
+    component = np.arange(1000)
+    component[:420] = 0
+    said = refusal(component, 5)
+    assert "42.0%" in said and "fewer folds" in said and "leave --folds out" in said
+    fold = fold_of(component, 4, 0)
+    assert np.bincount(fold).max() == 420 <= LARGEST_SHARES * 250, "within the bound it is taken"
+
+
+def test_a_fold_that_would_lack_a_class_is_refused() -> None:
+    component = np.arange(100)
+    few = np.zeros(100, np.int8)
+    few[:2] = 1
+    said = refusal(component, 3, few)
+    assert "no positive (label 1) pair" in said and "1.0%" in said and "fewer folds" in said
+    assert "no negative (label 0) pair" in refusal(component, 3, 1 - few)
+    assert "fewer folds" not in refusal(component, 2, np.zeros(100, np.int8)), "fewer than two are none"
+    fold_of(component, 3, 0)
+
+
+def test_too_few_components_and_too_many_folds_are_refused() -> None:
+    assert "empty" in refusal(np.array([0, 0, 1, 1]), 3)
+    assert "empty" in refusal(np.array([], dtype=np.int64), 2)
+    assert str(MOST_FOLDS) in refusal(np.arange(1000), MOST_FOLDS + 1)
+    with pytest.raises(ValueError, match="two or more"):
+        fold_of(np.arange(10), 1, 0)
