@@ -113,7 +113,7 @@ def test_a_report_is_that_of_plain_trials_of_each_fold(
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_learns(prepared: Prepared, tmp_path: Path, loss: str) -> None:
     # The angle loss is slow to learn, see test_matryoshka.
-    config = prepared.config(loss=loss, epochs=12 if loss == "angle" else 4, folds=FOLDS, matryoshka=(8,))
+    config = prepared.config(loss=loss, epochs=8 if loss == "angle" else 4, folds=FOLDS, matryoshka=(8,))
     reports = list(open_adapter(config, tmp_path, prepared.view))
     assert reports[-1].best_auc > 0.6 and all(len(report.fold_aucs) == FOLDS for report in reports)
 
