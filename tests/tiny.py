@@ -5,33 +5,82 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import BertProcessing
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.data.demo import demo_pairs
-from tune.embed.prepare import PreparedBase
+from tune.embed.prepare import LabelledPairs, PreparedBase, prepare_base
+from tune.embed.sources import load_source
 from tune.embed.view import View
 from tune.events import ignore
 from tune.pipeline import embed_bases, read_split
 
 TINY = "tiny-static"
 
+TOPICS = 10
+TOPIC_WORDS = [f"t{topic}w{word}" for topic in range(TOPICS) for word in range(8)]
 
-def save_tiny_model(path: Path, dims: int = 48, seed: int = 0) -> Path:
-    """Random vectors for the words of the demo pairs, saved as a SentenceTransformer."""
-    words = sorted({w for a, b, _ in demo_pairs() for w in re.findall(r"\w+|[^\w\s]", f"{a} {b}")})
+
+def save_tiny_model(path: Path, dims: int = 48, seed: int = 0, words: list[str] | None = None) -> Path:
+    """Random vectors for the words (of the demo pairs, where none are given), saved as a SentenceTransformer."""
+    words = words or sorted({w for a, b, _ in demo_pairs() for w in re.findall(r"\w+|[^\w\s]", f"{a} {b}")})
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0, **{w: i for i, w in enumerate(words, 1)}}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     weights = torch.randn(len(words) + 1, dims, generator=torch.Generator().manual_seed(seed))
     model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu")
     model.save(str(path), create_model_card=False)
     return path
+
+
+def save_tiny_bert(path: Path, hidden: int = 32, dropout: float = 0.0, seed: int = 0) -> Path:
+    """A random BERT of two layers over the words of the topic pairs, with mean pooling, as a SentenceTransformer."""
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    vocabulary = {word: place for place, word in enumerate([*marks, *TOPIC_WORDS])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), marks, strict=True))
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=hidden,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=2 * hidden,
+        max_position_embeddings=64,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        BertModel(config).save_pretrained(path / "bert")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=48, **names).save_pretrained(path / "bert")
+    model = SentenceTransformer(modules=[Transformer(str(path / "bert")), Pooling(hidden)], device="cpu")
+    model.save(str(path / "model"), create_model_card=False)
+    return path / "model"
+
+
+def topic_pairs(count: int, seed: int) -> LabelledPairs:
+    """Texts of words of one topic each; 1 = both of the same. What a model must learn is which words go together."""
+    generator = np.random.default_rng(seed)
+    label = (generator.random(count) < 0.4).astype(np.int8)
+    first = generator.integers(0, TOPICS, count)
+    second = np.where(label == 1, first, (first + generator.integers(1, TOPICS, count)) % TOPICS)
+
+    def text(topic: int) -> str:
+        return " ".join(f"t{topic}w{word}" for word in generator.integers(0, 8, generator.integers(2, 7)))
+
+    return LabelledPairs([text(t) for t in first], [text(t) for t in second], label)
 
 
 @dataclass(frozen=True)
@@ -66,4 +115,11 @@ def prepare_tiny(folder: Path) -> Prepared:
     split, _ = read_split(config, ignore)
     bases, _ = embed_bases(config, split, folder, ignore)
     base = bases["wordllama"]
+    return Prepared(folder, base, View.open(base.view(folder)))
+
+
+def prepare_topics(folder: Path, base_model: str, prompts: tuple[str, str] = ("", "")) -> Prepared:
+    """Topic pairs with a base model's vectors and their texts, for trials that train the base: 480 train, 200 val."""
+    sides = {side: topic_pairs(count, seed) for seed, (side, count) in enumerate({"train": 480, "val": 200}.items())}
+    base = prepare_base(load_source(base_model), sides, folder, prompts, texts=True)
     return Prepared(folder, base, View.open(base.view(folder)))

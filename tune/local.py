@@ -20,14 +20,14 @@ def search_locally(
     """Runs the trials; returns why the search was interrupted, or ""."""
     from tune.search.run import SearchPlaces, StopMarks, connected, run_search
     from tune.search.trainable import TrialPlaces
-    from tune.train.adapter import AdapterOpener
+    from tune.train.opening import LocalOpener
 
     places = SearchPlaces(folder.root, folder.trials, folder.asha, folder.journal)
     trial_places = TrialPlaces(
         folder.trials.resolve(), {name: base.digest for name, base in bases.items()}, config.search.trial_options()
     )
     cache = config.search.cache.expanduser().resolve()
-    opener = AdapterOpener({name: base.view(cache) for name, base in bases.items()})
+    opener = LocalOpener({name: base.view(cache) for name, base in bases.items()})
     emit(
         Message("starting Ray" if config.search.ray_address is None else f"joining Ray at {config.search.ray_address}")
     )

@@ -36,7 +36,7 @@ from tune.local import search_locally
 from tune.pipeline import embed_bases
 from tune.results.layout import ResultsFolder, new_folder
 from tune.search.outcomes import TrialOutcome, trial_outcomes
-from tune.train.adapter import AdapterOpener
+from tune.train.opening import LocalOpener
 
 TITLE = "Ray's cost at --jobs 2 over full trials, and 300 trials under ASHA"
 JOBS = 2
@@ -154,7 +154,7 @@ def _seconds_per_report(sweep: _Sweep, outcomes: Sequence[TrialOutcome]) -> floa
 
 def _plain_processes(sweep: _Sweep, configs: Sequence[TrialConfig], folder: Path) -> float:
     """Seconds for the same trials in JOBS plain processes, their start and imports not counted."""
-    opener = AdapterOpener({name: base.view(sweep.cache) for name, base in sweep.bases.items()})
+    opener = LocalOpener({name: base.view(sweep.cache) for name, base in sweep.bases.items()})
     context = multiprocessing.get_context("spawn")
     with context.Pool(JOBS) as pool:
         # One short trial each, so that imports and first calls lie before the clock.
@@ -164,7 +164,7 @@ def _plain_processes(sweep: _Sweep, configs: Sequence[TrialConfig], folder: Path
     return watch.seconds
 
 
-def _drain(opener: AdapterOpener, config: TrialConfig, folder: Path) -> int:
+def _drain(opener: LocalOpener, config: TrialConfig, folder: Path) -> int:
     return sum(1 for _ in opener(config, folder))
 
 
@@ -216,7 +216,7 @@ def _disorder(sweep: _Sweep, outcome: TrialOutcome) -> list[str]:
 
 def _unlike_alone(sweep: _Sweep, outcomes: Sequence[TrialOutcome], folder: Path) -> list[str]:
     """Trials whose numbers are others when they are trained here, alone."""
-    opener = AdapterOpener({name: base.view(sweep.cache) for name, base in sweep.bases.items()})
+    opener = LocalOpener({name: base.view(sweep.cache) for name, base in sweep.bases.items()})
     problems = []
     for outcome in outcomes:
         stream = opener(outcome.config, folder / outcome.trial)

@@ -20,8 +20,9 @@ from tests.tiny import Prepared
 from tune.config.space import LOSSES
 from tune.embed.view import PairRows, View
 from tune.train import directory as directory_module
-from tune.train.adapter import AdapterOpener, dense_cosine, load_dense, open_adapter
+from tune.train.adapter import dense_cosine, load_dense, open_adapter
 from tune.train.directory import TrialDirectory
+from tune.train.opening import LocalOpener
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.stream import TrialFailed
 
@@ -42,7 +43,7 @@ def free(lock: Path) -> bool:
 def place(prepared: Prepared, tmp_path: Path) -> Place:
     """Trials in this process."""
     return Place(
-        open=AdapterOpener({prepared.base.name: prepared.view_path}),
+        open=LocalOpener({prepared.base.name: prepared.view_path}),
         config=prepared.config,
         directory=lambda config: tmp_path / config.digest(prepared.base.digest),
         idle=lambda: all(free(lock) for lock in tmp_path.glob("**/.lock")),

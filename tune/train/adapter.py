@@ -8,7 +8,6 @@ stopped.
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,11 @@ from tune.files import replace_atomic
 from tune.train.dense import Validation, cosine, dense_cosine, load_dense, load_fold_denses, make_dense
 from tune.train.directory import TrialDirectory
 from tune.train.fit import MAX_GRADIENT_NORM, Fit, Stretch, TrainingVectors, make_optimizer, training_device
-from tune.train.stream import Report, Reports, TrialFailed
+from tune.train.opening import open_trial_directory
+from tune.train.stream import Report, Reports
 
 __all__ = [
     "MAX_GRADIENT_NORM",
-    "AdapterOpener",
     "cosine",
     "dense_cosine",
     "load_dense",
@@ -40,38 +39,9 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class AdapterOpener:
-    """Opens frozen trials in this process. views: base model -> directory of its view."""
-
-    views: dict[str, Path]
-
-    def __call__(self, config: TrialConfig, directory: Path, after: int = 0) -> Reports:
-        return open_adapter(config, directory, View.open(self.views[config.base_model]), after)
-
-
 def open_adapter(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
     """The reports of a frozen trial; see `TrialOpener` for the contract."""
-    trial = TrialDirectory(directory)
-    with trial.locked() as held:
-        if not held:
-            yield from (report for report in trial.reports() if report.number > after)
-            return
-        if failure := trial.failure():
-            raise TrialFailed(failure["reason"])
-        trial.begin(config)
-        if trial.done:
-            yield from (report for report in trial.reports() if report.number > after)
-            return
-        try:
-            for report in _train(config, trial, view):
-                if report.number > after:
-                    yield report
-        except (GeneratorExit, torch.OutOfMemoryError):
-            # Memory that others hold now may be free when the trial is opened again.
-            raise
-        except (TrialFailed, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            raise TrialFailed(trial.fail(error)) from error
+    return open_trial_directory(config, directory, after, lambda trial: _train(config, trial, view))
 
 
 def _train(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:

@@ -4,9 +4,10 @@ Who writes what, and when (always the one process that trains the trial, under t
 
 1. `trial.json`          the configuration, before anything else.
 2. `best.safetensors`    weights of the best report, replaced before the report that names it best is written.
-3. `state.pt`            all that training needs to go on, at most every STATE_SECONDS; it holds the number of the
-                         last report that it covers. Training comes to the reports after that again, in silence and
-                         to the same numbers, since it is deterministic. Without it training begins at the start.
+3. `state.pt`            all that training needs to go on, at most every STATE_SECONDS, and for large models so seldom
+                         that writing takes a tenth of the time at most; it holds the number of the last report that
+                         it covers. Training comes to the reports after that again, in silence and to the same
+                         numbers, since it is deterministic. Without it training begins at the start.
 4. `reports.jsonl`       one line per report, appended after 2 and 3. A torn last line is dropped on resume.
 5. `failed.json`         reason and traceback, where the trial cannot be trained. Then nothing follows.
 6. `done`                last of all, after the last report. state.pt is removed after it.
@@ -130,12 +131,15 @@ class TrialDirectory:
         write_atomic(self._done, "")
         self.state.unlink(missing_ok=True)
 
-    def state_due(self) -> bool:
-        """True where the resume state is older than STATE_SECONDS (the first call starts the clock)."""
+    def state_due(self, pause: float = 0.0) -> bool:
+        """True where the resume state is older than STATE_SECONDS (the first call starts the clock).
+
+        pause: seconds that it must be old at least, for states that take long to write.
+        """
         now = time.monotonic()
         if self._state_written == 0.0:
             self._state_written = now
-        if now - self._state_written < STATE_SECONDS:
+        if now - self._state_written < max(STATE_SECONDS, pause):
             return False
         self._state_written = now
         return True

@@ -4,10 +4,8 @@ Its numbers depend on the configuration, the pairs and the kind of device alone:
 state, an order of pairs that depends on the seed. So a fit that goes on from a state ends as one that never stopped.
 """
 
-import contextlib
 import time
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -22,6 +20,7 @@ from sentence_transformers.sentence_transformer.modules import Dropout
 from tune.config.trial import TrialConfig
 from tune.embed.view import PairRows, View
 from tune.train.dense import Validation, make_dense, used_rows
+from tune.train.isolated import Isolated
 from tune.train.losses import LOSS_KINDS, make_loss
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.stream import TrialFailed
@@ -65,36 +64,6 @@ class TrainingVectors:
         """Where the pairs' texts are in `vectors`, [2, pairs]."""
         rows = np.stack([pairs.a, pairs.b])
         return torch.from_numpy(rows if self._used is None else np.searchsorted(self._used, rows)).to(self.device)
-
-
-class Isolated:
-    """Runs a stretch of a fit with the fit's own random state and, on a CPU, on one thread.
-
-    A trial is a generator: between two reports others run in the same process, and may draw or set threads.
-    """
-
-    def __init__(self, seed: int, device: torch.device) -> None:
-        self._cuda = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=self._cuda):
-            torch.manual_seed(seed)
-            self._save()
-
-    def _save(self) -> None:
-        self.state = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in self._cuda)]
-
-    @contextlib.contextmanager
-    def __call__(self) -> Iterator[None]:
-        threads = torch.get_num_threads()
-        with torch.random.fork_rng(devices=self._cuda):
-            torch.set_rng_state(self.state[0])
-            for device, state in zip(self._cuda, self.state[1:], strict=True):
-                torch.cuda.set_rng_state(state, device)
-            torch.set_num_threads(1)
-            try:
-                yield
-            finally:
-                torch.set_num_threads(threads)
-            self._save()
 
 
 @dataclass(frozen=True)

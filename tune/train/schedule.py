@@ -40,14 +40,17 @@ def learning_rate_factors(scheduler: str, steps: int, warmup: float) -> list[flo
 
 
 _LOOK_AHEAD = 8
+_WINDOW = 50
+"""Batches among which pairs are sorted by length: enough for little padding, few enough to stay random."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """The batches of a trial over its pairs.
 
-    a, b: [n] ids of the texts of each pair. distinct: no id twice in a batch. The order of an epoch depends on
-    (seed, epoch) alone, so a resumed trial sees the same batches.
+    a, b: [n] ids of the texts of each pair. distinct: no id twice in a batch. lengths [n]: where given, pairs of
+    similar length come together, for little padding; the batches themselves come in random order. The order of an
+    epoch depends on (seed, epoch) alone, so a resumed trial sees the same batches.
     """
 
     a: NDArray[np.int64]
@@ -56,6 +59,7 @@ class Plan:
     epochs: int
     seed: int
     distinct: bool = False
+    lengths: NDArray[np.int64] | None = None
 
     @property
     def pairs(self) -> int:
@@ -64,10 +68,23 @@ class Plan:
 
     def epoch(self, number: int) -> list[NDArray[np.int64]]:
         """The batches of an epoch, each an index into the pairs."""
-        order = np.random.default_rng([self.seed, number]).permutation(len(self.a))
-        if not self.distinct:
-            return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        return list(self._distinct_batches(order))
+        generator = np.random.default_rng([self.seed, number])
+        order = generator.permutation(len(self.a))
+        if self.lengths is None:
+            return self._cut(order)
+        batches = self._cut(self._by_length(order, self.lengths))
+        return [batches[place] for place in generator.permutation(len(batches))]
+
+    def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        if self.distinct:
+            return list(self._distinct_batches(order))
+        return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+
+    def _by_length(self, order: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The order with every window of it sorted by length."""
+        span = _WINDOW * self.batch_size
+        windows = [order[start : start + span] for start in range(0, len(order), span)]
+        return np.concatenate([window[np.argsort(lengths[window], kind="stable")] for window in windows])
 
     def _distinct_batches(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Fills a batch with the next pairs in order that share no text with it; the others wait for a later one."""

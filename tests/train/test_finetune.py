@@ -1,0 +1,415 @@
+"""Trials that train the base itself: the stream's contract, their numbers, and that they are the trainer's own."""
+
+import math
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from transformers import PrinterCallback
+
+from tests.conformance import Place, TestStream, same_numbers
+from tests.tiny import TOPIC_WORDS, Prepared, prepare_topics, save_tiny_bert, save_tiny_model
+from tune.config.space import LOSSES
+from tune.config.trial import TrialConfig
+from tune.embed.sources import load_source
+from tune.embed.view import PairRows, View
+from tune.evaluate.score import roc_auc
+from tune.train import directory as directory_module
+from tune.train import progress as progress_module
+from tune.train import training as training_module
+from tune.train.directory import TrialDirectory
+from tune.train.finetune import build_model, encode_rows, load_finetuned, open_finetune, score_model_pairs
+from tune.train.opening import LocalOpener
+from tune.train.schedule import Plan
+from tune.train.stream import Report, TrialFailed
+from tune.train.training import plan_steps, training_loss, training_pairs, training_rows, validation_sample
+
+__all__ = ["TestStream"]
+
+
+class Topics:
+    """Topic pairs prepared for a base; makes configurations of a second that learn them."""
+
+    def __init__(self, folder: Path, base_model: Path, **prepared: Any) -> None:
+        self.prepared: Prepared = prepare_topics(folder, str(base_model), **prepared)
+        self.view = self.prepared.view
+
+    def config(self, **changes: Any) -> TrialConfig:
+        """A trial of a second that learns."""
+        values = {"dims": 16, "batch_size": 16, "epochs": 1, "learning_rate": 5e-3, "freeze": False}
+        return self.prepared.config(**(values | changes))
+
+    def run(self, directory: Path, **changes: Any) -> list[Report]:
+        """Its reports."""
+        return list(open_finetune(self.config(**changes), directory, self.view))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As trials have it: equal to the last bit, and small models are slower on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("finetune")
+
+
+@pytest.fixture(scope="module")
+def bert(folder: Path) -> Topics:
+    """A tiny BERT."""
+    return Topics(folder / "cache", save_tiny_bert(folder / "bert"))
+
+
+@pytest.fixture(scope="module")
+def dropping(folder: Path) -> Topics:
+    """A tiny BERT with dropout in its layers, so that random numbers matter."""
+    return Topics(folder / "cache", save_tiny_bert(folder / "dropping", dropout=0.1))
+
+
+@pytest.fixture(scope="module")
+def static(folder: Path) -> Topics:
+    """Static vectors."""
+    return Topics(folder / "cache", save_tiny_model(folder / "static", dims=32, words=TOPIC_WORDS))
+
+
+@pytest.fixture
+def place(static: Topics, tmp_path: Path) -> Place:
+    """Static vectors, trained whole."""
+    threads = set(threading.enumerate())
+    return Place(
+        open=LocalOpener({static.prepared.base.name: static.prepared.view_path}),
+        config=lambda **changes: static.config(**({"learning_rate": 3e-2, "epochs": 2} | changes)),
+        directory=lambda config: tmp_path / config.digest(static.prepared.base.digest),
+        idle=lambda: set(threading.enumerate()) == threads,
+    )
+
+
+def reproduced(topics: Topics, directory: Path, config: TrialConfig, dims: int | None = None) -> float:
+    """AUC of the model that is read back, on the pairs that reports look at."""
+    model = load_finetuned(config, directory / "best.safetensors", config.base_model, None)
+    pairs = training_pairs(config, topics.view.train)
+    val = validation_sample(topics.view.val, config, len(pairs) * config.epochs)
+    return roc_auc(score_model_pairs(model, topics.view.texts(), val, dims), val.label)
+
+
+@pytest.mark.parametrize("train", ["full", "lora"])
+@pytest.mark.parametrize("dims", [16, None])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_learns_and_its_model_can_be_read_back(
+    bert: Topics, tmp_path: Path, loss: str, dims: int | None, train: str
+) -> None:
+    changes = {"learning_rate": 2e-2, "train_size": 480} if train == "lora" else {"learning_rate": 1e-2}
+    changes |= {"epochs": 2} if loss == "mnr" else {}
+    values = {"loss": loss, "dims": dims, "train": train, "train_size": 320, "eval_pairs": 100}
+    config = bert.config(**(values | changes))
+    reports = list(open_finetune(config, tmp_path, bert.view))
+    assert reports[-1].budget == 1.0 and all(report.val_pairs == 100 for report in reports)
+    assert reports[-1].best_auc > reports[0].auc + 0.02
+    assert reproduced(bert, tmp_path, config) == pytest.approx(reports[-1].best_auc, abs=1e-6)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {".lock", "trial.json", "reports.jsonl", "best.safetensors", "done"}
+
+
+def test_nothing_is_printed_and_no_thread_is_left(
+    bert: Topics, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    threads = set(threading.enumerate())
+    stream = open_finetune(bert.config(), tmp_path, bert.view)
+    next(stream)
+    stream.close()
+    assert set(threading.enumerate()) == threads
+    assert capfd.readouterr() == ("", "")
+
+
+class _Planned(DefaultBatchSampler):
+    """The batches of a trial, epoch by epoch."""
+
+    batches: list[list[np.ndarray]]
+
+    def __init__(self, dataset: Dataset, batch_size: int, drop_last: bool, **given: Any) -> None:
+        super().__init__(torch.utils.data.SequentialSampler(range(len(dataset))), batch_size, drop_last)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches[self.epoch]:
+            yield batch.tolist()
+
+    def __len__(self) -> int:
+        return len(self.batches[self.epoch])
+
+
+SCHEDULES = {
+    "warmuplinear": ("linear", {}),
+    "warmupcosine": ("cosine", {}),
+    "warmupcosinewithhardrestarts": ("cosine_with_restarts", {"num_cycles": 2}),
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "cosent", "scheduler": "warmuplinear", "warmup": 0.2, "weight_decay": 0.1},
+        {"loss": "mnr", "scheduler": "warmupcosine", "accumulation": 3, "dims": None},
+        {"loss": "contrastive", "scheduler": "warmupcosinewithhardrestarts", "warmup": 5.0, "train": "lora"},
+    ],
+    ids=lambda changes: changes["loss"],
+)
+def test_a_trial_is_what_train_of_the_trainer_gives(bert: Topics, tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = bert.config(epochs=2, **changes)
+    reports = list(open_finetune(config, tmp_path, bert.view))
+
+    texts, pairs = bert.view.texts(), training_pairs(config, bert.view.train)
+    model = build_model(config, config.base_model, None)
+    kind, extra = SCHEDULES[config.scheduler]
+    epochs = [[batch for step in epoch for batch in step] for epoch in plan_steps(config, pairs, texts)]
+    sampler = type("Sampler", (_Planned,), {"batches": epochs})
+    rows = training_rows(config, texts, pairs, np.arange(len(pairs)))
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(
+            output_dir=str(tmp_path / "trainer"),
+            num_train_epochs=config.epochs,
+            per_device_train_batch_size=config.batch_size,
+            gradient_accumulation_steps=config.accumulation,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            warmup_steps=config.warmup,
+            lr_scheduler_type=kind,
+            lr_scheduler_kwargs=extra,
+            batch_sampler=sampler,
+            save_strategy="no",
+            disable_tqdm=True,
+            report_to="none",
+        ),
+        train_dataset=Dataset.from_list(rows),
+        loss=training_loss(config, model),
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    auc = roc_auc(score_model_pairs(model, texts, bert.view.val), bert.view.val.label)
+    assert reports[-1].auc == pytest.approx(auc, abs=1e-4)
+    assert auc > reports[0].auc + 0.02, "the trial must have learned something"
+
+
+def test_matryoshka_judges_every_dims(bert: Topics, tmp_path: Path) -> None:
+    for name, changes in {
+        "dense": {"matryoshka": (4, 8)},
+        "own": {"matryoshka": (8,), "dims": None, "loss": "mnr", "chunk_size": 4},
+    }.items():
+        config = bert.config(epochs=2, **changes)
+        reports = list(open_finetune(config, tmp_path / name, bert.view))
+        expected = [*config.matryoshka, config.dims or 32]
+        assert all(list(report.auc_by_dims) == [str(dims) for dims in expected] for report in reports)
+        assert all(report.auc == report.auc_by_dims[str(expected[0])] for report in reports)
+        assert reports[-1].best_auc > reports[0].auc + 0.02
+        auc = reproduced(bert, tmp_path / name, config, expected[0])
+        assert auc == pytest.approx(reports[-1].best_auc, abs=1e-6)
+    with pytest.raises(TrialFailed, match="smaller"):
+        bert.run(tmp_path / "large", matryoshka=(64,), dims=None)
+
+
+def test_less_memory_costs_no_numbers(bert: Topics, tmp_path: Path) -> None:
+    """Activations computed again, and chunks through the model, are the same gradients."""
+    plain = bert.run(tmp_path / "plain", loss="mnr")
+    for name, changes in {"checkpointing": {"checkpointing": True}, "chunks": {"chunk_size": 4}}.items():
+        reports = bert.run(tmp_path / name, loss="mnr", **changes)
+        assert [r.auc for r in reports] == pytest.approx([r.auc for r in plain], abs=2e-3), name
+        assert [r.loss for r in reports] == pytest.approx([r.loss for r in plain], rel=1e-3), name
+
+
+def test_accumulated_batches_are_one_step(bert: Topics, tmp_path: Path) -> None:
+    """32 batches of 15 in threes: 11 steps. Budgets count pairs."""
+    reports = bert.run(tmp_path, batch_size=15, accumulation=3)
+    assert len(reports) == 11 and reports[0].budget == pytest.approx(45 / 480) and reports[-1].budget == 1.0
+
+
+def test_static_vectors_are_trained_too(static: Topics, tmp_path: Path) -> None:
+    config = static.config(dims=None, dropout=0.1, learning_rate=3e-2, checkpointing=True)
+    reports = list(open_finetune(config, tmp_path, static.view))
+    assert reports[-1].best_auc > reports[0].auc + 0.02
+    assert reproduced(static, tmp_path, config) == pytest.approx(reports[-1].best_auc, abs=1e-6)
+    model = load_finetuned(config, tmp_path / "best.safetensors", config.base_model, None)
+    assert [type(module).__name__ for module in model] == ["StaticEmbedding"] and not model.training
+
+
+def test_prompts_are_those_of_the_view(folder: Path, tmp_path: Path) -> None:
+    base = folder / "bert" / "model"
+    topics = Topics(folder / "prompted", base, prompts=("t0w0 t1w1: ", ""))
+    texts, source = topics.view.texts(), load_source(str(base))
+    rows = np.array([0, 5, len(texts.texts) - 1, 1])
+    expected = [source.embed([texts.texts[row]], texts.prompts[texts.prompt_of[row]])[0] for row in rows]
+    assert {texts.prompt_of[row] for row in rows} == {0, 1}
+    np.testing.assert_allclose(encode_rows(source.model, texts, rows), expected, atol=1e-6)
+    np.testing.assert_allclose(topics.view.vectors[rows], expected, atol=1e-6)
+    config = topics.config()
+    reports = list(open_finetune(config, tmp_path, topics.view))
+    assert reproduced(topics, tmp_path, config) == pytest.approx(reports[-1].best_auc, abs=1e-6)
+
+
+@pytest.mark.parametrize("train", ["full", "lora"])
+@pytest.mark.parametrize("kept", [True, False], ids=["with-state", "without-state"])
+def test_a_trial_goes_on_to_the_same_numbers(
+    dropping: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool, train: str
+) -> None:
+    monkeypatch.setattr(directory_module, "STATE_SECONDS", 0.0 if kept else 1e9)
+    monkeypatch.setattr(progress_module, "STATE_SHARE", 1.0)
+    config = dropping.config(dropout=0.1, train=train)
+    expected = list(open_finetune(config, tmp_path / "whole", dropping.view))
+    directory = tmp_path / "parts"
+    stream = open_finetune(config, directory, dropping.view)
+    seen = [next(stream) for _ in range(6)]
+    stream.close()
+    assert (directory / "state.pt").exists() == kept
+    steps = _count_steps(monkeypatch)
+    disturbed = []
+    for report in open_finetune(config, directory, dropping.view):
+        disturbed.append(report)
+        torch.manual_seed(report.number)
+        np.random.rand(3)
+    assert disturbed[:6] == seen
+    for one, other in zip(disturbed, expected, strict=True):
+        for name, value in same_numbers(one).items():
+            expected_value = same_numbers(other)[name]
+            assert value == (pytest.approx(expected_value, abs=1e-6) if isinstance(value, float) else expected_value)
+    # 30 steps; report 6 comes after the 12th.
+    assert len(steps) == (18 if kept else 30)
+    assert not (directory / "state.pt").exists()
+    weights = [
+        load_finetuned(config, tmp_path / name / "best.safetensors", config.base_model, None).state_dict()
+        for name in ("whole", "parts")
+    ]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-6)
+
+
+def _count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    steps: list[int] = []
+    step = training_module._Learner.step
+
+    def counted(self: Any, *given: Any) -> torch.Tensor:
+        steps.append(1)
+        return step(self, *given)
+
+    monkeypatch.setattr(training_module._Learner, "step", counted)
+    return steps
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, torch.OutOfMemoryError])
+def test_what_is_raised_within_a_step_ends_the_trial_for_now(
+    static: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """An interrupt or a cancelled call; memory that is free again later."""
+    threads, count = set(threading.enumerate()), torch.get_num_threads()
+    expected = [same_numbers(report) for report in static.run(tmp_path / "whole")]
+    with monkeypatch.context() as patched:
+        step = training_module._Learner.step
+        left = iter([True] * 7)
+
+        def broken(self: Any, *given: Any) -> torch.Tensor:
+            if not next(left, False):
+                raise error("now")
+            return step(self, *given)
+
+        patched.setattr(training_module._Learner, "step", broken)
+        with pytest.raises(error):
+            static.run(tmp_path / "parts")
+    assert set(threading.enumerate()) == threads and torch.get_num_threads() == count
+    assert len(TrialDirectory(tmp_path / "parts").reports()) == 3
+    assert not (tmp_path / "parts" / "failed.json").exists()
+    assert [same_numbers(report) for report in static.run(tmp_path / "parts")] == expected
+
+
+def test_the_state_of_a_large_model_is_written_seldom(
+    static: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_module, "STATE_SECONDS", 0.0)
+    monkeypatch.setattr(progress_module, "_BYTES_PER_SECOND", 1.0)
+    stream = open_finetune(static.config(), tmp_path, static.view)
+    for _ in range(8):
+        next(stream)
+    stream.close()
+    assert not (tmp_path / "state.pt").exists(), "it would take longer than the trial"
+
+
+def test_no_positives_for_a_ranking_loss_is_a_reason(static: Topics, tmp_path: Path) -> None:
+    train = static.view.train
+    none = View(static.view.vectors, train.take(train.label == 0), static.view.val, "none", static.view.directory)
+    with pytest.raises(TrialFailed, match="positive"):
+        list(open_finetune(static.config(loss="mnr"), tmp_path, none))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_batches_with_nothing_to_learn_are_taken(static: Topics, tmp_path: Path, loss: str) -> None:
+    """One pair a batch: no other class, no in-batch negative, no hard pair."""
+    assert static.run(tmp_path, loss=loss, batch_size=1, train_size=20)[-1].budget == 1.0
+
+
+def test_validation_looks_at_a_prefix_of_one_order_with_both_classes() -> None:
+    rows = np.arange(4000)
+    val = PairRows(rows, rows, (rows % 1000 == 7).astype(np.int8))
+
+    def size(eval_pairs: int, planned: int, seed: int = 0) -> PairRows:
+        config = TrialConfig(
+            base_model="x", dims=None, loss="cosent", learning_rate=1, eval_pairs=eval_pairs, seed=seed
+        )
+        return validation_sample(val, config, planned)
+
+    assert len(size(0, 36 * 9000)) == 4000 and len(size(0, 36 * 3500)) == 3500
+    assert len(size(3000, 36 * 3500)) == 3000 and len(size(3900, 36 * 3500)) == 3500
+    least = size(1, 0)
+    assert set(least.label) == {0, 1}, "extended until both classes are there"
+    assert (size(3000, 36 * 3500).a[: len(least)] == least.a).all() and (size(0, 0, seed=1).a[:9] != least.a[:9]).any()
+    assert len(size(0, 0)) >= 500
+
+
+def test_pairs_of_a_batch_are_of_similar_length() -> None:
+    generator = np.random.default_rng(0)
+    a, b, lengths = (
+        generator.integers(0, 900, 3000),
+        generator.integers(900, 1800, 3000),
+        generator.integers(1, 500, 3000),
+    )
+    plain = Plan(a, b, 16, 2, seed=1)
+    plan = Plan(a, b, 16, 2, seed=1, lengths=lengths)
+    batches = plan.epoch(0)
+    assert sorted(np.concatenate(batches)) == list(range(3000)) and len(batches) == len(plain.epoch(0))
+    spread = [np.mean([np.ptp(lengths[batch]) for batch in one.epoch(0)]) for one in (plan, plain)]
+    assert spread[0] < spread[1] / 10
+    means = np.array([lengths[batch].mean() for batch in batches])
+    assert abs(np.corrcoef(means[1:], means[:-1])[0, 1]) < 0.25, "short and long batches come in random order"
+    assert [list(batch) for batch in batches] == [list(batch) for batch in plan.epoch(0)]
+    assert [list(batch) for batch in batches] != [list(batch) for batch in plan.epoch(1)]
+    for batch in Plan(a, b, 16, 2, seed=1, distinct=True, lengths=lengths).epoch(0):
+        texts = [*a[batch], *b[batch]]
+        assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.slow
+def test_minilm_is_trained_for_some_steps(tmp_path: Path) -> None:
+    topics = Topics(tmp_path / "cache", Path("minilm"))
+    for train, rate in (("full", 1e-4), ("lora", 1e-3)):
+        config = topics.config(dims=64, train=train, learning_rate=rate, train_size=128, batch_size=16, eval_pairs=60)
+        reports = list(open_finetune(config, tmp_path / train, topics.view))
+        assert len(reports) == 8 and reports[-1].best_auc > reports[0].auc
+        assert reproduced(topics, tmp_path / train, config) == pytest.approx(reports[-1].best_auc, abs=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_in_bf16_and_scores_in_fp32(bert: Topics, tmp_path: Path) -> None:
+    config = bert.config(epochs=2)
+    reports = list(open_finetune(config, tmp_path, bert.view))
+    assert training_module.training_arguments(config, tempfile.gettempdir()).bf16
+    assert reports[-1].best_auc > reports[0].auc + 0.02 and math.isfinite(reports[-1].loss)
+    assert reproduced(bert, tmp_path, config) == pytest.approx(reports[-1].best_auc, abs=1e-5)

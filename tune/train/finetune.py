@@ -1,0 +1,148 @@
+"""Trials that train the base model itself: the model of a configuration, the one of its best weights, and its scores.
+
+How it is trained is in `training.py`. What is reported is what the model of `load_finetuned` scores: fp32 weights,
+LoRA merged, each text encoded as `model.encode` does it.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dropout
+from transformers.utils import logging as transformers_logging
+
+from tune.config.trial import TrialConfig
+from tune.embed.sources import load_source
+from tune.embed.view import PairRows, View, ViewTexts
+from tune.errors import ModelError
+from tune.train.dense import cosine, make_dense, used_rows
+from tune.train.lora import add_lora, lora_targets, merge_weights
+from tune.train.opening import open_trial_directory
+from tune.train.stream import Reports
+
+__all__ = [
+    "build_model",
+    "encode_pairs",
+    "encode_rows",
+    "load_finetuned",
+    "lora_targets",
+    "open_finetune",
+    "score_model_pairs",
+    "trained_weights",
+]
+
+
+def open_finetune(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
+    """The reports of a trial that trains the base; see `TrialOpener` for the contract. The view must have its texts."""
+    from tune.train.training import train_whole  # the trainer, which reading a model back does not need
+
+    return open_trial_directory(config, directory, after, lambda trial: train_whole(config, trial, view))
+
+
+def build_model(config: TrialConfig, base_model: str, max_length: int | None) -> SentenceTransformer:
+    """The model that the trial trains, as it begins, in fp32 and on the GPU where there is one.
+
+    The base's modules, then Dropout and Dense (from the trial's seed) where the configuration has them. What is not
+    trained has requires_grad=False. ModelError where the base cannot be had; TrialFailed for LoRA on a base without
+    attention layers.
+    """
+    model = _whole(config, base_model, max_length)
+    if config.train == "lora":
+        dense = set(model[-1].parameters()) if config.dims is not None else set()
+        add_lora(model, config)
+        for parameter in dense:
+            parameter.requires_grad_(True)
+    return model.train()
+
+
+def load_finetuned(config: TrialConfig, weights: Path, base_model: str, max_length: int | None) -> SentenceTransformer:
+    """The model of a trial's best weights: base modules and Dense, fp32, in evaluation mode.
+
+    LoRA is merged into the base's own layers: nothing of peft is left. ModelError where the weights are not those of
+    such a model.
+    """
+    model = _whole(config, base_model, max_length)
+    saved = load_file(str(weights))
+    targets = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    try:
+        for name in saved.keys() - merge_weights(model, saved, config):
+            targets[name].data.copy_(saved[name])
+    except (AttributeError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{weights} does not fit base model {base_model}: {str(error)[:200]}") from None
+    if config.dropout > 0:
+        # It does nothing now; without it the modules are those of the base, and the Dense.
+        del model[len(model) - (2 if config.dims is not None else 1)]
+    return model.eval()
+
+
+def trained_weights(model: SentenceTransformer) -> dict[str, torch.Tensor]:
+    """Name -> what training changes of a model of `build_model`: its trainable weights, each once, and its buffers."""
+    kept = set(model.state_dict())
+    weights = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
+    return {**weights, **{name: tensor for name, tensor in model.named_buffers() if name in kept}}
+
+
+def encode_rows(model: SentenceTransformer, texts: ViewTexts, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Vectors of some rows of a view, float32 [rows, dims]: each text with its prompt, as `model.encode` does it."""
+    vectors: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
+    prompt_of = np.array(texts.prompt_of, dtype=np.int64)[rows]
+    for number, prompt in enumerate(texts.prompts):
+        places = np.flatnonzero(prompt_of == number)
+        if not len(places):
+            continue
+        # encode sorts by length, and an empty prompt means none, also for models with a default one.
+        encoded = model.encode(
+            [texts.texts[rows[place]] for place in places],
+            prompt=prompt,
+            convert_to_numpy=False,
+            convert_to_tensor=True,
+            show_progress_bar=False,
+        )
+        for place, vector in zip(places, encoded.float().cpu().numpy(), strict=True):
+            vectors[place] = vector
+    return np.stack(vectors)
+
+
+def encode_pairs(model: SentenceTransformer, texts: ViewTexts, pairs: PairRows) -> tuple[NDArray[np.float32], PairRows]:
+    """Vectors of the pairs' distinct texts, each encoded once, [texts, dims], and the pairs as rows of them."""
+    used, (a, b) = used_rows(pairs)
+    return encode_rows(model, texts, used), PairRows(a, b, pairs.label)
+
+
+def score_model_pairs(
+    model: SentenceTransformer, texts: ViewTexts, pairs: PairRows, dims: int | None = None
+) -> NDArray[np.float64]:
+    """Cosine similarity of the pairs by the model, float64 [pairs]. dims: of the first components alone."""
+    vectors, rows = encode_pairs(model, texts, pairs)
+    return cosine(vectors[:, :dims], rows)
+
+
+def _whole(config: TrialConfig, base_model: str, max_length: int | None) -> SentenceTransformer:
+    """The base with Dropout and Dense appended; keeps the base's prompts and settings."""
+    with _no_bars():
+        source = load_source(base_model, "fp32", max_length)
+    model: SentenceTransformer = source.model.requires_grad_(True)
+    if config.dropout > 0:
+        model.append(Dropout(config.dropout))
+    if config.dims is not None:
+        model.append(make_dense(config, source.dims))
+    return model.to(model.device)
+
+
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without transformers' progress bars: a search loads a base for every trial."""
+    bars: Any = transformers_logging  # untyped
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()

@@ -1,0 +1,96 @@
+"""LoRA: small matrices that are trained beside the attention layers of a base whose own weights stay.
+
+For a linear layer W the trained layer is W + scale * B A, with A [rank, in] and B [out, rank] (Hu et al. 2021,
+arXiv:2106.09685). Scores are always those of the merged layer, as it is exported.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from tune.config.trial import TrialConfig
+from tune.train.stream import TrialFailed
+
+# Projections by the names that transformers' encoders and decoders give them, inside a block of attention:
+# query/key/value (BERT), q/k/v/o (MPNet, T5), q_lin (DistilBERT), q_proj (most decoders), Wqkv/Wo (ModernBERT),
+# qkv_proj (fused), query_proj (DeBERTa), and attention.output.dense (BERT's o).
+_PROJECTION = re.compile(
+    r"(^|\.)\w*att(n|ention)\w*\.([\w.]+\.)?"
+    r"(query|key|value|[qkvo]|[qkv]_lin|out_lin|[qkvo]_proj|(query|key|value|out|qkv|in)_proj|qkv|W(qkv|[qkvo])"
+    r"|output\.dense)$",
+    re.IGNORECASE,
+)
+
+_A, _B = ".lora_A.default.weight", ".lora_B.default.weight"  # as peft names the matrices of a layer
+
+
+def lora_targets(model: torch.nn.Module) -> list[str]:
+    """Names of the linear layers that LoRA trains beside: the projections of all attention blocks; [] without any."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and _PROJECTION.search(name)
+    ]
+
+
+def add_lora(model: torch.nn.Module, config: TrialConfig) -> None:
+    """Puts LoRA matrices, initialised from the trial's seed, into the model in place; nothing else is trained then.
+
+    TrialFailed where the model has no attention layers.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    targets = lora_targets(model)
+    if not targets:
+        raise TrialFailed(f"base model {config.base_model} has no attention layers for LoRA; use train = full")
+    alpha: Any = config.lora_alpha  # peft says int, and divides
+    lora = LoraConfig(r=config.lora_rank, lora_alpha=alpha, target_modules=targets, bias="none")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        inject_adapter_in_model(lora, model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.endswith((_A, _B)))
+
+
+@contextlib.contextmanager
+def merged(model: torch.nn.Module, config: TrialConfig) -> Iterator[None]:
+    """The model with its LoRA matrices merged into plain linear layers, for scoring; put back exactly at the end."""
+    matrices = _matrices(dict(model.named_parameters()))
+    before: list[tuple[str, Any, torch.Tensor]] = []
+    try:
+        for name, (a, b) in matrices.items():
+            layer: Any = model.get_submodule(name)
+            plain = layer.get_base_layer()
+            before.append((name, layer, plain.weight.detach().clone()))
+            _merge(plain, a, b, config)
+            model.set_submodule(name, plain)
+        yield
+    finally:
+        for name, layer, weight in before:
+            layer.get_base_layer().weight.data.copy_(weight)
+            model.set_submodule(name, layer)
+
+
+def merge_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], config: TrialConfig) -> set[str]:
+    """Merges the LoRA matrices among `weights` into the plain `model`, in place; returns their names."""
+    matrices = _matrices(weights)
+    for name, (a, b) in matrices.items():
+        layer = model.get_submodule(name)
+        assert isinstance(layer, torch.nn.Linear)
+        _merge(layer, a, b, config)
+    return {name + end for name in matrices for end in (_A, _B)}
+
+
+def _matrices(weights: dict[str, Any]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Name of a linear layer -> its matrices A and B."""
+    names = [name.removesuffix(_A) for name in weights if name.endswith(_A)]
+    return {name: (weights[name + _A], weights[name + _B]) for name in names}
+
+
+@torch.no_grad()
+def _merge(layer: torch.nn.Linear, a: torch.Tensor, b: torch.Tensor, config: TrialConfig) -> None:
+    device = layer.weight.device
+    layer.weight += (config.lora_alpha / config.lora_rank) * (b.to(device) @ a.to(device))

@@ -1,0 +1,308 @@
+"""How a base model is trained: SentenceTransformerTrainer's own steps, taken between two reports.
+
+The trainer sets up the loss, optimizer, collation, precision and the accumulation of gradients, and `training_step`
+does forward and backward; the loop around it is here rather than in `train()`, because a trial is a generator. It
+runs nowhere but inside `next()`, so closing it, or an interrupt, ends it at once and no thread is left; and it goes
+on from any step without the trainer's checkpoint folders. A test holds it equal to `train()`.
+
+Numbers depend on configuration, seed, data and kind of device alone; on a GPU up to the order in which some kernels
+add up.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer import losses as st_losses
+from transformers import PreTrainedModel
+
+from tune.config.trial import TrialConfig
+from tune.embed.view import PairRows, View, ViewTexts
+from tune.evaluate.score import fit_accuracy_threshold, roc_auc
+from tune.train.dense import cosine
+from tune.train.directory import TrialDirectory
+from tune.train.finetune import build_model, encode_pairs, trained_weights
+from tune.train.fit import MAX_GRADIENT_NORM, training_device
+from tune.train.isolated import Isolated
+from tune.train.lora import merged
+from tune.train.losses import LOSS_KINDS, make_loss
+from tune.train.progress import Progress
+from tune.train.schedule import Plan, learning_rate_factors, report_steps
+from tune.train.stream import Reports, TrialFailed
+
+Batch = NDArray[np.int64]
+
+# 16 reports of P / 36 pairs are 0.44 P forward passes; a training pair costs about three of them: 15%.
+_LEAST_EVAL_PAIRS = 500
+_EVAL_SHARE = 36
+
+
+def train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
+    """All reports from the first on: those that are kept on disk, then new ones."""
+    began = time.perf_counter()
+    device = training_device()
+    texts = view.texts()
+    pairs = training_pairs(config, view.train)
+    steps = [step for epoch in plan_steps(config, pairs, texts) for step in epoch]
+    sizes = [sum(map(len, step)) for step in steps]
+    due = report_steps(sizes)
+    factors = learning_rate_factors(config.scheduler, len(steps), config.warmup)
+    val = validation_sample(view.val, config, sum(sizes))
+
+    isolated = Isolated(config.seed, device)
+    with isolated():
+        learner = _Learner(config, trial, texts, pairs, isolated)
+    with contextlib.closing(learner):
+        run = Progress(trial, learner)
+        kept = run.resume()
+        yield from kept
+        if kept and kept[-1].last:
+            trial.finish()
+            return
+        while run.step < len(steps):
+            loss_sum, loss_pairs, trained = torch.zeros((), device=device), 0, time.perf_counter()
+            with isolated():
+                while True:
+                    loss_sum += learner.step(steps[run.step], config.learning_rate * factors[run.step])
+                    loss_pairs += sizes[run.step]
+                    run.step += 1
+                    if run.step in due:
+                        break
+                mean_loss = float(loss_sum) / loss_pairs
+                took = time.perf_counter() - trained
+                if not math.isfinite(mean_loss):
+                    raise TrialFailed(
+                        f"the loss is {mean_loss} after {run.step} of {len(steps)} steps; try a lower learning rate"
+                    )
+                scored = learner.score(val)
+            report = run.report(
+                budget=due[run.step],
+                loss=mean_loss,
+                pairs_per_second=loss_pairs / max(took, 1e-9),
+                took=time.perf_counter() - began,
+                val_pairs=len(val),
+                **scored,
+            )
+            began = time.perf_counter()
+            if report is not None:
+                yield report
+                began = time.perf_counter()
+
+
+def training_pairs(config: TrialConfig, train: PairRows) -> PairRows:
+    """The pairs that the trial trains on. TrialFailed for a loss that wants positives where there are none."""
+    pairs = train.prefix(config.train_size)
+    if not LOSS_KINDS[config.loss].positives_only:
+        return pairs
+    positives = pairs.take(pairs.label == 1)
+    if not len(positives):
+        raise TrialFailed(f"the loss {config.loss} learns from positive pairs, and there are none to train on")
+    return positives
+
+
+def plan_steps(config: TrialConfig, pairs: PairRows, texts: ViewTexts) -> list[list[list[Batch]]]:
+    """For every epoch its steps of the optimizer, each `accumulation` batches (the last may have fewer)."""
+    length = np.array([len(text) for text in texts.texts], dtype=np.int64)
+    plan = Plan(
+        pairs.a,
+        pairs.b,
+        config.batch_size,
+        config.epochs,
+        config.seed,
+        distinct=LOSS_KINDS[config.loss].positives_only,
+        lengths=length[pairs.a] + length[pairs.b],
+    )
+    epochs = []
+    for number in range(config.epochs):
+        batches = plan.epoch(number)
+        epochs.append(
+            [batches[start : start + config.accumulation] for start in range(0, len(batches), config.accumulation)]
+        )
+    return epochs
+
+
+def validation_sample(val: PairRows, config: TrialConfig, planned_pairs: int) -> PairRows:
+    """The val pairs that every report looks at: a prefix of one order that the seed gives, with both classes in it.
+
+    planned_pairs: training pairs that the whole plan sees; validation stays a small share of the trial.
+    """
+    order = np.random.default_rng([config.seed, len(val)]).permutation(len(val))
+    most = max(_LEAST_EVAL_PAIRS, planned_pairs // _EVAL_SHARE)
+    size = min(most, config.eval_pairs or len(val), len(val))
+    label = val.label[order]
+    for kind in (0, 1):
+        there = np.flatnonzero(label == kind)
+        if len(there):
+            size = max(size, int(there[0]) + 1)
+    return val.take(order[:size])
+
+
+class _Trainer(SentenceTransformerTrainer):
+    """Without a model card, whose data would be looked up on the hub."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Adds none."""
+
+    def compute_loss(self, *given: Any, **named: Any) -> Any:
+        """As always; a batch without, say, a hard pair can leave a loss that depends on no weight."""
+        loss: Any = super().compute_loss(*given, **named)
+        return loss if loss.requires_grad else loss + torch.zeros((), device=loss.device, requires_grad=True)
+
+
+def training_arguments(config: TrialConfig, directory: str) -> SentenceTransformerTrainingArguments:
+    """The arguments of a trainer that trains `config` and writes nothing; batches and learning rates are planned."""
+    return SentenceTransformerTrainingArguments(
+        output_dir=directory,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulation,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        max_grad_norm=MAX_GRADIENT_NORM,
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False),
+        activation_checkpointing=config.checkpointing,
+        eval_strategy="no",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        seed=config.seed,
+    )
+
+
+def training_loss(config: TrialConfig, model: SentenceTransformer) -> torch.nn.Module:
+    """The loss of `config` over `model`, in chunks and over several dims where the configuration says so."""
+    dims: list[int] = []
+    if config.matryoshka:
+        own = model.get_embedding_dimension()
+        assert own is not None
+        if config.matryoshka[-1] >= own:
+            raise TrialFailed(f"matryoshka dims {config.matryoshka[-1]} is not smaller than the model's own {own}")
+        dims = [own, *reversed(config.matryoshka)]
+    if config.loss != "mnr" or not 0 < config.chunk_size < config.batch_size:
+        return make_loss(config.loss, model, dims)
+    loss = st_losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=config.chunk_size)
+    return st_losses.MatryoshkaLoss(model, loss, dims) if dims else loss
+
+
+def training_rows(config: TrialConfig, texts: ViewTexts, pairs: PairRows, batch: Batch) -> list[dict[str, Any]]:
+    """The pairs of a batch as the trainer's collator takes them, labels in the type that the loss wants."""
+    number = float if LOSS_KINDS[config.loss].labels.is_floating_point else int
+    chosen = zip(pairs.a[batch].tolist(), pairs.b[batch].tolist(), pairs.label[batch].tolist(), strict=True)
+    return [{"text_a": texts.texts[a], "text_b": texts.texts[b], "label": number(label)} for a, b, label in chosen]
+
+
+@dataclass
+class _Learner:
+    """The model in training: its steps, its scores, and its state for `Progress`."""
+
+    config: TrialConfig
+    trial: TrialDirectory
+    texts: ViewTexts
+    pairs: PairRows
+    isolated: Isolated
+    model: SentenceTransformer = field(init=False)
+
+    def __post_init__(self) -> None:
+        config, texts = self.config, self.texts
+        self.model = build_model(config, texts.base_model, texts.max_length)
+        arguments = training_arguments(config, str(self.trial.path))
+        # One side's rows all have the side's prompt.
+        arguments.prompts = {
+            "text_a": texts.prompts[texts.prompt_of[self.pairs.a[0]]],
+            "text_b": texts.prompts[texts.prompt_of[self.pairs.b[0]]],
+        }
+        self._trainer = _Trainer(model=self.model, args=arguments, loss=training_loss(config, self.model))
+        # Automatic bf16 where the arguments say so.
+        self._trainer.accelerator.prepare_model(self.model)
+        if config.checkpointing:
+            _checkpoint_activations(self.model)
+        self._optimizer = self._trainer.create_optimizer()
+        self._parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def step(self, batches: list[Batch], learning_rate: float) -> torch.Tensor:
+        """One step of the optimizer; returns the loss, summed over the pairs of its batches."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._trainer.current_gradient_accumulation_steps = len(batches)
+        loss_sum = torch.zeros((), device=self.model.device)
+        for batch in batches:
+            inputs = self._trainer.data_collator(training_rows(self.config, self.texts, self.pairs, batch))
+            # training_step divides by the number of batches.
+            loss_sum += self._trainer.training_step(self.model, inputs) * (len(batches) * len(batch))
+        torch.nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss_sum
+
+    def score(self, val: PairRows) -> dict[str, Any]:
+        """auc, accuracy and threshold at the smallest dims; with Matryoshka, auc_by_dims."""
+        with _plain_forward(self.model), merged(self.model, self.config):
+            vectors, rows = encode_pairs(self.model, self.texts, val)
+        every = [*self.config.matryoshka, vectors.shape[1]]
+        scores = [cosine(vectors[:, :dims], rows) for dims in every]
+        if not all(np.isfinite(one).all() for one in scores):
+            raise TrialFailed("the weights are no longer finite; try a lower learning rate")
+        aucs = [roc_auc(one, val.label) for one in scores]
+        threshold, accuracy = fit_accuracy_threshold(scores[0], val.label)
+        by_dims = {str(dims): auc for dims, auc in zip(every, aucs, strict=True)} if self.config.matryoshka else {}
+        return {"auc": aucs[0], "accuracy": accuracy, "threshold": threshold, "auc_by_dims": by_dims}
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What training changes."""
+        return trained_weights(self.model)
+
+    def state(self) -> dict[str, Any]:
+        """Weights, optimizer and random state. The learning rate follows from the step."""
+        return {
+            "weights": self.weights(),
+            "optimizer": self._optimizer.state_dict(),
+            "random": self.isolated.state,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Goes back to a `state`."""
+        for name, tensor in self.weights().items():
+            tensor.data.copy_(state["weights"][name])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.isolated.state = state["random"]
+
+    def close(self) -> None:
+        """Gives the memory back now: model and trainer refer to each other, and a traceback may hold both."""
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            tensor.grad = None
+            tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+        self._optimizer.state.clear()
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def _plain_forward(model: SentenceTransformer) -> Iterator[None]:
+    """Without the wrapper for bf16 that is put around a model in training: scores are those of fp32."""
+    wrapped = model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            model.__dict__["forward"] = wrapped
+
+
+def _checkpoint_activations(model: SentenceTransformer) -> None:
+    """Activations of every layer are computed again in the backward pass; static vectors have none to keep."""
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel) and module.supports_gradient_checkpointing:
+            module.activation_checkpointing_enable()
