@@ -24,12 +24,12 @@ from cluster import settings
 def embed_snapshot(order: Any, queue: str, partition: str) -> dict[str, Any]:
     """Embeds what is missing and commits it; returns the PreparedBase as plain values.
 
-    order: tune.pipeline.EmbedOrder. queue, partition: where progress is told. A UserError of ours comes back as
+    order: tune.embedding.EmbedOrder. queue, partition: where progress is told. A UserError of ours comes back as
     `error`: raised, it would be retried.
     """
     from cluster.events import EventSender
+    from tune.embedding import embed_base
     from tune.errors import UserError
-    from tune.pipeline import embed_base
 
     settings.quiet()
     told = EventSender(modal.Queue.from_id(queue), partition)

@@ -141,8 +141,8 @@ class _Head:
 
     def _embed(self, orders: Sequence[Any], cache: Path, emit: Any) -> list[Any]:
         from tune.embed.prepare import PreparedBase
+        from tune.embedding import embed_in_turn
         from tune.errors import ModelError
-        from tune.pipeline import embed_in_turn
 
         if len(orders) == 1:
             bases = embed_in_turn(orders, cache, emit)
@@ -178,7 +178,7 @@ class _Head:
         views = {name: base.digest for name, base in bases.items()}
         trial_places = TrialPlaces(trials, views, config.search.trial_options())
         opener = CallOpener(
-            function=self._trial_function(),
+            function=self._trial_function(config.whole),
             queue=self._queue,
             search=folder.name,
             root=trials,
@@ -212,9 +212,11 @@ class _Head:
             collect(folder.name, trials)
         return run.interrupted
 
-    def _trial_function(self) -> str:
-        """The object id of train_trial as this search wants it."""
+    def _trial_function(self, whole: bool) -> str:
+        """The object id of train_trial as this search wants it. whole: it trains base models themselves."""
         options: dict[str, Any] = {}
+        if whole:
+            options = {"gpu": settings.WHOLE_TRIAL_GPU, "timeout": settings.WHOLE_TRIAL_TIMEOUT}
         if self.order.gpu is not None:
             options["gpu"] = self.order.gpu
         if self.order.trial_timeout is not None:
@@ -235,7 +237,7 @@ class _Head:
                 "containers": cost.containers,
                 "container_seconds": round(cost.seconds, 1),
                 "left_running": self.left_running,
-                "gpu": self.order.gpu or settings.TRIAL_GPUS,
+                "gpu": self.order.gpu or (settings.WHOLE_TRIAL_GPU if self.order.config.whole else settings.TRIAL_GPUS),
             }
         }
 

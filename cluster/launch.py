@@ -39,6 +39,9 @@ from tune.options import Parser, SearchRequest, search_parser, search_request
 app = settings.app
 
 WAIT_SECONDS = 1.0
+_GPUS = f"{', '.join(settings.TRIAL_GPUS)}; with freeze=false {settings.WHOLE_TRIAL_GPU}"
+_TIMEOUTS = f"{settings.TRIAL_TIMEOUT}; with freeze=false {settings.WHOLE_TRIAL_TIMEOUT}"
+
 CANCEL_SECONDS = 60.0
 """How long Ctrl-C waits for the head to end its trials' calls."""
 
@@ -70,10 +73,10 @@ def make_parser() -> Parser:
     """The search's own parser, with Modal's options."""
     parser = search_parser()
     group = parser.add_argument_group("Modal")
-    group.add_argument("--gpu", metavar="NAME", help=f"GPU of a trial (default: {', '.join(settings.TRIAL_GPUS)})")
+    group.add_argument("--gpu", metavar="NAME", help=f"GPU of a trial (default: {_GPUS})")
     group.add_argument("--head-gpu", metavar="NAME", help=f"GPU of the head (default: {', '.join(settings.HEAD_GPUS)})")
     group.add_argument("--max-concurrent", metavar="N", help=f"trials at the same time (default: {settings.JOBS})")
-    group.add_argument("--trial-timeout", metavar="SECONDS", help=f"of a trial (default: {settings.TRIAL_TIMEOUT})")
+    group.add_argument("--trial-timeout", metavar="SECONDS", help=f"of a trial (default: {_TIMEOUTS})")
     return parser
 
 

@@ -47,8 +47,12 @@ HEAD_MEMORY_MB = 32 * 1024
 HEAD_TIMEOUT = 24 * 60 * 60
 """Modal's longest. A longer search goes on by --resume."""
 EMBED_TIMEOUT = 6 * 60 * 60
+WHOLE_TRIAL_GPU = "L4"
+"""Of a search that trains base models themselves: the cheapest card with bf16, which doubles their speed and more."""
 TRIAL_TIMEOUT = 60 * 60
 """Per attempt; trials take seconds to minutes. What is over it is taken for hung, and goes on from its last state."""
+WHOLE_TRIAL_TIMEOUT = 6 * 60 * 60
+"""The same where base models are trained themselves: 47,000 pairs, eight times, through a large one take hours."""
 TRIAL_RETRIES = modal.Retries(max_retries=3, initial_delay=1.0, backoff_coefficient=1.0)
 """For lost containers alone: failures of our own are returned, not raised. No back-off: the state is there."""
 TRIAL_MAX_CONTAINERS = 200

@@ -27,7 +27,10 @@ _views: "OrderedDict[str, Any]" = OrderedDict()
     gpu=settings.TRIAL_GPUS,
     cpu=settings.TRIAL_CORES,
     memory=settings.TRIAL_MEMORY_MB,
-    volumes=settings.mounts(trials=settings.trials_volume, snapshots=settings.snapshots_volume),
+    volumes=settings.mounts(
+        trials=settings.trials_volume, snapshots=settings.snapshots_volume, hub=settings.hub_volume
+    ),
+    secrets=[settings.keys],
     timeout=settings.TRIAL_TIMEOUT,
     retries=settings.TRIAL_RETRIES,
     max_containers=settings.TRIAL_MAX_CONTAINERS,
@@ -49,8 +52,8 @@ def train_trial(order: dict[str, Any]) -> Message:
 
 def _train(order: dict[str, Any]) -> Message:
     from tune.config.trial import TrialConfig
-    from tune.train.adapter import open_adapter
     from tune.train.directory import TrialDirectory
+    from tune.train.opening import open_local
     from tune.train.stream import TrialFailed
 
     message: Message = {
@@ -64,9 +67,10 @@ def _train(order: dict[str, Any]) -> Message:
     directory = settings.TRIALS / order["place"]
     # Another container may have begun this trial.
     settings.trials_volume.reload()
-    view = _view(order["view"])
+    config = TrialConfig(**order["config"])
+    view = _view(order["view"], config)
     saved = time.monotonic()
-    stream = open_adapter(TrialConfig(**order["config"]), directory, view)
+    stream = open_local(config, directory, view)
     try:
         for report in stream:
             message["reports"].append(report.metrics())
@@ -90,14 +94,17 @@ def _train(order: dict[str, Any]) -> Message:
     return message
 
 
-def _view(digest: str) -> Any:
-    """The view of that digest, read into memory: a mapped file would keep its Volume from being reloaded."""
+def _view(digest: str, config: Any) -> Any:
+    """The view of that digest, read into memory: a mapped file would keep its Volume from being reloaded.
+
+    A later search may have added to it what a trial of `config` (a TrialConfig) needs.
+    """
     from tune.embed.view import View
 
+    directory = settings.CACHE / "views" / digest
+    if not all((directory / name).exists() for name in View.files_for(config)):
+        settings.snapshots_volume.reload()
     if digest not in _views:
-        directory = settings.CACHE / "views" / digest
-        if not (directory / "view.json").exists():
-            settings.snapshots_volume.reload()
         _views[digest] = View.open(directory, map_memory=False)
         while len(_views) > _KEPT_VIEWS:
             _views.popitem(last=False)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.tiny import Prepared
 from tune.finals import choose_finalists, sound_finalists
+from tune.models import Models
 from tune.search.outcomes import TrialOutcome, trial_outcomes
 from tune.train.adapter import open_adapter
 
@@ -48,7 +49,7 @@ def test_a_damaged_trial_leaves_and_the_next_one_takes_its_place(
     else:
         weights.unlink()
     said: list[str] = []
-    bases = {prepared.base.name: prepared.base}
-    chosen = sound_finalists(outcomes(tmp_path / "copy"), bases, prepared.cache, 2, False, said.append)
-    assert [outcome.trial for outcome in chosen] == [second.trial, third.trial]
+    models = Models({prepared.base.name: prepared.base}, prepared.cache, None)
+    chosen = sound_finalists(outcomes(tmp_path / "copy"), models, 2, False, said.append)
+    assert [model.outcome.trial for model in chosen] == [second.trial, third.trial]
     assert len(said) == 1 and first.trial in said[0] and "\n" not in said[0]

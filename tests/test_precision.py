@@ -11,10 +11,11 @@ from tune.begin import read_split
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.embed.view import View
+from tune.embedding import embed_bases, labelled_sides
 from tune.events import ignore
 from tune.export import ExportFacts, write_model
 from tune.finals import open_test
-from tune.pipeline import embed_bases, labelled_sides
+from tune.models import Models
 from tune.search.outcomes import trial_outcomes
 from tune.train.adapter import open_adapter
 
@@ -36,10 +37,11 @@ def test_bf16_scores_test_as_the_exported_model_does(tmp_path: Path) -> None:
     outcomes = trial_outcomes(tmp_path / "trials", tmp_path / "asha.json")
     test = labelled_sides(split, 0)["test"]
     component = split.component[split.side == "test"]
-    scored = open_test(outcomes, {"wordllama": base}, tmp_path / "cache", test, component, 0)
+    models = Models({"wordllama": base}, tmp_path / "cache", None)
+    scored = open_test([models(outcome) for outcome in outcomes], models, test, component, 0)
     final = scored["models"][folder.name]
 
-    facts = ExportFacts(folder.name, trial, base, final["threshold"], None, final["val_auc"], final["test"], {})
+    facts = ExportFacts(folder.name, trial, base, {16: final}, {})
     write_model(folder / "best.safetensors", facts, None, tmp_path / "model")
     model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     vectors = [model.encode(texts, show_progress_bar=False) for texts in (test.text_a, test.text_b)]

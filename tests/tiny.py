@@ -16,14 +16,15 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import BertProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from tune.begin import read_split
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.data.demo import demo_pairs
 from tune.embed.prepare import LabelledPairs, PreparedBase, prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import View
+from tune.embedding import embed_bases
 from tune.events import ignore
-from tune.pipeline import embed_bases, read_split
 
 TINY = "tiny-static"
 

@@ -1,4 +1,4 @@
-"""A trial as a SentenceTransformer directory: base modules, Dense, Normalize; with a card and embedtune.json.
+"""A trial as a SentenceTransformer directory: the base's modules, Dense, Normalize; with a card and embedtune.json.
 
 The directory loads without this project, and scores what was reported.
 """
@@ -10,9 +10,9 @@ import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from string import Template
 from typing import Any
 
+from tune.card import model_card
 from tune.config.search import search_config
 from tune.config.toml import read_toml
 from tune.config.trial import TrialConfig
@@ -21,6 +21,7 @@ from tune.errors import ModelError, ResultsError
 from tune.results.layout import ResultsFolder
 from tune.results.summary import Summary
 from tune.search.outcomes import trial_outcomes
+from tune.train.stream import Report
 
 ABOUT = "embedtune.json"
 
@@ -29,23 +30,31 @@ ABOUT = "embedtune.json"
 class ExportFacts:
     """What an exported model says of itself besides its weights.
 
-    threshold: cosine from which a pair counts as belonging together (best accuracy on val); logistic_threshold: the
-    one of the hard AUC. test: scores on test, where this trial was a finalist. search: provenance of the search.
+    finals: by dims, ascending, the last of which the model gives; of each val_auc, threshold (cosine from which a
+    pair counts as belonging together: best accuracy on val), logistic_threshold (the one of the hard AUC) and test
+    (scores, where this trial was a finalist). search: provenance of the search.
     """
 
     trial: str
     config: TrialConfig
     base: PreparedBase
-    threshold: float
-    logistic_threshold: float | None
-    val_auc: float
-    test: dict[str, Any] | None
+    finals: dict[int, dict[str, Any]]
     search: dict[str, Any]
+
+    @property
+    def final(self) -> dict[str, Any]:
+        """The numbers of the model as it is, at all its dims."""
+        return self.finals[self.dims]
+
+    @property
+    def dims(self) -> int:
+        """Of what the model gives."""
+        return max(self.finals)
 
 
 def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
     """A trial of a finished search (the winner where `trial` is None) as a SentenceTransformer directory."""
-    from tune.finals import trial_val
+    from tune.models import Models
 
     summary = Summary(folder.summary)
     outcomes = {outcome.trial: outcome for outcome in trial_outcomes(folder.trials, folder.asha)}
@@ -63,21 +72,23 @@ def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
     base = PreparedBase.from_json(summary["bases"][outcome.config.base_model])
     tested = read_test(folder)["models"] if folder.test.exists() else {}
     config = search_config(**read_toml(folder.config))
-    val = tested.get(outcome.trial)
     cache = config.search.cache.expanduser()
-    if val is None and base.view(cache).exists():
-        val = trial_val(outcome, base, cache).to_json()
-    if val is None:
-        # The cache is gone: the report has the threshold, and the logistic one is not known.
-        val = {"threshold": best.threshold, "logistic_threshold": None, "val_auc": best.auc}
+    model = Models({base.name: base}, cache, config.data.max_length)(outcome)
+    finals = {dims: tested.get(model.key(dims)) for dims in model.dims}
+    if None in finals.values():
+        if base.view(cache).exists():
+            finals = {dims: final.to_json() for dims, final in model.val().items()}
+        elif outcome.config.folds:
+            raise ResultsError(
+                f"the embedded texts of {base.name} are gone from {cache}; search again, or give --cache"
+            )
+        else:
+            finals = {dims: _reported(best, dims, first=dims == model.dims[0]) for dims in model.dims}
     facts = ExportFacts(
         trial=outcome.trial,
         config=outcome.config,
         base=base,
-        threshold=val["threshold"],
-        logistic_threshold=val["logistic_threshold"],
-        val_auc=val["val_auc"],
-        test=val.get("test"),
+        finals={dims: final for dims, final in finals.items() if final is not None},
         search={
             "name": folder.name,
             "data": summary["data"]["source"],
@@ -87,7 +98,17 @@ def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
             "embedtune": version_of("embedtune"),
         },
     )
-    return write_model(outcome.directory / "best.safetensors", facts, config.data.max_length, to)
+    return write_model(model.weights(), facts, config.data.max_length, to)
+
+
+def _reported(best: Report, dims: int, first: bool) -> dict[str, Any]:
+    """What is known of a trial whose cache is gone: its best report. The logistic threshold is not."""
+    return {
+        "val_auc": best.auc if first else best.auc_by_dims[str(dims)],
+        "threshold": best.threshold if first else None,
+        "logistic_threshold": None,
+        "test": None,
+    }
 
 
 def read_test(folder: ResultsFolder) -> dict[str, Any]:
@@ -116,17 +137,22 @@ def write_model(weights: Path, facts: ExportFacts, max_length: int | None, to: P
     from sentence_transformers.sentence_transformer.modules import Normalize
 
     from tune.embed.sources import load_source, weights_hash
-    from tune.train.adapter import load_dense
+    from tune.train.dense import load_dense
+    from tune.train.finetune import load_finetuned
 
     if to.exists():
         raise ResultsError(f"{to} exists; choose another directory")
     source = load_source(facts.base.name, "fp32", max_length)
     if facts.base.weights != weights_hash(source.model):
         raise ModelError(f"base model {facts.base.name} has other weights now than when the search ran")
-    dense = load_dense(facts.config, weights, facts.base.dims).to(torch.float32)
+    if facts.config.freeze:
+        dense = load_dense(facts.config, weights, facts.base.dims).to(torch.float32)
+        modules = [*source.model.children(), dense]
+    else:
+        modules = list(load_finetuned(facts.config, weights, facts.base.name, max_length).children())
     prompts, default = _prompts(facts.base)
     model = SentenceTransformer(
-        modules=[*(module.to("cpu") for module in source.model.children()), dense, Normalize()],
+        modules=[*(module.to("cpu") for module in modules), Normalize()],
         prompts=prompts,
         default_prompt_name=default,
         similarity_fn_name="cosine",
@@ -159,15 +185,16 @@ def about(facts: ExportFacts) -> dict[str, Any]:
     """The content of embedtune.json."""
     return {
         "trial": facts.trial,
-        "threshold": facts.threshold,
-        "logistic_threshold": facts.logistic_threshold,
+        "threshold": facts.final["threshold"],
+        "logistic_threshold": facts.final["logistic_threshold"],
         "prompt_a": facts.base.prompt_a,
         "prompt_b": facts.base.prompt_b,
         "config": facts.config.model_dump(),
         "base_model": facts.base.name,
         "base_weights": facts.base.weights,
-        "val_auc": facts.val_auc,
-        "test": facts.test,
+        "val_auc": facts.final["val_auc"],
+        "test": facts.final["test"],
+        "by_dims": facts.finals if len(facts.finals) > 1 else None,
         "search": facts.search,
     }
 
@@ -189,70 +216,3 @@ def read_about(model: Path) -> dict[str, Any]:
     ):
         raise ModelError(f"{path} is not what an export writes; export the model again")
     return content
-
-
-def model_card(facts: ExportFacts) -> str:
-    """The README.md of the model."""
-    config = facts.config
-    if facts.test is None:
-        test = "This trial was no finalist, so it was not scored on the test side."
-    else:
-        test = (
-            f"Test, scored once: ROC AUC {facts.test['auc']:.4f} "
-            f"[{facts.test['auc_low']:.4f}, {facts.test['auc_high']:.4f}] "
-            f"(95% interval, bootstrap of components), accuracy {facts.test['accuracy']:.4f} "
-            f"on {facts.test['n']} pairs."
-        )
-    usage = ", ".join(
-        f"`{name}`: {prompt!r}"
-        for name, prompt in (("first text", facts.base.prompt_a), ("second text", facts.base.prompt_b))
-        if prompt
-    )
-    settings = "\n".join(f"| {name} | {value} |" for name, value in config.model_dump().items())
-    return Template(_CARD).substitute(
-        base=facts.base.name,
-        dims=config.dims,
-        data=facts.search.get("data", ""),
-        synthetic=" The pairs are synthetic." if facts.search.get("synthetic") else "",
-        val=f"{facts.val_auc:.4f}",
-        test=test,
-        threshold=f"{facts.threshold:.6f}",
-        prompts=f"\nPrompts that it was trained with: {usage}.\n" if usage else "",
-        settings=settings,
-        sentence_transformers=version("sentence-transformers"),
-    )
-
-
-_CARD = """---
-library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-tags: [sentence-transformers, feature-extraction, embedtune]
----
-
-# $base, adapted to $dims dimensions
-
-The base model `$base`, unchanged, with a Dense layer trained on labelled text pairs ($data) and a final
-normalisation.$synthetic
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("PATH/OF/THIS/DIRECTORY")
-a, b = model.encode(["first text", "second text"])
-belongs_together = float(a @ b) >= $threshold
-```
-$prompts
-## What it scores
-
-Validation: ROC AUC $val. $test
-
-The threshold $threshold is the one of best accuracy on validation.
-
-## How it was trained
-
-| option | value |
-|---|---|
-$settings
-
-It needs sentence-transformers 6 or later (saved by $sentence_transformers; earlier versions cannot read it).
-"""

@@ -5,8 +5,7 @@ the exported model (fp32 weights) gives.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,110 +13,67 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from tune.config.trial import TrialConfig
-from tune.embed.prepare import LabelledPairs, PreparedBase
-from tune.embed.view import View
+from tune.embed.prepare import LabelledPairs
 from tune.evaluate.intervals import ComponentBootstrap, with_interval
-from tune.evaluate.score import TestScore, fit_thresholds, roc_auc, score_pairs
-from tune.evaluate.verdict import verdict
+from tune.evaluate.multiple import holm, two_sided_p
+from tune.evaluate.score import roc_auc, score_pairs
+from tune.evaluate.verdict import Verdict, verdict
+from tune.models import Final, Models, TrialModel, base_val, baseline_key
 from tune.search.outcomes import TrialOutcome
-from tune.train.adapter import cosine, dense_cosine, load_dense
+from tune.train.dense import cosine
 
 _SAME_AUC = 1e-4
 
 
-@dataclass(frozen=True)
-class Final:
-    """A model's numbers: on val (auc and the thresholds fitted there), and on test once it is opened."""
-
-    val_auc: float
-    threshold: float
-    logistic_threshold: float
-    test: TestScore | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-
-def baseline_key(base_model: str) -> str:
-    """Names an untouched base model where a trial would be named."""
-    return f"baseline:{base_model}"
-
-
-def base_val(base: PreparedBase, cache: Path) -> Final:
-    """The untouched base model on val."""
-    view = View.open(base.view(cache))
-    return _on_val(cosine(view.vectors, view.val), view.val.label)
-
-
-def trial_val(outcome: TrialOutcome, base: PreparedBase, cache: Path) -> Final:
-    """A trial's best weights on val: its AUC there, and the thresholds."""
-    view = View.open(base.view(cache))
-    dense = load_dense(outcome.config, outcome.directory / "best.safetensors", base.dims)
-    return _on_val(dense_cosine(dense, view.vectors, view.val), view.val.label)
-
-
 def sound_finalists(
-    outcomes: Sequence[TrialOutcome],
-    bases: dict[str, PreparedBase],
-    cache: Path,
-    count: int,
-    grid: bool,
-    warn: Callable[[str], None],
-) -> list[TrialOutcome]:
-    """The finalists, each of which still has the weights that it reported; others leave, with a warning each.
+    outcomes: Sequence[TrialOutcome], models: Models, count: int, grid: bool, warn: Callable[[str], None]
+) -> list[TrialModel]:
+    """The finalists, the winner first, each of which still has the weights that it reported.
 
-    A trial whose worker was killed for good between its weights and its report, or whose files were damaged, must
-    cost its own place and no other.
+    Others leave, with a warning each: a trial whose worker was killed for good between its weights and its report, or
+    whose files were damaged, must cost its own place and no other.
     """
     candidates = list(outcomes)
     while True:
-        finalists = choose_finalists(candidates, count, grid)
+        finalists = [models(outcome) for outcome in choose_finalists(candidates, count, grid)]
         wrong = {}
-        for outcome in finalists:
-            if why := _unsound(outcome, bases[outcome.config.base_model], cache):
-                wrong[outcome.trial] = why
+        for model in finalists:
+            if why := _unsound(model):
+                wrong[model.outcome.trial] = why
         if not wrong:
-            return finalists
+            # Reports of trials that train the base model may have looked at a part of val; here all of it counts.
+            return sorted(finalists, key=lambda model: (-model.val_auc(), model.outcome.trial))
         for trial, why in wrong.items():
             warn(f"trial {trial} cannot be a finalist: {why}")
         candidates = [outcome for outcome in candidates if outcome.trial not in wrong]
 
 
-def _unsound(outcome: TrialOutcome, base: PreparedBase, cache: Path) -> str:
+def _unsound(model: TrialModel) -> str:
     try:
-        auc = trial_val(outcome, base, cache).val_auc
+        auc = model.reported_auc()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         return f"its weights cannot be read ({' '.join(str(error).split())[:200]})"
-    reported = _best_auc(outcome)
-    label = View.open(base.view(cache)).val.label
-    # On another machine sums are taken in another order, and some pairs of nearly equal cosine change places.
-    swaps = 5 / (int((label == 1).sum()) * int((label == 0).sum()))
-    if abs(auc - reported) > max(_SAME_AUC, swaps):
+    reported = _best_auc(model.outcome)
+    if abs(auc - reported) > max(_SAME_AUC, model.rounding()):
         return f"it reported {reported:.6f} on val, but its weights give {auc:.6f}"
     return ""
-
-
-def _on_val(scores: NDArray[np.float64], label: NDArray[np.int8]) -> Final:
-    thresholds = fit_thresholds(scores, label)
-    return Final(roc_auc(scores, label), thresholds.accuracy, thresholds.logistic)
 
 
 def choose_finalists(outcomes: Sequence[TrialOutcome], count: int, grid: bool) -> list[TrialOutcome]:
     """The trials that test is opened for, best first by val; in a grid also the best of every cell.
 
-    A cell is one (base_model, train_size, dims, freeze). Equal trials go by name, so that chance decides nothing.
+    A cell is one (base_model, train_size, dims, freeze, train). Where frozen and whole models, or LoRA, were trained,
+    the best of each is among them. Equal trials go by name, so that chance decides nothing.
     """
     scored = [outcome for outcome in outcomes if outcome.best is not None and outcome.status != "failed"]
     by_val = sorted(scored, key=lambda outcome: (-_best_auc(outcome), outcome.trial))
     chosen = {outcome.trial: outcome for outcome in by_val[:count]}
-    if grid:
-        cells: set[tuple[Any, ...]] = set()
-        for outcome in by_val:
-            cell = _cell(outcome.config)
-            if cell not in cells:
-                cells.add(cell)
-                chosen.setdefault(outcome.trial, outcome)
+    cells: set[tuple[Any, ...]] = set()
+    for outcome in by_val:
+        cell = _cell(outcome.config) if grid else _kind(outcome.config)
+        if cell not in cells:
+            cells.add(cell)
+            chosen.setdefault(outcome.trial, outcome)
     return sorted(chosen.values(), key=lambda outcome: (-_best_auc(outcome), outcome.trial))
 
 
@@ -125,48 +81,43 @@ def _best_auc(outcome: TrialOutcome) -> float:
     return outcome.best.auc if outcome.best else 0.0
 
 
+def _kind(config: TrialConfig) -> tuple[Any, ...]:
+    return config.freeze, config.train
+
+
 def _cell(config: TrialConfig) -> tuple[Any, ...]:
-    return config.base_model, config.train_size, config.dims, config.freeze
+    return config.base_model, config.train_size, config.all_dims, *_kind(config)
 
 
 def open_test(
-    finalists: Sequence[TrialOutcome],
-    bases: dict[str, PreparedBase],
-    cache: Path,
-    pairs: LabelledPairs,
-    component: NDArray[np.int64],
-    seed: int,
+    finalists: Sequence[TrialModel], models: Models, pairs: LabelledPairs, component: NDArray[np.int64], seed: int
 ) -> dict[str, Any]:
     """Scores baselines and finalists on test. finalists[0] is the winner.
 
     pairs, component: the test side, [n]. Returns plain values: `models` (key -> Final), `verdict` (the winner
-    against its own untouched base), `draws` (of the bootstrap).
+    against its own untouched base), `comparisons` (see `_comparisons`), `draws` (of the bootstrap).
     """
     bootstrap = ComponentBootstrap(pairs.label, component, seed=seed)
-    models: dict[str, Final] = {}
+    finals: dict[str, Final] = {}
     scores: dict[str, NDArray[np.float64]] = {}
-    for base in bases.values():
-        vectors, rows = base.test_rows(cache, pairs)
+    for base in models.bases.values():
+        vectors, rows = base.test_rows(models.cache, pairs)
         scores[baseline_key(base.name)] = cosine(vectors, rows)
-        models[baseline_key(base.name)] = base_val(base, cache)
-        for outcome in finalists:
-            if outcome.config.base_model == base.name:
-                dense = load_dense(outcome.config, outcome.directory / "best.safetensors", base.dims)
-                scores[outcome.trial] = dense_cosine(dense, vectors, rows)
-                models[outcome.trial] = trial_val(outcome, base, cache)
-    scored = {
-        key: Final(
-            final.val_auc,
-            final.threshold,
-            final.logistic_threshold,
-            with_interval(
-                score_pairs(scores[key], pairs.label, final.threshold, final.logistic_threshold),
-                bootstrap,
-                scores[key],
-            ),
-        )
-        for key, final in models.items()
-    }
+        finals[baseline_key(base.name)] = base_val(base, models.cache)
+    for model in finalists:
+        for dims, of_dims in model.test(pairs).items():
+            scores[model.key(dims)] = of_dims
+            finals[model.key(dims)] = model.val()[dims]
+    draws = {key: bootstrap.aucs(values) for key, values in scores.items()}
+    scored: dict[str, Final] = {}
+    for key, final in finals.items():
+        test = score_pairs(scores[key], pairs.label, final.threshold, final.logistic_threshold)
+        scored[key] = replace(final, test=with_interval(test, bootstrap, draws[key]))
+
+    def compared(a: str, b: str, name: str, other: str) -> Verdict:
+        delta = roc_auc(scores[a], pairs.label) - roc_auc(scores[b], pairs.label)
+        return verdict(name, other, bootstrap.difference_of(delta, draws[a], draws[b]))
+
     result: dict[str, Any] = {
         "pairs": len(pairs),
         "components": bootstrap.components,
@@ -174,14 +125,51 @@ def open_test(
         "redrawn": bootstrap.redraws,
         "models": {key: final.to_json() for key, final in scored.items()},
         "verdict": None,
+        "comparisons": [],
     }
     if finalists:
         winner = finalists[0]
-        own = baseline_key(winner.config.base_model)
-        difference = bootstrap.difference(scores[winner.trial], scores[own])
-        result["verdict"] = verdict(
-            f"the winner ({winner.config.base_model}, {winner.config.dims} dims, {winner.config.loss})",
-            f"the untouched {winner.config.base_model}",
-            difference,
+        own = baseline_key(winner.base.name)
+        name = f"the winner ({described(winner, winner.dims[0])})"
+        result["verdict"] = compared(
+            winner.key(winner.dims[0]), own, name, f"the untouched {winner.base.name}"
         ).to_json()
+        result["comparisons"] = _comparisons(finalists, models, compared)
     return result
+
+
+def _comparisons(
+    finalists: Sequence[TrialModel], models: Models, compared: Callable[[str, str, str, str], Verdict]
+) -> list[dict[str, Any]]:
+    """Every finalist against every untouched base model, and the best model of either kind against one another.
+
+    Plain values: `kind` (own: against its own base model, other, frozen), `a`, `b` (keys), the verdict's own, `p`
+    (two-sided, of the bootstrap) and `p_holm`: after Holm's correction for as many comparisons as there are here.
+    """
+    entries: list[dict[str, Any]] = []
+
+    def add(kind: str, a: str, b: str, name: str, other: str) -> None:
+        entries.append({"kind": kind, "a": a, "b": b, **compared(a, b, name, other).to_json()})
+
+    for model in finalists:
+        for dims in model.dims:
+            for name in models.bases:
+                kind = "own" if name == model.base.name else "other"
+                add(kind, model.key(dims), baseline_key(name), described(model, dims), f"the untouched {name}")
+    frozen = next((model for model in finalists if model.config.freeze), None)
+    for train in ("full", "lora"):
+        whole = next((one for one in finalists if not one.config.freeze and one.config.train == train), None)
+        if frozen is not None and whole is not None:
+            a, b = whole.dims[0], frozen.dims[0]
+            other = f"the best frozen one ({described(frozen, b)})"
+            add("frozen", whole.key(a), frozen.key(b), described(whole, a), other)
+    adjusted = holm([two_sided_p(entry["share_above_zero"], entry["draws"]) for entry in entries])
+    for entry, p_holm in zip(entries, adjusted, strict=True):
+        entry |= {"p": two_sided_p(entry["share_above_zero"], entry["draws"]), "p_holm": p_holm}
+    return entries
+
+
+def described(model: TrialModel, dims: int) -> str:
+    """A model in a few words: "minilm, whole, 128 dims, cosent"."""
+    kind = [] if model.config.freeze else ["whole" if model.config.train == "full" else "LoRA"]
+    return ", ".join([model.config.base_model, *kind, f"{dims} dims", model.config.loss])

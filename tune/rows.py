@@ -1,11 +1,13 @@
 """The leaderboard's rows: what is known of every trial and untouched base model, under the columns' names."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tune.config.search import SearchConfig
+from tune.config.space import point_of
 from tune.embed.prepare import PreparedBase
 from tune.embed.sources import knows_quora
-from tune.finals import baseline_key
+from tune.models import baseline_key, dims_of, model_key
 from tune.results.leaderboard import Row, ranked
 from tune.search.outcomes import TrialOutcome
 
@@ -13,28 +15,32 @@ from tune.search.outcomes import TrialOutcome
 def leaderboard_rows(
     outcomes: list[TrialOutcome],
     bases: dict[str, PreparedBase],
-    models: dict[str, dict[str, Any]],
+    test: dict[str, Any],
+    finalists: Sequence[str],
     notes: dict[str, str],
+    val_pairs: int,
+    base_val_pairs: int,
 ) -> list[Row]:
-    """The rows, ranked. models: the finals, by trial and by baseline_key. notes: by base model."""
+    """The rows, ranked.
+
+    test: as `finals.open_test` gives it. finalists: trials, in the order that was fixed. notes: by base model.
+    val_pairs, base_val_pairs: validation pairs that there are, for trials (with folds more) and for base models.
+    """
+    models: dict[str, dict[str, Any]] = test["models"]
+    differences = _differences(test.get("comparisons") or [])
     rows: list[Row] = []
     for outcome in outcomes:
-        best, last = outcome.best, outcome.last
-        config = outcome.config.model_dump(exclude={"seed"})
-        rows.append(
-            {
-                **config,
-                "trial": outcome.trial,
-                "status": "stopped" if outcome.status == "halfway" else outcome.status,
-                "budget": last.budget if last else None,
-                "val_auc": best.auc if best and outcome.status != "failed" else None,
-                "threshold": best.threshold if best else None,
-                "seconds": last.seconds if last else None,
-                "error": outcome.error,
-                "note": notes.get(config["base_model"], ""),
-                **_test_columns(models.get(outcome.trial)),
-            }
-        )
+        base = bases[outcome.config.base_model]
+        for dims in dims_of(outcome.config, base.dims):
+            key = model_key(outcome.trial, dims, outcome.config)
+            rows.append(
+                {
+                    **_trial_columns(outcome, dims, base.dims, models.get(key), val_pairs),
+                    **_test_columns(models.get(key)),
+                    **differences.get(key, {}),
+                    "note": notes.get(outcome.config.base_model, ""),
+                }
+            )
     for name, base in bases.items():
         final = models[baseline_key(name)]
         rows.append(
@@ -45,12 +51,55 @@ def leaderboard_rows(
                 "dims": base.dims,
                 "freeze": True,
                 "val_auc": final["val_auc"],
+                "val_pairs": base_val_pairs,
                 "threshold": final["threshold"],
                 "note": notes.get(name, ""),
                 **_test_columns(final),
             }
         )
-    return ranked(rows)
+    return ranked(rows, finalists)
+
+
+def _trial_columns(
+    outcome: TrialOutcome, dims: int, base_dims: int, final: dict[str, Any] | None, val_pairs: int
+) -> Row:
+    config, best, last = outcome.config, outcome.best, outcome.last
+    row: Row = {
+        **point_of(config),
+        "dims": dims,
+        "matryoshka": ",".join(map(str, dims_of(config, base_dims))) if config.matryoshka else None,
+        "folds": config.folds or None,
+        "trial": outcome.trial,
+        "status": "stopped" if outcome.status == "halfway" else outcome.status,
+        "budget": last.budget if last else None,
+        "seconds": last.seconds if last else None,
+        "error": outcome.error,
+    }
+    if best is None or outcome.status == "failed":
+        return row
+    ranked_by = dims == dims_of(config, base_dims)[0]
+    row["val_auc"] = best.auc if ranked_by else best.auc_by_dims[str(dims)]
+    row["val_auc_std"] = best.auc_std if config.folds else None
+    row["val_pairs"] = val_pairs if config.freeze else best.val_pairs
+    row["threshold"] = best.threshold if ranked_by else None
+    if final is not None:
+        row["threshold"] = final["threshold"]
+        if not config.freeze:
+            # Its reports may have looked at a part of val; a finalist is judged on all of it.
+            row |= {"val_auc": final["val_auc"], "val_pairs": val_pairs}
+    return row
+
+
+def _differences(comparisons: list[dict[str, Any]]) -> dict[str, Row]:
+    """Test AUC of a model minus that of its own untouched base, and minus the best frozen one's, by its key."""
+    columns: dict[str, Row] = {}
+    for entry in comparisons:
+        name = {"own": "over_base", "frozen": "over_frozen"}.get(entry["kind"])
+        if name is not None:
+            columns.setdefault(entry["a"], {}).update(
+                {name: entry["delta"], f"{name}_low": entry["low"], f"{name}_high": entry["high"]}
+            )
+    return columns
 
 
 def _test_columns(final: dict[str, Any] | None) -> Row:
@@ -62,6 +111,8 @@ def _test_columns(final: dict[str, Any] | None) -> Row:
         "test_auc_low": test["auc_low"],
         "test_auc_high": test["auc_high"],
         "test_accuracy": test["accuracy"],
+        "test_precision": test["precision"],
+        "test_recall": test["recall"],
         "test_hard_auc_logistic": test["hard_auc"],
     }
 

@@ -131,6 +131,7 @@ class SearchDisplay:
                 "trial",
                 "status",
                 "base model",
+                "trains",
                 "dims",
                 "loss",
                 "learning rate",
@@ -147,7 +148,8 @@ class SearchDisplay:
                     trial.trial,
                     trial.status,
                     short_name(axes["base_model"]),
-                    str(axes["dims"]),
+                    trained(axes.get("freeze", True), axes.get("train")),
+                    _dims(axes),
                     axes["loss"],
                     f"{axes['learning_rate']:.2g}",
                     f"{trial.budget:.0%}",
@@ -155,6 +157,16 @@ class SearchDisplay:
                 )
             parts += [table, Text(self._status())]
         return Group(*parts)
+
+
+def trained(freeze: bool, train: str | None) -> str:
+    """What a trial trains, in a word."""
+    return "layer" if freeze else "LoRA" if train == "lora" else "whole"
+
+
+def _dims(axes: dict[str, Any]) -> str:
+    """The dims of a point; of a Matryoshka one all of them."""
+    return ",".join("own" if dims is None else str(dims) for dims in (*axes.get("matryoshka", ()), axes["dims"]))
 
 
 def short_name(base_model: str) -> str:
@@ -170,7 +182,9 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
     trials = [row for row in rows if row["status"] != "baseline" and row["val_auc"]]
     failed = [row for row in rows if row["status"] == "failed"]
     table = Table(title=f"{folder.name}: ranked by validation AUC", title_justify="left", box=None, pad_edge=False)
-    headings = ("rank", "trial", "base model", "dims", "loss", "rate", "seen", "val AUC", "test AUC [95% interval]")
+    headings = (
+        "rank", "trial", "base model", "trains", "dims", "loss", "rate", "seen", "val AUC", "test AUC [95% interval]",
+    )  # fmt: skip
     for heading in headings:
         table.add_column(heading, justify="right" if heading in ("rank", "dims", "seen") else "left", no_wrap=True)
     for row in [*trials[:_SHOWN_ROWS], *(row for row in rows if row["status"] == "baseline")]:
@@ -178,15 +192,18 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
             row["rank"],
             row["trial"][:8] if row["rank"] else "untouched",
             short_name(row["base_model"]) + ("*" if row["note"] else ""),
+            trained(row["freeze"] == "true", row["train"]) if row["rank"] else "",
             row["dims"],
             row["loss"],
             f"{float(row['learning_rate']):.2g}" if row["learning_rate"] else "",
             f"{float(row['budget']):.0%}" if row["budget"] else "",
-            f"{float(row['val_auc']):.4f}",
+            f"{float(row['val_auc']):.4f}" + ("" if _on_all_of_val(row, rows) else "~"),
             _interval(row),
         )
     console.print()
     console.print(table)
+    if not all(_on_all_of_val(row, rows) for row in trials):
+        console.print("~ on a part of validation (--eval-pairs); val_pairs in the leaderboard says how many")
     for note in dict.fromkeys(f"* {short_name(row['base_model'])}: {row['note']}" for row in rows if row["note"]):
         console.print(note, markup=False)
     if len(trials) > _SHOWN_ROWS:
@@ -201,6 +218,9 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
         sentence = summary["verdict"]["sentence"]
         console.print(f"Verdict{synthetic}: {sentence[0].upper()}{sentence[1:]}.", markup=False)
         console.print("The winner was fixed on validation; the test side was opened once, after that.")
+        for entry in summary.get("comparisons") or []:
+            if entry["kind"] == "frozen":
+                console.print(f"Of what was trained: {entry['sentence']}.", markup=False)
     if not summary.get("winner"):
         console.print("No trial gave a model; the leaderboard says why. The test side was not opened.")
     console.print(f"leaderboard  {folder.leaderboard}", markup=False, soft_wrap=True)
@@ -212,6 +232,10 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
         )
     console.print(f"TensorBoard  tensorboard --logdir {folder.experiment}", markup=False, soft_wrap=True)
     return bool(summary.get("winner"))
+
+
+def _on_all_of_val(row: dict[str, str], rows: list[dict[str, str]]) -> bool:
+    return not row["rank"] or int(row["val_pairs"]) == max(int(one["val_pairs"]) for one in rows if one["val_pairs"])
 
 
 def _interval(row: dict[str, str]) -> str:

@@ -24,9 +24,10 @@ from tune.begin import read_split
 from tune.config.search import DEFAULT_CACHE, SearchConfig, search_config
 from tune.data.split import Split
 from tune.embed.prepare import LabelledPairs
+from tune.embedding import labelled_sides
 from tune.events import ignore
 from tune.files import write_atomic
-from tune.pipeline import PACKAGES, labelled_sides
+from tune.pipeline import PACKAGES
 
 RESULTS = Path("results") / "benchmarks"
 PAIRS_VARIABLE = "EMBEDTUNE_BENCH_PAIRS"

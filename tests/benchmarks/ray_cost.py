@@ -30,10 +30,10 @@ from tune.begin import read_split
 from tune.config.search import SearchConfig, search_config
 from tune.config.trial import TrialConfig
 from tune.embed.prepare import PreparedBase
+from tune.embedding import embed_bases
 from tune.events import Event, TrialEvent, ignore
-from tune.finals import trial_val
 from tune.local import search_locally
-from tune.pipeline import embed_bases
+from tune.models import TrialModel
 from tune.results.layout import ResultsFolder, new_folder
 from tune.search.outcomes import TrialOutcome, trial_outcomes
 from tune.train.opening import LocalOpener
@@ -208,7 +208,7 @@ def _disorder(sweep: _Sweep, outcome: TrialOutcome) -> list[str]:
     }
     problems = [f"{outcome.trial} {problem}" for problem, fine in checks.items() if not fine]
     try:
-        trial_val(outcome, base, sweep.cache)
+        TrialModel(outcome, base, sweep.cache).val()
     except (RuntimeError, OSError) as error:
         problems.append(f"{outcome.trial}: {error}")
     return problems

@@ -158,7 +158,7 @@ def test_with_interval_adds_to_a_score_and_can_be_written_as_json() -> None:
     scores, labels, component = linked(9)
     bootstrap = ComponentBootstrap(labels, component, draws=100)
     bare = score_pairs(scores, labels, 0.5)
-    score = with_interval(bare, bootstrap, scores)
+    score = with_interval(bare, bootstrap, bootstrap.aucs(scores))
     assert (score.auc_low, score.auc_high) == bootstrap.interval(scores)
     assert (score.auc, score.redraws) == (bare.auc, 0)
     json.dumps(asdict(score))

@@ -30,7 +30,7 @@ from tune.train.finetune import build_model, encode_rows, load_finetuned, open_f
 from tune.train.opening import LocalOpener
 from tune.train.schedule import Plan
 from tune.train.stream import Report, TrialFailed
-from tune.train.training import plan_steps, training_loss, training_pairs, training_rows, validation_sample
+from tune.train.training import plan_steps, training_loss, training_pairs, training_rows, validation_places
 
 __all__ = ["TestStream"]
 
@@ -100,7 +100,7 @@ def reproduced(topics: Topics, directory: Path, config: TrialConfig, dims: int |
     """AUC of the model that is read back, on the pairs that reports look at."""
     model = load_finetuned(config, directory / "best.safetensors", config.base_model, None)
     pairs = training_pairs(config, topics.view.train)
-    val = validation_sample(topics.view.val, config, len(pairs) * config.epochs)
+    val = topics.view.val.take(validation_places(topics.view.val, config, len(pairs) * config.epochs))
     return roc_auc(score_model_pairs(model, topics.view.texts(), val, dims), val.label)
 
 
@@ -363,7 +363,7 @@ def test_validation_looks_at_a_prefix_of_one_order_with_both_classes() -> None:
         config = TrialConfig(
             base_model="x", dims=None, loss="cosent", learning_rate=1, eval_pairs=eval_pairs, seed=seed
         )
-        return validation_sample(val, config, planned)
+        return val.take(validation_places(val, config, planned))
 
     assert len(size(0, 36 * 9000)) == 4000 and len(size(0, 36 * 3500)) == 3500
     assert len(size(3000, 36 * 3500)) == 3000 and len(size(3900, 36 * 3500)) == 3500

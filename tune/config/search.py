@@ -43,9 +43,10 @@ class SearchOptions(BaseModel):
     ray_address: Annotated[
         str | None, Field(description="join the Ray cluster at this address instead of starting one")
     ] = None
-    gpus_per_trial: Annotated[float, Field(ge=0, description="GPUs of a trial, such as 0.25 (needs a GPU machine)")] = (
-        0.0
-    )
+    gpus_per_trial: Annotated[
+        float | None,
+        Field(ge=0, description="GPUs of a trial, such as 0.25 (default: 1 with freeze=false, if there are, else 0)"),
+    ] = None
     folds: Annotated[
         int, Field(ge=0, description="text-disjoint folds of train and val instead of one val side (0: none)")
     ] = 0
@@ -85,6 +86,11 @@ class SearchConfig(BaseModel):
     def train_sizes(self) -> tuple[int, ...]:
         """Of all alternatives, each once."""
         return tuple(dict.fromkeys(size for space in self.spaces for size in space.train_size))
+
+    @property
+    def whole(self) -> bool:
+        """Whether some trial trains its base model itself."""
+        return any(False in space.freeze for space in self.spaces)
 
     def trained(self, base_model: str) -> bool:
         """Whether some trial trains that base model itself, so that it has to read texts."""

@@ -137,7 +137,7 @@ def prepare_base(
     if not is_sound(cache / "views" / digest):
         write_view(cache / "views", digest, snapshot.vectors(keys), train, val)
     if texts:
-        write_texts(cache / "views" / digest, _view_texts(source.name, both, prompts, max_length))
+        write_texts(cache / "views" / digest, view_texts(source.name, both, prompts, max_length))
     if fold is not None:
         write_folds(cache / "views" / digest, fold, folds, seed)
     return PreparedBase(
@@ -163,7 +163,7 @@ def _folds(sides: dict[str, LabelledPairs], folds: int, seed: int) -> NDArray[np
     return fold_of(np.concatenate([train.component, val.component]), folds, seed, label)
 
 
-def _view_texts(base_model: str, pairs: LabelledPairs, prompts: tuple[str, str], max_length: int | None) -> ViewTexts:
+def view_texts(base_model: str, pairs: LabelledPairs, prompts: tuple[str, str], max_length: int | None) -> ViewTexts:
     """The texts of a view's rows: in the order of `keyed_rows`."""
     known = list(dict.fromkeys(prompts))
     rows = dict.fromkeys((prompts[0], text) for text in pairs.text_a)

@@ -17,6 +17,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.config.trial import TrialConfig
 from tune.files import replace_atomic, write_atomic
 
 _TEXTS = "texts.json"
@@ -72,6 +73,16 @@ class View:
         """[train + val] the fold of each pair of `train_and_val`; FileNotFoundError where they were not made."""
         of_pair: NDArray[np.int8] = np.load(_folds_path(self.directory, folds, seed))
         return of_pair
+
+    @staticmethod
+    def files_for(config: TrialConfig) -> list[str]:
+        """What a view must hold, besides its arrays, for a trial of this configuration."""
+        wanted = ["view.json"]
+        if not config.freeze:
+            wanted.append(_TEXTS)
+        if config.folds:
+            wanted.append(_folds_path(Path(), config.folds, config.seed).name)
+        return wanted
 
     @classmethod
     def open(cls, directory: Path, *, map_memory: bool = True) -> Self:

@@ -80,22 +80,29 @@ class ComponentBootstrap:
 
         ValueError as in `aucs`, or a level outside (0, 1).
         """
+        return self.interval_of(self.aucs(scores), level)
+
+    def interval_of(self, aucs: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+        """The same, of what `aucs` gave, [draws]."""
         _check_level(level)
-        draws = self.aucs(scores)
-        return (0.0, 1.0) if self.components == 1 else _percentiles(draws, level)
+        return (0.0, 1.0) if self.components == 1 else _percentiles(aucs, level)
 
     def difference(self, scores_a: Scores, scores_b: Scores, level: float = 0.95) -> Difference:
         """AUC of a minus AUC of b, paired: both are taken on the same draws.
 
         With one component the interval is (-1, 1) and the share 0.5. ValueError as in `interval`.
         """
-        _check_level(level)
-        a, b = self._ranking(scores_a), self._ranking(scores_b)
         delta = roc_auc(scores_a, self._positive) - roc_auc(scores_b, self._positive)
+        return self.difference_of(delta, self.aucs(scores_a), self.aucs(scores_b), level)
+
+    def difference_of(
+        self, delta: float, aucs_a: NDArray[np.float64], aucs_b: NDArray[np.float64], level: float = 0.95
+    ) -> Difference:
+        """The same, of what `aucs` gave for either, [draws]; delta: on all pairs. For many models, each drawn once."""
+        _check_level(level)
         if self.components == 1:
             return Difference(delta, -1.0, 1.0, 0.5, level, self.draws)
-        pairs = (a.auc(times) - b.auc(times) for times in self.multiplicities())
-        differences = np.fromiter(pairs, np.float64, self.draws)
+        differences = aucs_a - aucs_b
         low, high = _percentiles(differences, level)
         share = float(np.mean(differences > 0) + np.mean(differences == 0) / 2)
         return Difference(delta, low, high, share, level, self.draws)
@@ -146,9 +153,9 @@ class _Ranking:
         return float(halves / (2.0 * weights.sum() * running[-1]))
 
 
-def with_interval(score: TestScore, bootstrap: ComponentBootstrap, scores: Scores, level: float = 0.95) -> TestScore:
-    """The score with `auc_low`, `auc_high` and `redraws` from the bootstrap; scores [n] are its own."""
-    low, high = bootstrap.interval(scores, level)
+def with_interval(score: TestScore, bootstrap: ComponentBootstrap, aucs: NDArray[np.float64]) -> TestScore:
+    """The score with `auc_low`, `auc_high` and `redraws`; aucs [draws] are what the bootstrap gave for it."""
+    low, high = bootstrap.interval_of(aucs)
     return replace(score, auc_low=low, auc_high=high, redraws=bootstrap.redraws)
 
 

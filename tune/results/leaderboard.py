@@ -1,8 +1,11 @@
-"""leaderboard.csv: one row per trial and per untouched base model, ranked by validation, never by test."""
+"""leaderboard.csv: a row per trial (per dims of a Matryoshka one) and per untouched base model.
+
+Ranked by validation, never by test.
+"""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,10 @@ COLUMNS = (
     "base_model",
     "dims",
     "freeze",
+    "train",
+    "lora_rank",
+    "lora_alpha",
+    "matryoshka",
     "loss",
     "learning_rate",
     "batch_size",
@@ -25,13 +32,24 @@ COLUMNS = (
     "weight_decay",
     "activation",
     "train_size",
+    "folds",
     "budget",
     "val_auc",
+    "val_auc_std",
+    "val_pairs",
     "test_auc",
     "test_auc_low",
     "test_auc_high",
     "test_accuracy",
+    "test_precision",
+    "test_recall",
     "test_hard_auc_logistic",
+    "over_base",
+    "over_base_low",
+    "over_base_high",
+    "over_frozen",
+    "over_frozen_low",
+    "over_frozen_high",
     "threshold",
     "seconds",
     "error",
@@ -42,21 +60,30 @@ Row = dict[str, Any]
 """Column -> value; a missing column is an empty field."""
 
 
-def ranked(rows: Iterable[Row]) -> list[Row]:
-    """Rows in the order of the table, trials with `rank` set.
+def ranked(rows: Sequence[Row], finalists: Sequence[str] = ()) -> list[Row]:
+    """Rows in the order of the table, trials with `rank` set; a trial's rows (one per dims) share its rank.
 
-    Trials by val_auc (equal ones by name, so that the order never depends on chance), then baselines by val_auc,
-    then what has no val_auc.
+    Trials by the val_auc of their first row (equal ones by name, so that the order never depends on chance), then
+    baselines by val_auc, then what has no val_auc. finalists: trials in the order that was fixed by all of val; they
+    keep it, in the places that they have. (A trial that trained the base model may have reported on a part of val.)
     """
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(str(row["trial"]), row)
 
-    def order(row: Row) -> tuple[int, float, str]:
-        auc = row.get("val_auc")
-        group = 2 if auc is None else 1 if row["status"] == "baseline" else 0
-        return group, -(auc or 0.0), str(row["trial"])
+    def order(name: str) -> tuple[int, float, str]:
+        auc = first[name].get("val_auc")
+        group = 2 if auc is None else 1 if first[name]["status"] == "baseline" else 0
+        return group, -(auc or 0.0), name
 
-    table = [dict(row) for row in sorted(rows, key=order)]
-    for rank, row in enumerate((row for row in table if order(row)[0] == 0), start=1):
-        row["rank"] = rank
+    names = sorted(first, key=order)
+    fixed = iter(name for name in finalists if name in first)
+    names = [next(fixed) if name in finalists else name for name in names]
+    place = {name: number for number, name in enumerate(names, start=1)}
+    table = [dict(row) for row in sorted(rows, key=lambda row: place[str(row["trial"])])]
+    for row in table:
+        if order(str(row["trial"]))[0] == 0:
+            row["rank"] = place[str(row["trial"])]
     return table
 
 

@@ -299,8 +299,6 @@ def connected(config: SearchConfig, jobs: int) -> Iterator[tuple[dict[str, float
 
     Yields a trial's resources, and how many trials the cluster has cores for.
     """
-    gpus = config.search.gpus_per_trial
-    resources = {"cpu": 1.0, **({"gpu": gpus} if gpus else {})}
     address = config.search.ray_address
     if address is not None:
         try:
@@ -320,12 +318,16 @@ def connected(config: SearchConfig, jobs: int) -> Iterator[tuple[dict[str, float
         )
     try:
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        gpus = config.search.gpus_per_trial
+        if gpus is None:
+            # A layer is trained as fast without one; a whole model is not.
+            gpus = 1.0 if config.whole and have.get("GPU", 0.0) >= 1 else 0.0
         for name, wanted in (("GPU", gpus), ("CPU", 1.0)):
             if have.get(name, 0.0) < wanted:
                 raise UserError(
                     f"the Ray cluster has {have.get(name, 0.0):g} {name}s, and a trial wants {wanted:g}; none can start"
                 )
-        yield resources, int(have.get("CPU", 1))
+        yield {"cpu": 1.0, **({"gpu": gpus} if gpus else {})}, int(have.get("CPU", 1))
     finally:
         ray.shutdown()
 

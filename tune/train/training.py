@@ -58,7 +58,7 @@ def train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Repor
     sizes = [sum(map(len, step)) for step in steps]
     due = report_steps(sizes)
     factors = learning_rate_factors(config.scheduler, len(steps), config.warmup)
-    val = validation_sample(view.val, config, sum(sizes))
+    val = view.val.take(validation_places(view.val, config, sum(sizes)))
 
     isolated = Isolated(config.seed, device)
     with isolated():
@@ -132,8 +132,8 @@ def plan_steps(config: TrialConfig, pairs: PairRows, texts: ViewTexts) -> list[l
     return epochs
 
 
-def validation_sample(val: PairRows, config: TrialConfig, planned_pairs: int) -> PairRows:
-    """The val pairs that every report looks at: a prefix of one order that the seed gives, with both classes in it.
+def validation_places(val: PairRows, config: TrialConfig, planned_pairs: int) -> Batch:
+    """Places of the val pairs that every report looks at: a prefix of one order by the seed, with both classes in it.
 
     planned_pairs: training pairs that the whole plan sees; validation stays a small share of the trial.
     """
@@ -145,7 +145,7 @@ def validation_sample(val: PairRows, config: TrialConfig, planned_pairs: int) ->
         there = np.flatnonzero(label == kind)
         if len(there):
             size = max(size, int(there[0]) + 1)
-    return val.take(order[:size])
+    return order[:size]
 
 
 class _Trainer(SentenceTransformerTrainer):

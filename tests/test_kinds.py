@@ -1,0 +1,162 @@
+"""A layer on a frozen base, the whole base, LoRA, Matryoshka and folds in searches as a user runs them."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+from sklearn.metrics import roc_auc_score
+
+from tests.command import Ran, leaderboard, summary, tune
+from tests.tiny import save_tiny_bert, topic_pairs
+
+SPACES = """
+[search]
+search = "grid"
+eval_pairs = 150
+finalists = 1
+
+[data]
+split_column = "side"
+
+[[space]]
+base_model = ["{base}"]
+dims = [4, 16]
+matryoshka = [true]
+loss = ["cosent"]
+learning_rate = [1e-2]
+batch_size = [16]
+epochs = [4]
+
+[[space]]
+base_model = ["{base}"]
+freeze = [false]
+train = ["full", "lora"]
+lora_rank = [4]
+dims = ["none", 8]
+loss = ["cosent"]
+learning_rate = [3e-3]
+epochs = [3]
+"""
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """700 pairs to train on, 400 for either of the others, as a csv with its own split."""
+    path = tmp_path_factory.mktemp("pairs") / "topics.csv"
+    with open(path, "w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["text1", "text2", "label", "side"])
+        for seed, (side, count) in enumerate({"train": 700, "val": 400, "test": 400}.items()):
+            made = topic_pairs(count, seed)
+            writer.writerows(zip(made.text_a, made.text_b, made.label, [side] * count, strict=True))
+    return path
+
+
+def of_side(pairs: Path, side: str) -> tuple[list[str], list[str], list[int]]:
+    with open(pairs, newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["side"] == side]
+    return [row["text1"] for row in rows], [row["text2"] for row in rows], [int(row["label"]) for row in rows]
+
+
+def auc_of(model: Path, pairs: Path, dims: int | None = None) -> float:
+    """ROC AUC on test of an exported model, by sentence-transformers alone."""
+    a, b, label = of_side(pairs, "test")
+    loaded = SentenceTransformer(str(model), device="cpu", truncate_dim=dims)
+    left, right = (loaded.encode(texts, show_progress_bar=False, normalize_embeddings=True) for texts in (a, b))
+    return float(roc_auc_score(label, np.sum(left * right, axis=1)))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> tuple[Ran, Path]:
+    """A grid of a Matryoshka layer, whole models and LoRA, on a BERT of two layers."""
+    folder = tmp_path_factory.mktemp("kinds")
+    base = save_tiny_bert(folder / "bert")
+    (folder / "search.toml").write_text(SPACES.format(base=base))
+    options = ("--data", pairs, "--jobs", 2, "--results", folder, "--name", "mixed", "--cache", folder / "cache")
+    return tune("search", folder / "search.toml", *options), folder / "mixed"
+
+
+def test_every_kind_is_in_one_leaderboard(mixed: tuple[Ran, Path]) -> None:
+    ran, folder = mixed
+    assert ran.code == 0, ran.err
+    assert ran.err == "" and "grid: 5 trials" in ran.out
+    trials = [row for row in leaderboard(folder) if row["rank"]]
+    kinds = {(row["freeze"], row["train"], row["dims"], row["lora_rank"], row["matryoshka"]) for row in trials}
+    assert kinds == {
+        ("true", "", "4", "", "4,16"), ("true", "", "16", "", "4,16"),
+        ("false", "full", "32", "", ""), ("false", "full", "8", "", ""),
+        ("false", "lora", "32", "4", ""), ("false", "lora", "8", "4", ""),
+    }  # fmt: skip
+    # One rank for both rows of the Matryoshka trial; all are finalists, since each is the best of its cell.
+    assert sorted(int(row["rank"]) for row in trials) in [sorted([*range(1, 6), n]) for n in range(1, 6)]
+    assert all(float(row["test_auc_low"]) < float(row["test_auc"]) < float(row["test_auc_high"]) for row in trials)
+    assert {row["val_pairs"] for row in trials} == {"400"}, "finalists are judged on all of val, whatever was reported"
+    for row in trials:
+        reported = (folder / "trials" / row["trial"] / "reports.jsonl").read_text().splitlines()[-1]
+        assert json.loads(reported)["val_pairs"] == (0 if row["freeze"] == "true" else 150)
+    assert float(trials[0]["test_auc"]) > 0.8
+
+
+def test_differences_are_in_the_leaderboard_and_corrected_for_their_number(mixed: tuple[Ran, Path]) -> None:
+    _, folder = mixed
+    facts = summary(folder)
+    assert facts["winner"]["trial"] == next(row["trial"] for row in leaderboard(folder) if row["rank"] == "1")
+    entries = facts["comparisons"]
+    assert [entry["kind"] for entry in entries] == ["own"] * 6 + ["frozen"] * 2
+    assert all(entry["p"] <= entry["p_holm"] <= 1 for entry in entries)
+    rows = {(row["trial"], row["dims"]): row for row in leaderboard(folder) if row["rank"]}
+    base = next(float(row["test_auc"]) for row in leaderboard(folder) if row["status"] == "baseline")
+    for row in rows.values():
+        assert float(row["over_base"]) == pytest.approx(float(row["test_auc"]) - base)
+        assert float(row["over_base_low"]) <= float(row["over_base"]) <= float(row["over_base_high"])
+    over = [row for row in rows.values() if row["over_frozen"]]
+    assert {(row["freeze"], row["train"]) for row in over} == {("false", "full"), ("false", "lora")}
+    frozen = next(float(row["test_auc"]) for row in rows.values() if row["dims"] == "4")
+    assert all(float(row["over_frozen"]) == pytest.approx(float(row["test_auc"]) - frozen, abs=1e-9) for row in over)
+
+
+def test_every_kind_scores_when_exported_what_was_reported(
+    mixed: tuple[Ran, Path], pairs: Path, tmp_path: Path
+) -> None:
+    _, folder = mixed
+    rows = [row for row in leaderboard(folder) if row["rank"]]
+    for row in rows:
+        to = tmp_path / row["trial"]
+        if not to.exists():
+            assert tune("export", folder, "--trial", row["trial"], "--to", to).code == 0
+        dims = int(row["dims"]) if row["matryoshka"] else None
+        assert auc_of(to, pairs, dims) == pytest.approx(float(row["test_auc"]), abs=1e-4), row
+    lora = next(row for row in rows if row["train"] == "lora")
+    assert "lora" not in (tmp_path / lora["trial"] / "modules.json").read_text()
+    assert "LoRA (merged)" in (tmp_path / lora["trial"] / "README.md").read_text()
+    layered = next(row["trial"] for row in rows if row["matryoshka"])
+    assert "truncate_dim=4" in (tmp_path / layered / "README.md").read_text()
+    about = json.loads((tmp_path / layered / "embedtune.json").read_text())
+    assert set(about["by_dims"]) == {"4", "16"} and about["threshold"] == about["by_dims"]["16"]["threshold"]
+
+
+def test_folds_are_averaged_and_the_winner_is_refitted(pairs: Path, tmp_path: Path) -> None:
+    ran = tune(
+        "search", "--search", "grid", "--folds", 3, "--base-model", "wordllama", "--dims", "16,32", "--loss", "cosent",
+        "--learning-rate", "3e-3", "--epochs", 2, "--jobs", 2, "--finalists", 1, "--results", tmp_path,
+        "--cache", tmp_path / "cache", "--name", "folds",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    folder = tmp_path / "folds"
+    trials = [row for row in leaderboard(folder) if row["rank"]]
+    counts = summary(folder)["data"]["split"]
+    for row in trials:
+        lines = (folder / "trials" / row["trial"] / "reports.jsonl").read_text().splitlines()
+        reports = [json.loads(line) for line in lines]
+        best = max(reports, key=lambda report: report["auc"])
+        assert float(row["val_auc"]) == pytest.approx(np.mean(best["fold_aucs"])) and len(best["fold_aucs"]) == 3
+        assert float(row["val_auc_std"]) == pytest.approx(np.std(best["fold_aucs"], ddof=1)) and row["folds"] == "3"
+        assert (folder / "trials" / row["trial"] / "refit.safetensors").exists() == bool(row["test_auc"])
+    about = json.loads((folder / "best" / "embedtune.json").read_text())
+    assert about["threshold"] == pytest.approx(float(trials[0]["threshold"]))
+    assert about["test"]["auc"] == float(trials[0]["test_auc"]) > 0.7, counts
+    refused = tune("search", "--folds", 3, "--freeze", "true,false", "--results", tmp_path)
+    assert refused.code == 2 and "--folds" in refused.err and "Traceback" not in refused.err

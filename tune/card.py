@@ -1,0 +1,93 @@
+"""The README.md of an exported model: what it is, what it scores, how it was trained."""
+
+from importlib.metadata import version
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tune.export import ExportFacts
+
+_TRAINED = {
+    "frozen": "The base model `{base}`, unchanged, with a Dense layer trained on labelled text pairs ({data})",
+    "full": "The base model `{base}`, all of its weights trained on labelled text pairs ({data})",
+    "lora": "The base model `{base}`, trained with LoRA (merged) on labelled text pairs ({data})",
+}
+
+
+def model_card(facts: "ExportFacts") -> str:
+    """The card's text."""
+    config = facts.config
+    kind = "frozen" if config.freeze else config.train
+    what = _TRAINED[kind].format(base=facts.base.name, data=facts.search.get("data", ""))
+    if not config.freeze and config.dims is not None:
+        what += ", with a Dense layer"
+    usage = ", ".join(
+        f"`{name}`: {prompt!r}"
+        for name, prompt in (("first text", facts.base.prompt_a), ("second text", facts.base.prompt_b))
+        if prompt
+    )
+    threshold = facts.final["threshold"]
+    return Template(_CARD).substitute(
+        base=facts.base.name,
+        dims=facts.dims,
+        what=what,
+        synthetic=" The pairs are synthetic." if facts.search.get("synthetic") else "",
+        belongs=f"belongs_together = float(a @ b) >= {threshold:.6f}" if threshold is not None else "cosine = a @ b",
+        prompts=f"\nPrompts that it was trained with: {usage}.\n" if usage else "",
+        scores="\n\n".join(_scores(dims, final, len(facts.finals) > 1) for dims, final in facts.finals.items()),
+        smaller=_SMALLER.format(dims=min(facts.finals)) if len(facts.finals) > 1 else "",
+        settings="\n".join(f"| {name} | {value} |" for name, value in config.model_dump().items()),
+        sentence_transformers=version("sentence-transformers"),
+    )
+
+
+def _scores(dims: int, final: dict[str, Any], several: bool) -> str:
+    head = f"At {dims} dims: validation" if several else "Validation"
+    threshold = ""
+    if final["threshold"] is not None:
+        threshold = f" The threshold {final['threshold']:.6f} is the one of best accuracy on validation."
+    test = final["test"]
+    if test is None:
+        said = "This trial was no finalist, so it was not scored on the test side."
+    else:
+        said = (
+            f"Test, scored once: ROC AUC {test['auc']:.4f} [{test['auc_low']:.4f}, {test['auc_high']:.4f}] "
+            f"(95% interval, bootstrap of components), accuracy {test['accuracy']:.4f} on {test['n']} pairs."
+        )
+    return f"{head}: ROC AUC {final['val_auc']:.4f}. {said}{threshold}"
+
+
+_SMALLER = """
+Its first components serve alone as well: `SentenceTransformer(..., truncate_dim={dims})`, compared by cosine.
+"""
+
+_CARD = """---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+tags: [sentence-transformers, feature-extraction, embedtune]
+---
+
+# $base, adapted to $dims dimensions
+
+$what and a final normalisation.$synthetic
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("PATH/OF/THIS/DIRECTORY")
+a, b = model.encode(["first text", "second text"])
+$belongs
+```
+$smaller$prompts
+## What it scores
+
+$scores
+
+## How it was trained
+
+| option | value |
+|---|---|
+$settings
+
+It needs sentence-transformers 6 or later (saved by $sentence_transformers; earlier versions cannot read it).
+"""

@@ -1,0 +1,168 @@
+"""From the split to what trials read: every base model's texts embedded once, and its view.
+
+An EmbedOrder is plain data, so that it can be carried out on another machine.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune.begin import SIDES
+from tune.config.data import DataConfig
+from tune.config.search import SearchConfig
+from tune.data.split import Split, train_order
+from tune.embed.prepare import LabelledPairs, PreparedBase, near_copies, prepare_base, with_exact_test
+from tune.embed.sources import SentenceTransformerSource, load_source
+from tune.embed.view import View
+from tune.errors import ConfigError
+from tune.events import Embedding, Emit, Message
+
+EmbedAll = Callable[[Sequence["EmbedOrder"], Path, Emit], list[PreparedBase]]
+"""(orders, cache, emit) -> the base models, in the same order."""
+
+
+@dataclass(frozen=True)
+class EmbedOrder:
+    """A base model and the texts that it has to embed.
+
+    sides: train (in its seeded order), val and test. query_document: whether the columns are such. texts: whether
+    some trial trains the base model itself, and reads texts; lora: whether one does so with LoRA. smaller: the largest
+    of the dims that have to be smaller than the base model's own, or 0. folds, seed: of train and val.
+    """
+
+    base_model: str
+    precision: str
+    data: DataConfig
+    sides: dict[str, LabelledPairs]
+    query_document: bool
+    texts: bool = False
+    lora: bool = False
+    smaller: int = 0
+    folds: int = 0
+    seed: int = 0
+
+
+def labelled_sides(split: Split, seed: int) -> dict[str, LabelledPairs]:
+    """The pairs of each side; train in its seeded order."""
+    index = {side: np.flatnonzero(split.side == side) for side in ("val", "test")}
+    index["train"] = train_order(split, seed)
+    return {side: _labelled(split, index[side]) for side in SIDES}
+
+
+def _labelled(split: Split, index: NDArray[np.int64]) -> LabelledPairs:
+    taken = split.pairs.take(index)
+    return LabelledPairs(taken.text_a, taken.text_b, taken.label, split.component[index])
+
+
+def embed_bases(
+    config: SearchConfig, split: Split, cache: Path, emit: Emit, embed: EmbedAll | None = None
+) -> tuple[dict[str, PreparedBase], dict[str, Any]]:
+    """Every base model's snapshot and view, and the counter of near copies (by the first base model).
+
+    embed: who embeds; None: this process, one after the other.
+    """
+    sides = labelled_sides(split, config.search.seed)
+    query_document = split.pairs.columns.query_document
+    orders = [
+        EmbedOrder(
+            base_model=name,
+            precision=config.search.precision,
+            data=config.data,
+            sides=sides,
+            query_document=query_document,
+            texts=config.trained(name),
+            lora=any(name in space.base_model and "lora" in space.train for space in config.spaces),
+            smaller=_below_own(config, name),
+            folds=config.search.folds,
+            seed=config.search.seed,
+        )
+        for name in config.base_models
+    ]
+    bases = {base.name: base for base in (embed or embed_in_turn)(orders, cache, emit)}
+    return bases, _near_copies(bases[config.base_models[0]], sides, cache, config.search.seed)
+
+
+def _below_own(config: SearchConfig, base_model: str) -> int:
+    """The largest of the dims that some Matryoshka trial wants beside the base model's own."""
+    wanted = [
+        dims
+        for space in config.spaces
+        if base_model in space.base_model and True in space.matryoshka and None in space.dims
+        for dims in space.dims
+        if dims is not None
+    ]
+    return max(wanted, default=0)
+
+
+def embed_in_turn(orders: Sequence[EmbedOrder], cache: Path, emit: Emit) -> list[PreparedBase]:
+    """The base models in this process, one after the other."""
+    return [embed_base(order, cache, emit) for order in orders]
+
+
+def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
+    """Embeds what the snapshot lacks of one base model's texts, and writes its view."""
+    name, data, sides = order.base_model, order.data, order.sides
+    emit(Message(f"{name}: loading"))
+    source = load_source(name, order.precision, data.max_length)
+    _check(order, source)
+    own = source.prompts(order.query_document)
+    prompts = (
+        own[0] if data.prompt_a is None else data.prompt_a,
+        own[1] if data.prompt_b is None else data.prompt_b,
+    )
+
+    def told(model: str, done: int, total: int, per_second: float) -> None:
+        emit(Embedding(model, done, total, per_second))
+
+    base = prepare_base(
+        source,
+        sides,
+        cache,
+        prompts,
+        told,
+        texts=order.texts,
+        max_length=data.max_length,
+        folds=order.folds,
+        seed=order.seed,
+    )
+    rate = f", {base.embedded} embedded now ({base.embedded / base.seconds:.0f} texts/s)"
+    emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}"))
+    if order.precision == "bf16":
+        # Test is reported as the exported model gives it, and that has fp32 weights.
+        base = with_exact_test(base, load_source(name, "fp32", data.max_length), sides["test"], cache, told)
+    return base
+
+
+def _check(order: EmbedOrder, source: SentenceTransformerSource) -> None:
+    """What can be refused once the model is there, before anything is embedded."""
+    problems = []
+    if order.lora:
+        from tune.train.lora import lora_targets
+
+        if not lora_targets(source.model):
+            problems.append(
+                f"[space] train: lora needs attention layers, and {order.base_model} has none; use train=full for it"
+            )
+    if order.smaller >= source.dims:
+        problems.append(
+            f"[space] dims: {order.smaller} beside none with matryoshka, but {order.base_model} has {source.dims} "
+            "dimensions itself; give smaller ones"
+        )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _near_copies(base: PreparedBase, sides: dict[str, LabelledPairs], cache: Path, seed: int) -> dict[str, Any]:
+    counted: dict[str, Any] = {"base_model": base.name}
+    view = View.open(base.view(cache))
+    train = np.unique(np.concatenate([view.train.a, view.train.b]))
+    corpus = view.vectors[train]
+    for side in ("val", "test"):
+        vectors, _ = base.rows(cache, sides[side])
+        near, looked = near_copies(corpus, vectors, seed)
+        counted[side] = {"near": near, "of": looked}
+    return counted

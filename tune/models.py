@@ -1,0 +1,221 @@
+"""A trial's best weights as a model that scores pairs, whichever kind of trial it was: what finals and export ask for.
+
+Everything is by dims: a Matryoshka trial is judged at each of its dims, any other at one.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune.config.trial import TrialConfig
+from tune.embed.prepare import LabelledPairs, PreparedBase, keyed_rows, view_texts
+from tune.embed.view import PairRows, View, ViewTexts
+from tune.evaluate.score import TestScore, fit_thresholds, roc_auc
+from tune.search.outcomes import TrialOutcome
+from tune.train.dense import cosine, dense_cosine, load_dense
+from tune.train.refit import mean_best_budget, out_of_fold, refit
+
+_OF_A_WHOLE_MODEL = 1e-3
+
+Scores = dict[int, NDArray[np.float64]]
+"""Cosine similarity of pairs, by dims."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """A model's numbers: on val (auc and the thresholds fitted there), and on test once it is opened.
+
+    val_auc is that of all validation pairs; with folds the mean over them.
+    """
+
+    val_auc: float
+    threshold: float
+    logistic_threshold: float
+    test: TestScore | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def dims_of(config: TrialConfig, base_dims: int) -> tuple[int, ...]:
+    """The dims that a trial is judged at, ascending; the first is the one that it is ranked by."""
+    return tuple(base_dims if dims is None else dims for dims in config.all_dims)
+
+
+def model_key(trial: str, dims: int, config: TrialConfig) -> str:
+    """Names a trial at certain dims: TRIAL, or TRIAL@DIMS where it has several."""
+    return f"{trial}@{dims}" if config.matryoshka else trial
+
+
+def baseline_key(base_model: str) -> str:
+    """Names an untouched base model where a trial would be named."""
+    return f"baseline:{base_model}"
+
+
+def final_of(scores: NDArray[np.float64], label: NDArray[np.int8], auc: float | None = None) -> Final:
+    """The numbers on val of its scores; auc where it is not that of all of them together."""
+    thresholds = fit_thresholds(scores, label)
+    return Final(roc_auc(scores, label) if auc is None else auc, thresholds.accuracy, thresholds.logistic)
+
+
+def base_val(base: PreparedBase, cache: Path) -> Final:
+    """The untouched base model on val."""
+    view = View.open(base.view(cache))
+    return final_of(cosine(view.vectors, view.val), view.val.label)
+
+
+@dataclass
+class TrialModel:
+    """The model of a trial's best report. max_length: tokens per text, as the search has it."""
+
+    outcome: TrialOutcome
+    base: PreparedBase
+    cache: Path
+    max_length: int | None = None
+    _val: dict[int, Final] = field(default_factory=dict, init=False)
+
+    @property
+    def config(self) -> TrialConfig:
+        """The trial's configuration."""
+        return self.outcome.config
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The dims that it is judged at, ascending; the first is the one that it is ranked by."""
+        return dims_of(self.config, self.base.dims)
+
+    def key(self, dims: int) -> str:
+        """Its name at these dims."""
+        return model_key(self.outcome.trial, dims, self.config)
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best report."""
+        return self.outcome.directory / "best.safetensors"
+
+    def weights(self) -> Path:
+        """The weights that test is scored with, and that are exported."""
+        return self.best
+
+    def val_auc(self) -> float:
+        """What it is ranked by: AUC on all of val, as it was reported."""
+        assert self.outcome.best is not None
+        return self.outcome.best.auc
+
+    def reported_auc(self) -> float:
+        """AUC of its weights on the pairs that its reports looked at, to be compared with what it reported."""
+        return self.val()[self.dims[0]].val_auc
+
+    def val(self) -> dict[int, Final]:
+        """Its numbers on all validation pairs, by dims. Errors of files and shapes where its weights are damaged."""
+        if not self._val:
+            self._val = self._on_val(View.open(self.base.view(self.cache)))
+        return self._val
+
+    def rounding(self) -> float:
+        """How far `reported_auc` may be from what was reported without anything being wrong.
+
+        On another machine sums are taken in another order, and some pairs of nearly equal cosine change places.
+        """
+        label = View.open(self.base.view(self.cache)).val.label
+        return 5 / (int((label == 1).sum()) * int((label == 0).sum()))
+
+    def _on_val(self, view: View) -> dict[int, Final]:
+        dense = load_dense(self.config, self.best, self.base.dims)
+        return {dims: final_of(dense_cosine(dense, view.vectors, view.val, dims), view.val.label) for dims in self.dims}
+
+    def test(self, pairs: LabelledPairs) -> Scores:
+        """Scores of the test pairs."""
+        vectors, rows = self.base.test_rows(self.cache, pairs)
+        dense = load_dense(self.config, self.weights(), self.base.dims)
+        return {dims: dense_cosine(dense, vectors, rows, dims) for dims in self.dims}
+
+
+class FoldedModel(TrialModel):
+    """Of a trial with folds: judged on val by the layers of the folds, each on the pairs that it has not seen.
+
+    Test is scored by a layer trained again on train and val, up to where the folds were best on average.
+    """
+
+    def weights(self) -> Path:
+        """The layer trained again; made where missing."""
+        refitted = self.outcome.directory / "refit.safetensors"
+        if not refitted.exists():
+            view = View.open(self.base.view(self.cache))
+            refit(self.config, view, mean_best_budget(self.outcome.reports), refitted)
+        return refitted
+
+    def _on_val(self, view: View) -> dict[int, Final]:
+        fold = view.folds(self.config.folds, self.config.seed)
+        finals = {}
+        for dims in self.dims:
+            scores, label = out_of_fold(self.config, self.best, view, dims)
+            aucs = [roc_auc(scores[fold == one], label[fold == one]) for one in range(self.config.folds)]
+            finals[dims] = final_of(scores, label, float(np.mean(aucs)))
+        return finals
+
+
+class WholeModel(TrialModel):
+    """Of a trial that trained the base model itself: texts go through the model that is exported."""
+
+    _sample_auc: float = 0.0
+
+    def val_auc(self) -> float:
+        """AUC on all of val; its reports may have looked at fewer pairs."""
+        return self.val()[self.dims[0]].val_auc
+
+    def reported_auc(self) -> float:
+        """AUC on the pairs that its reports looked at."""
+        self.val()
+        return self._sample_auc
+
+    def rounding(self) -> float:
+        """Wider than for vectors that are the same everywhere: on a GPU, sums of a whole model differ more."""
+        return _OF_A_WHOLE_MODEL
+
+    def _on_val(self, view: View) -> dict[int, Final]:
+        from tune.train.training import training_pairs, validation_places
+
+        scores = self._scores(view.texts(), view.val)
+        planned = len(training_pairs(self.config, view.train)) * self.config.epochs
+        sample = validation_places(view.val, self.config, planned)
+        self._sample_auc = roc_auc(scores[self.dims[0]][sample], view.val.label[sample])
+        return {dims: final_of(of_dims, view.val.label) for dims, of_dims in scores.items()}
+
+    def test(self, pairs: LabelledPairs) -> Scores:
+        """Scores of the test pairs."""
+        prompts = self.base.prompt_a, self.base.prompt_b
+        _, rows = keyed_rows(pairs, *prompts)
+        return self._scores(view_texts(self.base.name, pairs, prompts, self.max_length), rows)
+
+    def _scores(self, texts: ViewTexts, rows: PairRows) -> Scores:
+        from tune.train.finetune import encode_pairs, load_finetuned
+
+        model = load_finetuned(self.config, self.best, self.base.name, self.max_length)
+        vectors, of_pairs = encode_pairs(model, texts, rows)
+        return {dims: cosine(vectors[:, :dims], of_pairs) for dims in self.dims}
+
+
+@dataclass
+class Models:
+    """The models of a search's trials, each made once, since val of a whole model takes a pass over its texts.
+
+    bases: by name. max_length: tokens per text.
+    """
+
+    bases: dict[str, PreparedBase]
+    cache: Path
+    max_length: int | None
+    _made: dict[str, TrialModel] = field(default_factory=dict, init=False)
+
+    def __call__(self, outcome: TrialOutcome) -> TrialModel:
+        """The model of a trial."""
+        if outcome.trial not in self._made:
+            config = outcome.config
+            kind = FoldedModel if config.folds else TrialModel if config.freeze else WholeModel
+            self._made[outcome.trial] = kind(outcome, self.bases[config.base_model], self.cache, self.max_length)
+        return self._made[outcome.trial]
