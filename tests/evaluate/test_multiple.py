@@ -28,7 +28,7 @@ def test_holm_by_hand(given: list[float], adjusted: list[float]) -> None:
 
 
 def accepted_step_by_step(p_values: list[float], alpha: float) -> set[int]:
-    """Holm's procedure as he states it: smallest first, against alpha/m, alpha/(m-1), ...; stop at the first failure."""
+    """As Holm states it: the smallest first, against alpha/m, alpha/(m-1), ..., to the first that fails."""
     m = len(p_values)
     accepted: set[int] = set()
     for rank, place in enumerate(sorted(range(m), key=lambda i: p_values[i])):

@@ -8,7 +8,7 @@ import base64
 import importlib.util
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,12 +87,13 @@ class OpenAIClient:
     def ask(self, texts: Sequence[str], input_type: str | None) -> NDArray[np.float32]:
         """As in `Client`; OpenAI knows no input types."""
         wanted: dict[str, Any] = {} if self._name.dims is None else {"dimensions": self._name.dims}
-        try:
-            answer: Any = self._sdk.embeddings.create(
-                model=self._name.model, input=list(texts), encoding_format="base64", **wanted
-            )
-        except Exception as error:
-            raise self._failures.explain(error) from None
+        answer = self._failures.call(
+            self._sdk.embeddings.create,
+            model=self._name.model,
+            input=list(texts),
+            encoding_format="base64",
+            **wanted,
+        )
         items = getattr(answer, "data", None)
         if not isinstance(items, list):
             raise self._failures.of("the server's answer is no list of vectors; is base_url right (…/v1)?")
@@ -126,19 +127,17 @@ class CohereClient:
     def ask(self, texts: Sequence[str], input_type: str | None) -> NDArray[np.float32]:
         """As in `Client`."""
         wanted: dict[str, Any] = {} if self._name.dims is None else {"output_dimension": self._name.dims}
-        try:
-            answer: Any = self._sdk.embed(
-                model=self._name.model,
-                texts=list(texts),
-                input_type=input_type or "",
-                embedding_types=["float"],
-                truncate=self._truncate,
-                # Asking for vectors again changes nothing on the server, so a cut connection may be tried again.
-                request_options={"retry_remote_protocol_errors": True},
-                **wanted,
-            )
-        except Exception as error:
-            raise self._failures.explain(error) from None
+        answer = self._failures.call(
+            self._sdk.embed,
+            model=self._name.model,
+            texts=list(texts),
+            input_type=input_type,
+            embedding_types=["float"],
+            truncate=self._truncate,
+            # Asking for vectors again changes nothing on the server, so a cut connection may be tried again.
+            request_options={"retry_remote_protocol_errors": True},
+            **wanted,
+        )
         rows = getattr(getattr(answer, "embeddings", None), "float_", None)
         if not isinstance(rows, list):
             raise self._failures.of("the server's answer holds no vectors; is base_url right?")
@@ -189,6 +188,15 @@ class _Failures:
 
     def __reduce__(self) -> Any:
         raise TypeError("a client holds a key and is not pickled")
+
+    def call(self, function: Callable[..., Any], **arguments: Any) -> Any:
+        """What the SDK's function returns, or the error for what it raises."""
+        try:
+            return function(**arguments)
+        except Exception as error:
+            failure = self.explain(error)
+        # Outside of the except: else the SDK's exception, with the request and its key, would be this one's context.
+        raise failure
 
     def of(self, what: str) -> ModelError:
         """The error that says `what`."""

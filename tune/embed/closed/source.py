@@ -100,7 +100,7 @@ class ClosedSource:
             whole = utf8(before + text).decode()
             if not whole.strip():
                 raise ModelError(f"base model {self.name}: text {position + 1} of {len(texts)} is empty; leave it out")
-            if limit is not None and len(whole) > limit // 3 and estimate_tokens(whole) > limit:
+            if limit is not None and 2 * len(whole) > limit and estimate_tokens(whole) > limit:
                 if self.options.too_long == "refuse" and limit != self.max_length:
                     raise ModelError(
                         f"base model {self.name}: the text {text[:40]!r}… has about {estimate_tokens(whole)} tokens "
@@ -134,12 +134,13 @@ class ClosedSource:
             self._client = client = self._client or make_client(self.closed, self.options)
 
         def ask(positions: list[int]) -> NDArray[np.float32]:
-            return client.ask([sent[position] for position in positions], input_type)
+            vectors = client.ask([sent[position] for position in positions], input_type)
+            with self._lock:
+                self._check(vectors)
+            return vectors
 
         waiting = batches(sent, self.options.limits(self.closed.provider))
-        for positions, vectors in ask_all(ask, waiting, self.options.max_in_flight):
-            self._check(vectors)
-            yield positions, vectors
+        yield from ask_all(ask, waiting, self.options.max_in_flight)
 
     def _check(self, vectors: NDArray[np.float32]) -> None:
         if self.known_dims is None:
