@@ -1,6 +1,7 @@
 """Closed models against a real HTTP server: what is bought is kept, every failure is one line, no key gets out."""
 
 import logging
+import os
 import pickle
 import re
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.command import background, wait_for
 from tests.embed_server import COHERE_PATH, KEY, OPENAI_PATH, OWN_MODEL, EmbedServer, embed, embed_server
 from tune.data.demo import demo_pairs
 from tune.embed.closed import ClosedName, ClosedOptions, ClosedSource, check_closed
@@ -169,6 +171,7 @@ def test_a_batch_is_given_at_once_and_no_more_is_asked_than_is_taken(server: Emb
     source = source_of(server, max_in_flight=2)
     batches = source.embed_batches(TEXTS, "")
     next(batches)
+    wait_for(lambda: len(server.book.requests) >= 2, 10)
     time.sleep(0.2)
     assert len(server.book.requests) == 2, "one taken and unstored, one waiting"
     batches.close()
@@ -226,6 +229,31 @@ def test_kill_9_never_buys_a_stored_text_again(server: EmbedServer, tmp_path: Pa
     # Lost at most what was in flight: two requests of 10 texts.
     assert set(sold) == set(TEXTS) and sum(sold.values()) <= 120
     assert np.allclose(snapshot.vectors([text_key(prompt_of(source), t) for t in TEXTS]), embed(TEXTS, 1536), atol=1e-6)
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from tune.embed.closed import ClosedOptions, ClosedSource
+from tune.embed.snapshot import Snapshot
+source = ClosedSource("openai:text-embedding-3-small", ClosedOptions(base_url=sys.argv[1], texts_per_request=10))
+texts = [f"where is the swift purse number {i}" for i in range(100)]
+told = lambda done, total: print(done, "stored", flush=True)
+Snapshot(Path(sys.argv[2]), source.fingerprint, source.dims).embed(source, "", texts, told)
+"""
+
+
+def test_ctrl_c_does_not_wait_for_a_server_that_hangs(server: EmbedServer, tmp_path: Path) -> None:
+    server.fault_from("hang", 3)
+    command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), server.openai_url, str(tmp_path)]
+    log = tmp_path / "log"
+    with background(command, dict(os.environ), log) as process:
+        wait_for(lambda: "20 stored" in log.read_text(), 60)
+        process.send_signal(signal.SIGINT)
+        # Its own timeout is 60 s, seven times over.
+        assert process.wait(20) != 0
+    assert "KeyboardInterrupt" in log.read_text() and "SECRET" not in log.read_text()
+    assert len(stored(snapshot_of(source_of(server), tmp_path), source_of(server))) == 20
 
 
 @pytest.mark.parametrize("name", [OPENAI, COHERE])
@@ -394,7 +422,7 @@ def test_the_key_is_nowhere(server: EmbedServer, tmp_path: Path, name: str, capl
     assert copy.fingerprint == source.fingerprint and copy.embed(["a"], prompt_of(copy)).shape == (1, 1536)
 
 
-def test_check_closed_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_closed_needs_no_network(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     for variable in (*KEYS["openai"], *KEYS["cohere"], "OPENAI_BASE_URL", "CO_API_URL"):
         monkeypatch.delenv(variable, raising=False)
     openai, cohere = ClosedName("openai", "text-embedding-3-small"), ClosedName("cohere", "embed-v4.0")
@@ -419,6 +447,11 @@ def test_check_closed_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="OPENAI_BASE_URL is set, but only a given base_url counts"):
         check_closed(openai, official)
     check_closed(openai, own)
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://api.openai.com/v1/")
+    check_closed(openai, official)
+    assert not caplog.records
+    check_closed(openai, ClosedOptions(base_url="http://models.example.com/v1"))
+    assert "the key goes to models.example.com/v1 unencrypted" in caplog.text and "SECRET" not in caplog.text
 
 
 @pytest.mark.parametrize("provider", ["openai", "cohere"])

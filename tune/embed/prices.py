@@ -3,12 +3,10 @@
 Pure numbers; nothing here calls an API.
 """
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from tune.embed.closed.names import ClosedName, ClosedOptions
+from tune.embed.closed.names import ClosedName, ClosedOptions, is_near
 from tune.embed.closed.tokens import estimate_tokens
 from tune.errors import ModelError
 
@@ -85,19 +83,9 @@ def _price(name: ClosedName, options: ClosedOptions, given: float | None) -> tup
         return given, "as given"
     if name.base in PRICES:
         return PRICES[name.base], f"list price of {PRICES_AS_OF}"
-    if options.base_url is not None and options.server(name.provider) and _is_near(options.base_url):
+    if options.base_url is not None and options.server(name.provider) and is_near(options.base_url):
         return 0.0, "own server"
     return None, "unknown"
-
-
-def _is_near(url: str) -> bool:
-    """Whether the server is of this machine or its network: a private address, or a name without a public ending."""
-    host = urlsplit(url).hostname or ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
-    return address.is_private or address.is_loopback or address.is_link_local
 
 
 def _money(usd: float) -> str:

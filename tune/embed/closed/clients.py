@@ -6,6 +6,7 @@ as one ModelError line without the key; the SDK's own exception, which holds the
 
 import base64
 import importlib.util
+import logging
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -14,8 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.embed.closed.names import OFFICIAL, ClosedName, ClosedOptions, Provider
+from tune.embed.closed.names import OFFICIAL, ClosedName, ClosedOptions, Provider, is_near
 from tune.errors import ModelError
+
+logger = logging.getLogger(__name__)
 
 KEYS: dict[Provider, tuple[str, ...]] = {"openai": ("OPENAI_API_KEY",), "cohere": ("COHERE_API_KEY", "CO_API_KEY")}
 """The environment variables of a provider's key; the first that is set counts."""
@@ -40,13 +43,16 @@ def check_closed(name: ClosedName, options: ClosedOptions) -> None:
             f"base model {name}: the {name.provider} SDK is not installed; run pip install 'embedtune[{name.provider}]'"
         )
     address = _ADDRESSES[name.provider]
-    if options.base_url is None and os.environ.get(address, "").strip():
+    told = os.environ.get(address, "").strip()
+    if options.base_url is None and told and options.is_elsewhere(name.provider, told):
         # The SDK would follow it silently; where the texts and the bill go is to be said.
         raise ModelError(
             f"base model {name}: {address} is set, but only a given base_url counts; give that address as base_url "
             f"(or {OFFICIAL[name.provider]} for the provider itself)"
         )
-    _key(name, options)
+    key, url = _key(name, options), options.base_url
+    if key != _NO_KEY and url is not None and url.startswith("http:") and not is_near(url):
+        logger.warning("base model %s: the key goes to %s unencrypted; use https", name, options.server(name.provider))
 
 
 def make_client(name: ClosedName, options: ClosedOptions) -> Client:
@@ -70,7 +76,10 @@ def _key(name: ClosedName, options: ClosedOptions) -> str:
 
 
 class OpenAIClient:
-    """OpenAI, or a server that speaks its API. Answers bear an `index`, and are put in order by it."""
+    """OpenAI, or a server that speaks its API. Answers bear an `index`, and are put in order by it.
+
+    A server that leaves the index out is believed to keep the order.
+    """
 
     def __init__(self, name: ClosedName, options: ClosedOptions) -> None:
         import openai
@@ -108,7 +117,9 @@ class OpenAIClient:
 
 
 class CohereClient:
-    """Cohere, API v2. Its answers have no index but, mostly, the texts: an answer in another order is refused."""
+    """Cohere, API v2. Its answers have no index but, as a rule, the texts: those of an answer in another order differ,
+    and it is refused. Without the texts only the number of vectors can be checked.
+    """
 
     def __init__(self, name: ClosedName, options: ClosedOptions) -> None:
         import cohere

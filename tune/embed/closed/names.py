@@ -3,6 +3,7 @@
 Plain data without secrets: it may be written to results, pickled and printed.
 """
 
+import ipaddress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, cast, get_args
 from urllib.parse import urlsplit
@@ -164,6 +165,10 @@ class ClosedOptions:
             return None
         return _place(self.base_url)
 
+    def is_elsewhere(self, provider: Provider, url: str) -> bool:
+        """Whether `url` is another place than the one that is asked."""
+        return _place(url) != _place(self.base_url or OFFICIAL[provider])
+
     def limits(self, provider: Provider) -> RequestLimits:
         """What one request may hold."""
         own = REQUESTS["server" if provider == "openai" and self.server(provider) else provider]
@@ -194,6 +199,15 @@ def _url_problems(url: str) -> list[str]:
     if parts.scheme not in ("http", "https") or not host or port == 0 or url != "".join(url.split()):
         return [f"base_url is no http(s) address: {url}; write it as in http://127.0.0.1:8080/v1"]
     return []
+
+
+def is_near(url: str) -> bool:
+    """Whether a server is of this machine or its network: a private address, or a name without a public ending."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
 
 
 def _place(url: str) -> str:
