@@ -71,7 +71,7 @@ class AdaptedEmbedder:
         source = ClosedSource(name, asked, max_length)
         if source.known_dims not in (None, weight.shape[1]):
             raise ModelError(f"{directory}: the adapter takes {weight.shape[1]} dims, and {name} gives {source.dims}")
-        source.known_dims = weight.shape[1]
+        source.dims = weight.shape[1]
         return cls(source, weight, bias, activation, prompts)
 
     def encode(self, texts: Sequence[str], side: Side = "a") -> NDArray[np.float32]:

@@ -126,10 +126,10 @@ class ClosedOptions:
     """How a closed model is asked. No secrets: keys come from the environment. ModelError where a value is wrong.
 
     base_url: an OpenAI-compatible server (or a gateway to Cohere), None for the provider itself. input_type: of all
-    texts, for Cohere; None: queries and documents where the pairs are such, else search_query for both.
-    max_in_flight: requests at a time. timeout: seconds without a byte of the answer. max_retries: by the SDK, of
-    429, 5xx and (OpenAI) timeouts. too_long: what happens to a text above the model's limit. texts_per_request: None
-    for the provider's limit, 32 for other servers.
+    texts, for Cohere (others know none); None: queries and documents where the pairs are such, else search_query for
+    both. max_in_flight: requests at a time. timeout: seconds without a byte of the answer. max_retries: by the SDK, of
+    429, 5xx and (OpenAI) timeouts; a provider may bill an answer that it gave too late. too_long: what happens to a
+    text above the model's limit. texts_per_request: None for the provider's limit, 32 for other servers.
     """
 
     base_url: str | None = None

@@ -46,8 +46,6 @@ class ClosedSource:
         self.options = options or ClosedOptions()
         self.max_length = max_length
         self.name = str(closed)
-        if self.options.input_type is not None and closed.provider != "cohere":
-            raise ModelError(f"base model {self.name}: an input_type is known to Cohere's models alone; leave it out")
         self.known_dims: int | None = closed.known_dims
         own_dims = closed.facts.dims if closed.facts else None
         # The model's own dims are not spelled out: a name keeps its folder when its model gets into the table.
@@ -75,6 +73,11 @@ class ClosedSource:
         if self.known_dims is None:
             raise ModelError(f"base model {self.name}: its dims are not known before its first vectors; give @DIMS")
         return self.known_dims
+
+    @dims.setter
+    def dims(self, dims: int) -> None:
+        """By who knows them from before: an adapter, a snapshot."""
+        self.known_dims = dims
 
     @property
     def tokens_per_text(self) -> int | None:
