@@ -1,0 +1,134 @@
+"""An export on a closed model: bought vectors, Dense and normalisation give what torch gives; whole or absent."""
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers.sentence_transformer.modules import Dense
+
+from tests.embed_server import KEY, EmbedServer, embed, embed_server
+from tune.embed.adapted import AdaptedEmbedder, write_adapted
+from tune.embed.closed import ClosedName, ClosedOptions
+from tune.errors import ModelError, ResultsError
+
+NAME = ClosedName("cohere", "embed-v4.0", 256)
+PROMPTS = ("[search_query] ", "[search_document] note: ")
+TEXTS = ["how do I reset it", "blue cheese", "how do I reset it"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbedServer]:
+    with embed_server() as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def _keys(server: EmbedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.reset()
+    monkeypatch.delenv("CO_API_URL", raising=False)
+    monkeypatch.setenv("COHERE_API_KEY", KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def dense_of(bias: bool = True, activation: Any = None) -> Dense:
+    torch.manual_seed(3)
+    return Dense(256, 16, bias=bias, activation_function=activation or torch.nn.Identity())
+
+
+def write(server: EmbedServer, directory: Path, dense: Dense, activation: str = "identity") -> Path:
+    options = ClosedOptions(base_url=server.cohere_url, max_retries=0)
+    return write_adapted(
+        directory,
+        dense.state_dict(),
+        NAME,
+        options,
+        activation=activation,
+        prompts=PROMPTS,
+        about={"threshold": 0.5},
+        files={"README.md": "a card"},
+    )
+
+
+@pytest.mark.parametrize("activation", ["identity", "tanh"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_it_gives_what_torch_gives(server: EmbedServer, tmp_path: Path, activation: str, bias: bool) -> None:
+    dense = dense_of(bias, torch.nn.Tanh() if activation == "tanh" else None)
+    written = write(server, tmp_path / "new" / "model", dense, activation)
+    embedder = AdaptedEmbedder.load(written)
+    a, b = embedder.encode(TEXTS), embedder.encode(TEXTS[:2], side="b")
+    assert a.dtype == np.float32 and a.shape == (3, embedder.dims) == (3, 16)
+    assert np.array_equal(a[0], a[2]), "bought once"
+    sold = server.book.sold
+    assert sold.total() == 4 and ("/v2/embed", "search_document", "note: blue cheese") in sold
+    for got, texts, kind in ((a, TEXTS, "search_query"), (b, [f"note: {t}" for t in TEXTS[:2]], "search_document")):
+        bought = torch.from_numpy(embed(texts, 1536, 256, kind))
+        with torch.inference_mode():
+            wanted = dense({"sentence_embedding": bought})["sentence_embedding"]
+        assert np.allclose(got, torch.nn.functional.normalize(wanted, dim=1).numpy(), atol=1e-5)
+    assert embedder.encode([]).shape == (0, 16)
+    with pytest.raises(ValueError, match="a side is a or b"):
+        embedder.encode(TEXTS, side="c")  # type: ignore[arg-type]
+
+
+def test_the_directory_says_what_it_is_and_holds_no_key(server: EmbedServer, tmp_path: Path) -> None:
+    written = write(server, tmp_path / "model", dense_of())
+    assert sorted(path.name for path in written.iterdir()) == ["README.md", "adapter.safetensors", "embedtune.json"]
+    about = json.loads((written / "embedtune.json").read_text())
+    assert about["threshold"] == 0.5 and about["closed"]["name"] == "cohere:embed-v4.0@256"
+    assert (about["closed"]["dims_in"], about["closed"]["dims"]) == (256, 16)
+    embedder = AdaptedEmbedder.load(written)
+    embedder.encode(TEXTS)
+    assert not any(b"SECRET" in path.read_bytes() for path in written.iterdir())
+    assert b"SECRET" not in pickle.dumps(embedder)
+    moved = AdaptedEmbedder.load(written, ClosedOptions(base_url="http://127.0.0.1:9", max_retries=0))
+    with pytest.raises(ModelError, match=r"no connection to 127\.0\.0\.1:9"):
+        moved.encode(TEXTS)
+
+
+def test_it_is_whole_or_absent(server: EmbedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "model"
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tune.embed.adapted.os.rename", full)
+        with pytest.raises(ResultsError, match=r"cannot be written \(No space left"):
+            write(server, target, dense_of())
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ModelError, match="identity or tanh, not relu"):
+        write(server, target, dense_of(), "relu")
+    with pytest.raises(ModelError, match=r"has linear.weight and linear.bias, not weight"):
+        write_adapted(target, {"weight": np.eye(2)}, NAME, ClosedOptions(), activation="identity", prompts=PROMPTS)
+    assert list(tmp_path.iterdir()) == []
+    write(server, target, dense_of())
+    with pytest.raises(ResultsError, match="exists; choose another"):
+        write(server, target, dense_of())
+
+
+@pytest.mark.parametrize("damage", ["absent", "no_about", "no_json", "no_adapter", "torn", "other_dims", "no_table"])
+def test_a_damaged_directory_is_one_line(server: EmbedServer, tmp_path: Path, damage: str) -> None:
+    target = tmp_path / "model"
+    if damage != "absent":
+        write(server, target, dense_of())
+    about, adapter = target / "embedtune.json", target / "adapter.safetensors"
+    if damage == "no_about":
+        about.unlink()
+    if damage == "no_json":
+        about.write_text("{")
+    if damage == "no_table":
+        about.write_text('{"threshold": 0.5}')
+    if damage == "other_dims":
+        about.write_text(about.read_text().replace('"dims": 16', '"dims": 17'))
+    if damage == "no_adapter":
+        adapter.unlink()
+    if damage == "torn":
+        adapter.write_bytes(adapter.read_bytes()[:-10])
+    with pytest.raises(ModelError, match=r"is no complete export on a closed model .*export it again") as caught:
+        AdaptedEmbedder.load(target)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,343 @@
+"""A real HTTP server on loopback that speaks OpenAI's and Cohere's embedding APIs, with faults on demand.
+
+Vectors are wordllama's, carried to the model's dims without changing a cosine, so AUCs are real. It counts every text
+that it has sold.
+"""
+
+import base64
+import contextlib
+import json
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+
+import numpy as np
+
+from tune.embed.closed.names import MODELS
+from tune.embed.sources import load_source
+
+KEY = "sk-test-0123456789abcdefSECRET"
+OPENAI_PATH, COHERE_PATH = "/v1/embeddings", "/v2/embed"
+OWN_MODEL = "own/tiny:latest"
+"""A model that no table knows, 256 dims."""
+
+Fault = Literal[
+    "rate_limit",  # 429 with Retry-After
+    "quota",  # 429 insufficient_quota (OpenAI), 402 (Cohere)
+    "month",  # 429 of a trial key that is used up (Cohere)
+    "error",  # 500
+    "too_long",  # 400: a text above the model's limit
+    "hang",  # no answer at all
+    "cut",  # half an answer, then the connection is closed
+    "wrong_order",  # OpenAI: with the right indices; Cohere: with the texts in that order
+    "same_index",  # all indices 0
+    "no_index",  # no indices
+    "short",  # one vector too few
+    "other_dims",  # vectors of another length
+    "ragged",  # one vector of another length
+    "nan",
+    "zero",
+    "page",  # 200 with a web page
+    "empty",  # 200 with {}
+]
+
+
+@dataclass
+class Book:
+    """What the server did: texts sold per (path, input type, text), and (path, texts, status) of every request."""
+
+    sold: Counter[tuple[str, str | None, str]] = field(default_factory=Counter)
+    requests: list[tuple[str, int, int]] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    open: int = 0
+    most_open: int = 0
+
+    def texts(self) -> Counter[str]:
+        """Texts sold, however."""
+        counted: Counter[str] = Counter()
+        for (_, _, text), times in self.sold.items():
+            counted[text] += times
+        return counted
+
+
+class EmbedServer:
+    """The server; `with EmbedServer() as server`. Requests are numbered from 1, anew after each `reset`."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.released = threading.Event()
+        self.connections: set[socket.socket] = set()
+        self.reset()
+        outer = self
+
+        class Handler(_Handler):
+            server_of_tests = outer
+
+        self._http = _Quiet(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> "EmbedServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self._http.shutdown()
+        self._http.server_close()
+        for connection in list(self.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+
+    @property
+    def openai_url(self) -> str:
+        """base_url for OpenAI's SDK."""
+        return f"http://127.0.0.1:{self._http.server_port}/v1"
+
+    @property
+    def cohere_url(self) -> str:
+        """base_url for Cohere's SDK."""
+        return f"http://127.0.0.1:{self._http.server_port}"
+
+    def reset(self) -> None:
+        """No faults, an empty book, the key as it was; what hangs is let go."""
+        self.released.set()
+        self.released = threading.Event()
+        self.key: str | None = KEY
+        self.delay = 0.0
+        self.retry_after = "1"
+        self.echo = True
+        self.book = Book()
+        self._faults: dict[int, Fault] = {}
+        self._always: tuple[int, Fault] | None = None
+        self._number = 0
+
+    def fault(self, kind: Fault, *numbers: int) -> None:
+        """The requests of these numbers fail so."""
+        self._faults |= dict.fromkeys(numbers, kind)
+
+    def fault_from(self, kind: Fault, number: int = 1) -> None:
+        """All requests from this one on fail so."""
+        self._always = (number, kind)
+
+    def next_fault(self) -> Fault | None:
+        """Numbers a request, and how it is to fail."""
+        with self.lock:
+            self._number += 1
+            if self._number in self._faults:
+                return self._faults[self._number]
+            return self._always[1] if self._always and self._number >= self._always[0] else None
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, *at: Any) -> None:
+        # A client that was killed is what some tests are about.
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(*at)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server_of_tests: EmbedServer
+    protocol_version = "HTTP/1.1"
+    _book: Book | None = None
+
+    def setup(self) -> None:
+        super().setup()
+        self.server_of_tests.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.server_of_tests.connections.discard(self.connection)
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        at = self.server_of_tests
+        book = self._book = at.book
+        length = int(self.headers["content-length"])
+        data = self.rfile.read(length)
+        if len(data) < length:
+            return
+        body = json.loads(data)
+        with at.lock:
+            book.open += 1
+            book.most_open = max(book.open, book.most_open)
+            book.bodies.append(body)
+        try:
+            with contextlib.suppress(ConnectionError):
+                self._answer(at, book, body)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Counts the request as answered: before its answer goes out, else the next may come before it is counted."""
+        at, book = self.server_of_tests, self._book
+        if book is not None:
+            with at.lock:
+                book.open -= 1
+            self._book = None
+
+    def _answer(self, at: EmbedServer, book: Book, body: dict[str, Any]) -> None:
+        texts = body.get("input") if self.path == OPENAI_PATH else body.get("texts")
+        fault = at.next_fault()
+        if at.delay:
+            time.sleep(at.delay)
+        refusal = self._refusal(at, body, texts, fault)
+        if refusal is not None:
+            status, content, headers = refusal
+            with at.lock:
+                book.requests.append((self.path, len(texts or ()), status))
+            self._send(status, json.dumps(content).encode(), headers)
+            return
+        if fault == "hang":
+            at.released.wait(60)
+            self.close_connection = True
+            return
+        if fault == "page":
+            self._send(200, b"<html>welcome</html>", {"content-type": "text/html"})
+            return
+        data = json.dumps({} if fault == "empty" else self._content(at, body, texts, fault)).encode()
+        if fault == "cut":
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2])
+            self.close_connection = True
+            return
+        with at.lock:
+            book.requests.append((self.path, len(texts), 200))
+            book.sold.update((self.path, body.get("input_type"), text) for text in texts)
+        self._send(200, data)
+
+    def _send(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:
+        self._leave()
+        self.send_response(status)
+        for name, value in {"content-type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _refusal(
+        self, at: EmbedServer, body: dict[str, Any], texts: Any, fault: Fault | None
+    ) -> tuple[int, Any, dict[str, str]] | None:
+        given = (self.headers.get("authorization") or "").removeprefix("Bearer ")
+        model = str(body.get("model"))
+        most = 2048 if self.path == OPENAI_PATH else 96
+        if self.path not in (OPENAI_PATH, COHERE_PATH):
+            return 404, self._error("not found", "not_found"), {}
+        if at.key is not None and given != at.key:
+            # As careless as a server can be: it quotes the key.
+            return 401, self._error(f"Incorrect API key provided: {given}", "invalid_api_key"), {}
+        if f"{'openai' if self.path == OPENAI_PATH else 'cohere'}:{model}" not in MODELS and model != OWN_MODEL:
+            return 404, self._error(f"The model `{model}` does not exist", "model_not_found"), {}
+        if not isinstance(texts, list) or not 0 < len(texts) <= most or not all(texts):
+            return 400, self._error(f"'input' must be 1 to {most} texts, none empty", "invalid_request_error"), {}
+        if self.path == COHERE_PATH and body.get("input_type") is None:
+            return 400, self._error("input_type is required", "bad_request"), {}
+        if fault == "rate_limit":
+            text = "Rate limit reached for requests"
+            return 429, self._error(text, "rate_limit_exceeded"), {"retry-after": at.retry_after}
+        if fault == "quota" and self.path == OPENAI_PATH:
+            return 429, self._error("You exceeded your current quota", "insufficient_quota"), {}
+        if fault == "quota":
+            return 402, self._error("billing limit reached", "billing"), {}
+        if fault == "month":
+            return 429, self._error("Trial keys are limited to 1000 API calls / month", "trial"), {}
+        if fault == "error":
+            return 500, self._error("internal", "server_error"), {}
+        if fault == "too_long":
+            return 400, self._error("This model's maximum context length is 8192 tokens, got 9000", "bad_request"), {}
+        return None
+
+    def _error(self, message: str, code: str) -> Any:
+        if self.path == COHERE_PATH:
+            return {"id": "1", "message": message}
+        return {"error": {"message": message, "type": code, "param": None, "code": code}}
+
+    def _content(self, at: EmbedServer, body: dict[str, Any], texts: list[str], fault: Fault | None) -> Any:
+        provider = "openai" if self.path == OPENAI_PATH else "cohere"
+        facts = MODELS.get(f"{provider}:{body['model']}")
+        asked = body.get("dimensions") or body.get("output_dimension")
+        vectors = list(embed(texts, facts.dims if facts else 256, asked, body.get("input_type")))
+        echo = list(texts)
+        indices: list[int | None] = list(range(len(texts)))
+        if fault == "wrong_order":
+            vectors, echo, indices = vectors[::-1], echo[::-1], indices[::-1]
+        if fault == "short":
+            vectors, echo, indices = vectors[1:], echo[1:], indices[:-1]
+        if fault == "other_dims":
+            vectors = [vector[:-1] for vector in vectors]
+        if fault == "ragged":
+            vectors[-1] = vectors[-1][:-1]
+        if fault == "nan":
+            vectors[0] = np.full_like(vectors[0], np.nan)
+        if fault == "zero":
+            vectors[0] = np.zeros_like(vectors[0])
+        if fault == "same_index":
+            indices = [0] * len(texts)
+        if provider == "cohere":
+            content = {"id": "1", "response_type": "embeddings_by_type", "meta": {"api_version": {"version": "2"}}}
+            content["embeddings"] = {"float": [vector.tolist() for vector in vectors]}
+            return {**content, "texts": echo} if at.echo else content
+        in_base64 = body.get("encoding_format") == "base64"
+        data = []
+        for index, vector in zip(indices, vectors, strict=True):
+            told = base64.b64encode(vector.astype("<f4").tobytes()).decode() if in_base64 else vector.tolist()
+            data.append({"object": "embedding", "index": index, "embedding": told})
+        if fault == "no_index":
+            for item in data:
+                del item["index"]
+        return {
+            "object": "list",
+            "data": data,
+            "model": body["model"],
+            "usage": {"prompt_tokens": 1, "total_tokens": 1},
+        }
+
+
+_model_lock = threading.Lock()
+
+
+@cache
+def _wordllama() -> Any:
+    return load_source("wordllama")
+
+
+@cache
+def _lift(dims: int) -> np.ndarray:
+    """An orthonormal map of 256 dims into `dims`: cosines stay."""
+    return np.linalg.qr(np.random.default_rng(0).standard_normal((dims, 256)))[0].T.astype(np.float32)
+
+
+def embed(texts: list[str], dims: int, asked: int | None = None, input_type: str | None = None) -> np.ndarray:
+    """What the server sells: float32 [n, asked or dims], of length 1; documents a little other than queries."""
+    with _model_lock:
+        vectors = _wordllama().embed(texts)
+    if input_type == "search_document":
+        vectors = vectors * (1 + 0.1 * np.sin(np.arange(vectors.shape[1]))).astype(np.float32)
+    if dims != vectors.shape[1]:
+        vectors = vectors @ _lift(dims)
+    vectors = vectors[:, : asked or dims]
+    out: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return out
+
+
+@contextlib.contextmanager
+def embed_server() -> Iterator[EmbedServer]:
+    """A running server."""
+    with EmbedServer() as server:
+        yield server

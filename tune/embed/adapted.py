@@ -1,0 +1,170 @@
+"""AdaptedEmbedder: a closed model and the Dense layer trained on its vectors, as one embedder.
+
+Written as a directory, whole or not at all, that holds no key; loading it needs neither torch nor a GPU.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune.embed.closed.names import ClosedName, ClosedOptions, parse_closed
+from tune.embed.closed.source import ClosedSource
+from tune.errors import ModelError, ResultsError
+
+ADAPTER = "adapter.safetensors"
+ABOUT = "embedtune.json"
+WEIGHT, BIAS = "linear.weight", "linear.bias"
+
+Side = Literal["a", "b"]
+
+
+class AdaptedEmbedder:
+    """Texts to float32 [n, dims] of length 1: the API's vectors, the Dense, its activation, normalisation.
+
+    weight [dims, dims of the source], bias [dims] or None. Each `encode` buys its texts from the provider, with the
+    key of the environment; vectors that are to be used again are for the caller to keep.
+    """
+
+    def __init__(
+        self,
+        source: ClosedSource,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32] | None,
+        activation: str,
+        prompts: tuple[str, str],
+    ) -> None:
+        if activation not in ("identity", "tanh"):
+            raise ModelError(f"an adapter's activation is identity or tanh, not {activation}")
+        self.source = source
+        self.dims = int(weight.shape[0])
+        self._weight, self._bias = weight, bias
+        self._tanh = activation == "tanh"
+        self._prompts = prompts
+
+    @classmethod
+    def load(cls, directory: str | Path, options: ClosedOptions | None = None) -> Self:
+        """What `write_adapted` wrote. options: instead of those it was written with (an own server may have moved).
+
+        ModelError where the directory is not such a one, or is damaged.
+        """
+        directory = Path(directory)
+        try:
+            about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))["closed"]
+            name = parse_closed(about["name"])
+            asked = options or ClosedOptions.from_json(about["options"])
+            weight, bias = _read_adapter(directory / ADAPTER, int(about["dims"]), int(about["dims_in"]))
+            prompts = (str(about["prompt_a"]), str(about["prompt_b"]))
+            activation, max_length = about["activation"], about["max_length"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{directory} is no complete export on a closed model ({type(error).__name__}); export it again"
+            ) from None
+        if name is None:
+            raise ModelError(f"{directory}: {about['name']} is no closed model; export it again")
+        source = ClosedSource(name, asked, max_length)
+        if source.known_dims not in (None, weight.shape[1]):
+            raise ModelError(f"{directory}: the adapter takes {weight.shape[1]} dims, and {name} gives {source.dims}")
+        source.dims = weight.shape[1]
+        return cls(source, weight, bias, activation, prompts)
+
+    def encode(self, texts: Sequence[str], side: Side = "a") -> NDArray[np.float32]:
+        """float32 [n, dims], of length 1. side: whether they are first or second texts (queries or documents).
+
+        A text that is given twice is bought once. ModelError as in `ClosedSource.embed_batches`.
+        """
+        if side not in ("a", "b"):
+            raise ValueError(f"a side is a or b, not {side}")
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        if not places:
+            return np.empty((0, self.dims), np.float32)
+        bought = self.source.embed(list(places), self._prompts[side == "b"])
+        vectors = bought @ self._weight.T
+        if self._bias is not None:
+            vectors += self._bias
+        if self._tanh:
+            vectors = np.tanh(vectors)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return np.ascontiguousarray(vectors[[places[text] for text in texts]], dtype=np.float32)
+
+
+def write_adapted(
+    directory: Path,
+    state: Mapping[str, Any],
+    name: ClosedName,
+    options: ClosedOptions,
+    *,
+    activation: str,
+    prompts: tuple[str, str],
+    max_length: int | None = None,
+    about: Mapping[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes the embedder into the new directory, whole or not at all.
+
+    state: of the Dense, `linear.weight` [dims, dims of the source] and perhaps `linear.bias` [dims], as tensors or
+    arrays. about: more of embedtune.json. files: more files, name -> content (a card). ResultsError where the
+    directory exists or cannot be made; ModelError where the state is none of a Dense.
+    """
+    from safetensors.numpy import save_file
+
+    if directory.exists():
+        raise ResultsError(f"{directory} exists; choose another directory")
+    if WEIGHT not in state or set(state) - {WEIGHT, BIAS}:
+        raise ModelError(f"an adapter on {name} has {WEIGHT} and {BIAS}, not {', '.join(sorted(state)) or 'nothing'}")
+    arrays = {key: np.ascontiguousarray(_array(value), dtype=np.float32) for key, value in state.items()}
+    closed = {
+        "name": str(name),
+        "options": options.to_json(),
+        "activation": activation,
+        "dims_in": int(arrays[WEIGHT].shape[1]),
+        "dims": int(arrays[WEIGHT].shape[0]),
+        "prompt_a": prompts[0],
+        "prompt_b": prompts[1],
+        "max_length": max_length,
+    }
+    AdaptedEmbedder(ClosedSource(name, options, max_length), arrays[WEIGHT], arrays.get(BIAS), activation, prompts)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+    except OSError as error:
+        raise ResultsError(f"{directory} cannot be made ({error.strerror}); choose another directory") from None
+    try:
+        part.chmod(0o755)
+        save_file(arrays, str(part / ADAPTER))
+        for file, content in (files or {}).items():
+            (part / file).write_text(content, encoding="utf-8")
+        # Last: a directory with this file is complete.
+        text = json.dumps({**(about or {}), "closed": closed}, indent=1, ensure_ascii=False)
+        (part / ABOUT).write_text(text + "\n", encoding="utf-8")
+        os.rename(part, directory)
+    except OSError as error:
+        raise ResultsError(f"{directory} cannot be written ({error.strerror}); choose another directory") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return directory
+
+
+def _array(tensor: Any) -> Any:
+    """A torch tensor of any precision, or an array, as an array."""
+    return tensor.detach().cpu().float().numpy() if hasattr(tensor, "detach") else tensor
+
+
+def _read_adapter(path: Path, dims: int, dims_in: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        state = load_file(str(path))
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
+    weight, bias = state[WEIGHT], state.get(BIAS)
+    if weight.shape != (dims, dims_in) or (bias is not None and bias.shape != (dims,)):
+        raise ValueError(f"weights of {weight.shape}")
+    return weight, bias

@@ -1,0 +1,93 @@
+"""What embedding texts with a closed model costs, before anything is bought: an estimate from dated list prices.
+
+Pure numbers; nothing here calls an API.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tune.embed.closed.names import ClosedName, ClosedOptions, is_near
+from tune.embed.closed.tokens import estimate_tokens
+from tune.errors import ModelError
+
+PRICES_AS_OF = "2026-06"
+
+PRICES: dict[str, float] = {
+    "openai:text-embedding-3-small": 0.02,
+    "openai:text-embedding-3-large": 0.13,
+    "openai:text-embedding-ada-002": 0.10,
+    "cohere:embed-v4.0": 0.12,
+    "cohere:embed-english-v3.0": 0.10,
+    "cohere:embed-multilingual-v3.0": 0.10,
+    "cohere:embed-english-light-v3.0": 0.10,
+    "cohere:embed-multilingual-light-v3.0": 0.10,
+}
+"""USD per million tokens of text, from the providers' pricing pages ("Pricing", OpenAI and Cohere). Cohere lists its v3
+models there no more; theirs is the last price it listed."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """texts to buy, their tokens (an estimate, meant to be high), and their price where it is known.
+
+    usd: None where nobody knows the price. price: USD per million tokens. origin: where the price is from.
+    """
+
+    name: str
+    texts: int
+    tokens: int
+    usd: float | None
+    price: float | None
+    origin: str
+
+    def sentence(self) -> str:
+        """As in "openai:text-embedding-3-small: 5 texts, about 60 tokens (an estimate), about 0.0000012 USD …"."""
+        count = f"{self.name}: {self.texts:,} texts, about {self.tokens:,} tokens (an estimate)"
+        if self.usd is None:
+            return f"{count}, price unknown: give the USD per million tokens"
+        return f"{count}, about {_money(self.usd)} USD at {self.price:g} USD per million tokens ({self.origin})"
+
+    def within(self, most: float) -> bool:
+        """Whether it surely costs `most` USD or less, so far as the estimate holds."""
+        return self.usd is not None and self.usd <= most
+
+
+def estimate(
+    name: ClosedName,
+    texts: Iterable[str],
+    options: ClosedOptions | None = None,
+    *,
+    price_per_million: float | None = None,
+    tokens_per_text: int | None = None,
+) -> Estimate:
+    """The estimate for `texts`, as they are to be sent (`ClosedSource.sent`), each of which is bought.
+
+    price_per_million: overrides the table. tokens_per_text: what the API counts of a text at most, where it cuts.
+    A model that is not in the table costs nothing on this machine or its network (base_url), and an unknown price
+    elsewhere; one that is in it costs its price, whatever gateway it is reached by. ModelError: a negative price.
+    """
+    if price_per_million is not None and not 0 <= price_per_million < float("inf"):
+        raise ModelError(f"base model {name}: a price is 0 USD or more per million tokens, not {price_per_million:g}")
+    count = tokens = 0
+    for text in texts:
+        count += 1
+        of_text = estimate_tokens(text)
+        tokens += of_text if tokens_per_text is None else min(of_text, tokens_per_text)
+    price, origin = _price(name, options or ClosedOptions(), price_per_million)
+    usd = 0.0 if not count else None if price is None else tokens * price / 1e6
+    return Estimate(str(name), count, tokens, usd, price, origin)
+
+
+def _price(name: ClosedName, options: ClosedOptions, given: float | None) -> tuple[float | None, str]:
+    if given is not None:
+        return given, "as given"
+    if name.base in PRICES:
+        return PRICES[name.base], f"list price of {PRICES_AS_OF}"
+    if options.base_url is not None and options.server(name.provider) and is_near(options.base_url):
+        return 0.0, "own server"
+    return None, "unknown"
+
+
+def _money(usd: float) -> str:
+    """Cents for amounts of a cent or more, two significant digits below."""
+    return f"{usd:,.2f}" if usd >= 0.01 or not usd else f"{usd:.2g}" if usd >= 1e-4 else f"{usd:.8f}".rstrip("0")
