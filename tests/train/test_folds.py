@@ -28,8 +28,9 @@ from tune.errors import DataError
 from tune.events import ignore
 from tune.pipeline import labelled_sides, read_split
 from tune.train import directory as directory_module
-from tune.train.adapter import AdapterOpener, load_dense, open_adapter
+from tune.train.adapter import load_dense, open_adapter
 from tune.train.directory import TrialDirectory
+from tune.train.opening import LocalOpener
 from tune.train.refit import mean_best_budget, out_of_fold, refit
 from tune.train.stream import Report, TrialFailed
 
@@ -60,7 +61,7 @@ def place(prepared: Prepared, tmp_path: Path, request: pytest.FixtureRequest) ->
     """Trials with folds in this process; each takes the time of several, so they are short."""
     changes = {"folds": FOLDS, "matryoshka": request.param, "learning_rate": 1e-2}
     return Place(
-        open=AdapterOpener({prepared.base.name: prepared.view_path}),
+        open=LocalOpener({prepared.base.name: prepared.view_path}),
         config=lambda **more: prepared.config(**(changes | more)),
         directory=lambda config: tmp_path / config.digest(prepared.base.digest),
         idle=lambda: all(free(lock) for lock in tmp_path.glob("**/.lock")),

@@ -282,7 +282,7 @@ class _Learner:
 
     def close(self) -> None:
         """Gives the memory back now: model and trainer refer to each other, and a traceback may hold both."""
-        for tensor in (*self.model.parameters(), *self.model.buffers()):
+        for tensor in self.model.parameters():
             tensor.grad = None
             tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
         self._optimizer.state.clear()
