@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from tests.command import Ran, leaderboard, summary, tune
 from tests.tiny import save_tiny_bert, topic_pairs
+from tune.export import export
+from tune.results.layout import ResultsFolder
 
 SPACES = """
 [search]
@@ -126,7 +128,7 @@ def test_every_kind_scores_when_exported_what_was_reported(
     for row in rows:
         to = tmp_path / row["trial"]
         if not to.exists():
-            assert tune("export", folder, "--trial", row["trial"], "--to", to).code == 0
+            export(ResultsFolder(folder), row["trial"], to)
         dims = int(row["dims"]) if row["matryoshka"] else None
         assert auc_of(to, pairs, dims) == pytest.approx(float(row["test_auc"]), abs=1e-4), row
     lora = next(row for row in rows if row["train"] == "lora")
