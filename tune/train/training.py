@@ -54,7 +54,9 @@ def train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Repor
     device = training_device()
     texts = view.texts()
     pairs = training_pairs(config, view.train)
-    steps = [step for epoch in plan_steps(config, pairs, texts) for step in epoch]
+    epochs = plan_steps(config, pairs, texts)
+    steps = [step for epoch in epochs for step in epoch]
+    epoch_starts = {0, *np.cumsum([len(epoch) for epoch in epochs]).tolist()}
     sizes = [sum(map(len, step)) for step in steps]
     due = report_steps(sizes)
     factors = learning_rate_factors(config.scheduler, len(steps), config.warmup)
@@ -74,6 +76,9 @@ def train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Repor
             loss_sum, loss_pairs, trained = torch.zeros((), device=device), 0, time.perf_counter()
             with isolated():
                 while True:
+                    if run.step in epoch_starts:
+                        # A DataLoader draws its seed here; with it dropout is the same as under `train()`.
+                        torch.empty((), dtype=torch.int64).random_()
                     loss_sum += learner.step(steps[run.step], config.learning_rate * factors[run.step])
                     loss_pairs += sizes[run.step]
                     run.step += 1
