@@ -223,7 +223,8 @@ class _Learner:
 
     def __post_init__(self) -> None:
         config, texts = self.config, self.texts
-        self.model = build_model(config, texts.base_model, texts.max_length)
+        # By the trial's name of the base: a view is shared by all bases of the same weights, and has one's name.
+        self.model = build_model(config, config.base_model, texts.max_length)
         arguments = training_arguments(config, str(self.trial.path))
         # One side's rows all have the side's prompt.
         arguments.prompts = {
