@@ -14,7 +14,7 @@ from tune.embed.sources import check_source, load_source
 from tune.errors import DataError, UserError
 from tune.evaluate.score import roc_auc, score_pairs
 from tune.export import read_about
-from tune.train.adapter import cosine
+from tune.train.dense import cosine
 
 
 def score_model(name: str, data: DataConfig, side: str | None, threshold: float | None) -> dict[str, Any]:

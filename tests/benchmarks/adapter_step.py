@@ -23,7 +23,9 @@ from sentence_transformers import SentenceTransformer
 from tests.benchmarks.common import Options, Result, Target, median, threads
 from tune.config.trial import TrialConfig
 from tune.embed.view import PairRows, View
-from tune.train.adapter import MAX_GRADIENT_NORM, make_dense, make_optimizer, open_adapter
+from tune.train.adapter import open_adapter
+from tune.train.dense import make_dense
+from tune.train.fit import MAX_GRADIENT_NORM, make_optimizer
 from tune.train.losses import LOSS_KINDS, make_loss
 
 TITLE = "one adapter step (batch 32, 384 -> 256, CoSENT, one thread) over its bare matrix products"

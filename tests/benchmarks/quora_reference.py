@@ -24,7 +24,8 @@ from tune.embed.sources import load_source
 from tune.embed.view import PairRows, View
 from tune.evaluate.intervals import ComponentBootstrap
 from tune.evaluate.score import roc_auc
-from tune.train.adapter import cosine, dense_cosine, load_dense, open_adapter
+from tune.train.adapter import open_adapter
+from tune.train.dense import cosine, dense_cosine, load_dense
 
 TITLE = "frozen base models on Quora's own split (test AUC; CoSENT, 256 dims, batch 32, 8 epochs, best by val)"
 SIZES = (2_000, 16_000)

@@ -20,7 +20,8 @@ from tests.tiny import Prepared
 from tune.config.space import LOSSES
 from tune.embed.view import PairRows, View
 from tune.train import directory as directory_module
-from tune.train.adapter import dense_cosine, load_dense, open_adapter
+from tune.train.adapter import open_adapter
+from tune.train.dense import dense_cosine, load_dense
 from tune.train.directory import TrialDirectory
 from tune.train.opening import LocalOpener
 from tune.train.schedule import Plan, learning_rate_factors, report_steps

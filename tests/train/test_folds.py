@@ -28,7 +28,8 @@ from tune.errors import DataError
 from tune.events import ignore
 from tune.pipeline import labelled_sides, read_split
 from tune.train import directory as directory_module
-from tune.train.adapter import load_dense, open_adapter
+from tune.train.adapter import open_adapter
+from tune.train.dense import load_dense
 from tune.train.directory import TrialDirectory
 from tune.train.opening import LocalOpener
 from tune.train.refit import mean_best_budget, out_of_fold, refit

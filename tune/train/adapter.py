@@ -5,7 +5,6 @@ on its configuration, the view and the kind of device alone (see `fit`), so a re
 stopped.
 """
 
-import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,30 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from tune.config.trial import TrialConfig
 from tune.embed.view import View
 from tune.evaluate.score import fit_accuracy_threshold, roc_auc
-from tune.files import replace_atomic
-from tune.train.dense import Validation, cosine, dense_cosine, load_dense, load_fold_denses, make_dense
+from tune.train.dense import Validation
 from tune.train.directory import TrialDirectory
-from tune.train.fit import MAX_GRADIENT_NORM, Fit, Stretch, TrainingVectors, make_optimizer, training_device
+from tune.train.fit import Fit, Stretch, TrainingVectors, training_device
 from tune.train.opening import open_trial_directory
-from tune.train.stream import Report, Reports
-
-__all__ = [
-    "MAX_GRADIENT_NORM",
-    "cosine",
-    "dense_cosine",
-    "load_dense",
-    "load_fold_denses",
-    "make_dense",
-    "make_optimizer",
-    "open_adapter",
-]
-
-logger = logging.getLogger(__name__)
+from tune.train.progress import Progress
+from tune.train.stream import Reports
 
 
 def open_adapter(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
@@ -47,7 +32,7 @@ def open_adapter(config: TrialConfig, directory: Path, view: View, after: int = 
 def _train(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
     """All reports from the first on: those that are kept on disk, then new ones."""
     fits = _fold_fits(config, view) if config.folds else [_plain_fit(config, view)]
-    run = _Progress(trial, fits)
+    run = Progress(trial, _Fits(fits))
     kept = run.resume()
     yield from kept
     if kept and kept[-1].last:
@@ -112,88 +97,26 @@ def _numbers(config: TrialConfig, fits: Sequence[Fit], stretches: Sequence[Stret
     return numbers
 
 
-class _Progress:
-    """Where a trial stands, kept in its directory: reports, best weights, resume state of every fit."""
+class _Fits:
+    """The fits of a trial as one learner."""
 
-    def __init__(self, trial: TrialDirectory, fits: Sequence[Fit]) -> None:
-        self.number = 0
-        self._trial = trial
+    def __init__(self, fits: Sequence[Fit]) -> None:
         self._fits = fits
-        self._kept: list[Report] = []
-        self._best: dict[str, torch.Tensor] = {}
 
-    def resume(self) -> list[Report]:
-        """Goes to where the resume state left off, or to the start; returns the reports that are kept.
-
-        Reports after the state are kept as well: training comes to them again, to the same numbers, in silence. So a
-        trial that is opened again and closed at once has lost nothing.
-        """
-        self._kept = self._trial.reports()
-        state = self._load_state()
-        if state is not None and len(self._kept) >= state["report"]["number"] - 1:
-            if len(self._kept) < state["report"]["number"]:
-                # Killed between the state and its report's line: the state has the report.
-                self._kept.append(Report(**state["report"]))
-            self.number = state["report"]["number"]
-            for fit, fit_state in zip(self._fits, state["fits"], strict=True):
-                fit.restore(fit_state)
-            self._best = state["best"]
-        self._trial.keep_reports(self._kept)
-        self._trial.state_due()
-        return list(self._kept)
-
-    def report(self, *, took: float, **numbers: Any) -> Report | None:
-        """Keeps weights, state and report on disk, in that order, and returns the report; None for a kept one."""
-        self.number += 1
-        last = self._kept[self.number - 2] if self.number > 1 else None
-        again = self.number <= len(self._kept)
-        auc = self._kept[self.number - 1].auc if again else numbers["auc"]
-        best = last is None or auc > last.best_auc
-        if best:
-            self._best = self._weights()
-        if again:
-            return None
-        report = Report(
-            number=self.number,
-            best_auc=auc if last is None or best else last.best_auc,
-            seconds=(last.seconds if last else 0.0) + took,
-            **numbers,
-        )
-        if best:
-            self._write_best()
-        self._kept.append(report)
-        if not report.last and self._trial.state_due():
-            self._write_state(report)
-        self._trial.append(report)
-        return report
-
-    def _weights(self) -> dict[str, torch.Tensor]:
-        """A copy of the weights; those of fold i of several are named i.NAME."""
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights; those of fold i of several are named i.NAME."""
         prefixes = [f"{fold}." for fold in range(len(self._fits))] if len(self._fits) > 1 else [""]
         return {
-            prefix + name: tensor.detach().cpu().clone()
+            prefix + name: tensor
             for prefix, fit in zip(prefixes, self._fits, strict=True)
             for name, tensor in fit.dense.state_dict().items()
         }
 
-    def _write_best(self) -> None:
-        replace_atomic(self._trial.best, lambda part: save_file(self._best, str(part)), sync=False)
+    def state(self) -> dict[str, Any]:
+        """Where every fit stands."""
+        return {"fits": [fit.state() for fit in self._fits]}
 
-    def _write_state(self, report: Report) -> None:
-        state = {
-            "fits": [fit.state() for fit in self._fits],
-            "best": self._best,
-            "report": report.metrics(),
-        }
-        replace_atomic(self._trial.state, lambda part: torch.save(state, part), sync=False)
-
-    def _load_state(self) -> dict[str, Any] | None:
-        if not self._trial.state.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(self._trial.state, weights_only=True, map_location="cpu")
-        except Exception as error:  # torch raises a different class for every way in which a file can be damaged
-            logger.warning("%s cannot be read (%s): the trial is trained from its start", self._trial.state, error)
-            return None
-        # A state of before there were folds is as good as none.
-        return state if "fits" in state else None
+    def load(self, state: dict[str, Any]) -> None:
+        """Goes back to a `state`."""
+        for fit, one in zip(self._fits, state["fits"], strict=True):
+            fit.restore(one)

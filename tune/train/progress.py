@@ -1,4 +1,4 @@
-"""Progress: where a trial of a whole model stands, kept in its directory: step, reports, best weights, resume state."""
+"""Progress: where a trial stands, kept in its directory: step, reports, best weights, resume state."""
 
 import logging
 import time
@@ -102,4 +102,5 @@ class Progress:
         except Exception as error:  # torch raises a different class for every way in which a file can be damaged
             logger.warning("%s cannot be read (%s): the trial is trained from its start", self._trial.state, error)
             return None
-        return state
+        # A state as an earlier version wrote it is as good as none.
+        return state if "learner" in state else None
