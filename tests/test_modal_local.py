@@ -6,7 +6,6 @@ Nothing here says how Modal itself behaves where the stand-in guesses (tests/mod
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -30,10 +29,7 @@ import importlib.util, json, os, subprocess, sys, time
 import modal
 import toypkg
 
-here = os.path.dirname(os.path.abspath(__file__))
 image = modal.Image.debian_slim().pip_install("numpy").env({"TOY": "from the image"})
-if modal.is_local():
-    image = image.add_local_file(os.path.join(here, "constraints.txt"), "/root/constraints.txt", copy=True)
 image = image.add_local_python_source("toypkg")
 volume = modal.Volume.from_name("toy", create_if_missing=True, version=2)
 app = modal.App("toy", image=image)
@@ -48,8 +44,7 @@ def done(**values):
 def look():
     known = {name: importlib.util.find_spec(name) is not None for name in ("tune", "cluster", "tests")}
     env = {key: os.environ.get(key) for key in ("TOY", "TOY_SECRET", "TOY_HOST", "CUDA_VISIBLE_DEVICES")}
-    return {"where": toypkg.where(), "app": __file__, "known": known, "env": env,
-            "copied": open("/root/constraints.txt").read()}
+    return {"where": toypkg.where(), "app": __file__, "known": known, "env": env}
 
 
 @app.function(retries=quick)
@@ -69,8 +64,8 @@ def count(queue_id, partition, items, pause=0.0):
 
 
 @app.function()
-def count_once(queue_id, partition, items):
-    return count.local(queue_id, partition, items)
+def count_once(queue_id, partition, items, pause):
+    return count.local(queue_id, partition, items, pause)
 
 
 @app.function()
@@ -107,11 +102,6 @@ def obey(queue_id, name):
 @app.function()
 def broken():
     raise ValueError("a toy breaks")
-
-
-@app.function(timeout=1)
-def too_long():
-    time.sleep(30)
 
 
 @app.function(timeout=60)
@@ -197,15 +187,9 @@ def run_volume():
 def run_count(which="count"):
     with modal.Queue.ephemeral() as queue:
         try:
-            result = globals()[which].remote(queue.object_id, "a", 4)
+            result = globals()[which].remote(queue.object_id, "a", 4, 0.2)
         except Exception as error:
             result = type(error).__name__ + ": " + str(error)
-        done(result=result, items=queue.get_many(20, partition="a", timeout=5))
-
-
-def run_preempt():
-    with modal.Queue.ephemeral() as queue:
-        result = count.remote(queue.object_id, "a", 4, 0.2)
         done(result=result, items=queue.get_many(20, partition="a", timeout=5))
 
 
@@ -213,7 +197,6 @@ def run_errors():
     said = {}
     for name, ask in {
         "broken": broken.remote,
-        "too_long": too_long.remote,
         "missing": modal.Queue.from_name("no-such-queue").hydrate,
         "unknown": lambda: list(modal.Queue.from_name("q", create_if_missing=True).iterate()),
     }.items():
@@ -230,22 +213,15 @@ def run_objects():
     variant = size.with_options(gpu="A10G", timeout=7)
     variant.hydrate()
     modal.Function.from_id(variant.object_id).remote("x")
-    table = modal.Dict.from_name("toy-dict", create_if_missing=True)
-    table["key"] = {"a": 1}
-    queue = modal.Queue.from_name("toy-queue", create_if_missing=True)
-    queue.put_many([1, 2, 3], partition="p")
-    same = modal.Queue.from_id(queue.hydrate().object_id)
-    lengths = [same.len(partition="p"), same.len(total=True), same.len()]
-    same.clear(partition="p")
     whole = os.urandom(9_000_000)
     with open("whole", "wb") as file:
         file.write(whole)
     with volume.batch_upload() as batch:
         batch.put_file("whole", "/deep/whole")
-        batch.put_file("constraints.txt", "/constraints.txt")
+        batch.put_file("toy_app.py", "/app")
     back = b"".join(volume.read_file("deep/whole"))
-    done(doubled=doubled == big * 2, table=table["key"], lengths=lengths, left=same.len(total=True),
-         back=back == whole, listed=sorted(entry.path for entry in volume.listdir("/", recursive=True)))
+    listed = sorted(entry.path for entry in volume.listdir("/", recursive=True))
+    done(doubled=doubled == big * 2, back=back == whole, listed=listed)
 
 
 def run_alone():
@@ -291,7 +267,6 @@ def toy(tmp_path: Path) -> Path:
     (folder / "toypkg" / "__init__.py").write_text(TOY_PACKAGE)
     (folder / "toy_app.py").write_text(TOY_APP)
     (folder / "toy_site.py").write_text(TOY_SITE)
-    (folder / "constraints.txt").write_text("numpy==2\n")
     return folder
 
 
@@ -347,14 +322,12 @@ def test_a_container_sees_the_uploads_and_nothing_of_the_checkout(start: Start, 
     assert stand_in.uploads[seen["where"]].read_text() == TOY_PACKAGE
     assert stand_in.uploads[seen["app"]].read_text() == TOY_APP
     assert seen["known"] == {"tune": False, "cluster": False, "tests": False}
-    assert seen["copied"] == "numpy==2\n"
     assert seen["env"] == {
         "TOY": "from the image",
         "TOY_SECRET": "s",
         "TOY_HOST": None,
         "CUDA_VISIBLE_DEVICES": None,
     }
-    assert any("pip install" in command for command in stand_in.image_commands)
     assert [one.gpu for one in stand_in.containers] == ["A10G"]
 
 
@@ -393,11 +366,13 @@ def test_a_volume_shows_what_was_committed_to_those_who_reload(start: Start, toy
 
 
 def test_a_killed_container_loses_its_input_to_another(start: Start, toy: Path) -> None:
-    stand_in = start(Fault("count", container=1, kind="kill", after_puts=2))
+    stand_in = start(Fault("count", container=1, kind="kill", after_s=0.3))
     seen = run(stand_in, toy, "count")
     first, second = stand_in.containers
     assert seen["result"] == 4
-    assert seen["items"] == [[n, first.task_id] for n in range(2)] + [[n, second.task_id] for n in range(4)]
+    assert seen["items"][-4:] == [[n, second.task_id] for n in range(4)]
+    lost = seen["items"][:-4]
+    assert lost and lost == [[n, first.task_id] for n in range(len(lost))]
     (call,) = stand_in.calls
     assert (call.state, call.attempts, call.retries) == ("success", 2, 1)
     assert call.containers == [first.task_id, second.task_id]
@@ -405,12 +380,12 @@ def test_a_killed_container_loses_its_input_to_another(start: Start, toy: Path) 
 
 
 def test_a_container_is_ended_on_demand(start: Start, toy: Path) -> None:
-    stand_in = start(Fault("alone", container=2, kind="preempt", after_s=0.0))
+    stand_in = start(Fault("alone", container=2, kind="preempt"))
     with subprocess.Popen(modal("run", "--detach", "toy_app.py", "sleep"), cwd=toy, env=stand_in.env) as client:
         try:
             wait_for(lambda: [call for call in stand_in.calls if call.state == "running"])
             stand_in.end_container(stand_in.containers[0], "preempt", grace_s=1.0)
-            wait_for(lambda: len(stand_in.containers) == 3 and stand_in.containers[2].calls)
+            wait_for(lambda: len(stand_in.calls[0].containers) == 3)
             stand_in.end_container(stand_in.containers[2])
             wait_for(lambda: stand_in.calls[0].done)
         finally:
@@ -420,19 +395,18 @@ def test_a_container_is_ended_on_demand(start: Start, toy: Path) -> None:
 
 
 def test_a_kill_without_retries_fails_the_call(start: Start, toy: Path) -> None:
-    stand_in = start(Fault("count_once", kind="kill", after_puts=1))
+    stand_in = start(Fault("count_once", kind="kill", after_s=0.3))
     seen = run(stand_in, toy, "count", "count_once")
     assert "ended with exit code" in seen["result"]
     assert [(call.state, call.attempts) for call in stand_in.calls] == [("failure", 1)]
 
 
 def test_a_preempted_container_is_interrupted_and_its_input_starts_again(start: Start, toy: Path) -> None:
-    stand_in = start(Fault("count", container=1, kind="preempt", after_puts=2))
-    seen = run(stand_in, toy, "preempt")
+    stand_in = start(Fault("count", container=1, kind="preempt", after_s=0.3))
+    seen = run(stand_in, toy, "count")
     first, second = stand_in.containers
     assert seen["result"] == 4
-    assert seen["items"][2] == "interrupted"
-    assert seen["items"][3:] == [[n, second.task_id] for n in range(4)]
+    assert seen["items"][-5:] == ["interrupted", *([n, second.task_id] for n in range(4))]
     assert (first.preempted, second.preempted) == (True, False)
     assert [(call.attempts, call.retries) for call in stand_in.calls] == [(2, 0)]
 
@@ -441,7 +415,6 @@ def test_errors_reach_the_caller_and_an_unknown_rpc_names_itself(start: Start, t
     stand_in = start()
     seen = run(stand_in, toy, "errors")
     assert seen["broken"] == ["ValueError", "a toy breaks"]
-    assert seen["too_long"][0] == "FunctionTimeoutError"
     assert seen["missing"][0] == "NotFoundError"
     assert "QueueNextItems" in seen["unknown"][1]
     assert stand_in.unknown_rpcs == ["QueueNextItems"]
@@ -465,19 +438,16 @@ def test_an_import_error_in_a_container_reaches_the_caller(start: Start, toy: Pa
     assert [call.state for call in stand_in.calls] == ["failure"]
 
 
-def test_large_values_variants_dicts_queues_and_volumes_from_outside(start: Start, toy: Path) -> None:
+def test_large_values_variants_and_volumes_from_outside(start: Start, toy: Path) -> None:
     stand_in = start()
     seen = run(stand_in, toy, "objects")
     assert seen == {
         "doubled": True,
-        "table": {"a": 1},
-        "lengths": [3, 3, 0],
-        "left": 0,
         "back": True,
-        "listed": ["constraints.txt", "deep", "deep/whole"],
+        "listed": ["app", "deep", "deep/whole"],
     }
     assert [one.gpu for one in stand_in.containers] == ["", "A10G"]
-    assert (stand_in.volume("toy") / "constraints.txt").read_text() == "numpy==2\n"
+    assert (stand_in.volume("toy") / "app").read_text() == TOY_APP
 
 
 def test_max_containers_holds_and_a_warm_container_is_used_again(start: Start, toy: Path) -> None:
@@ -525,17 +495,12 @@ def test_a_detached_app_goes_on_without_its_client(start: Start, toy: Path) -> N
     assert [call.done for call in stand_in.calls] == [False], time.monotonic() - began
     stand_in.wait_until_idle()
     assert [call.state for call in stand_in.calls] == ["success"]
-    wait_for(lambda: all(one.ended for one in stand_in.containers))
 
 
 def test_a_deployed_site_answers_over_http(start: Start, toy: Path) -> None:
     stand_in = start()
-
-    def deploy() -> None:
-        command = modal("deploy", "toy_site.py")
-        subprocess.run(command, cwd=toy, env=stand_in.env, check=True, capture_output=True, timeout=50)
-
-    deploy()
+    command = modal("deploy", "toy_site.py")
+    subprocess.run(command, cwd=toy, env=stand_in.env, check=True, capture_output=True, timeout=50)
     url = stand_in.web_url("site")
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(url, timeout=20)
@@ -550,25 +515,27 @@ def test_a_deployed_site_answers_over_http(start: Start, toy: Path) -> None:
     assert ask(None) == (b"site says a=1", "/some/path")
     assert ask(b"posted") == (b"site says posted", "/some/path")
     assert len(stand_in.containers) == 1
-    (toy / "toy_site.py").write_text(TOY_SITE.replace("site says", "new site says"))
-    deploy()
-    assert stand_in.web_url("site") == url
-    assert ask(None) == (b"new site says a=1", "/some/path")
+
+
+SERVER = """
+import json, pathlib, sys, time
+from tests.modal_local import ModalLocal
+with ModalLocal(pathlib.Path(sys.argv[1])) as stand_in:
+    print(json.dumps(stand_in.env), flush=True)
+    while True:
+        print(*(one.pid for one in stand_in.containers if one.pid and one.call), flush=True)
+        time.sleep(0.1)
+"""
 
 
 def test_containers_die_with_the_server(tmp_path: Path, toy: Path) -> None:
-    command = [sys.executable, "-m", "tests.modal_local", "--root", str(tmp_path / "modal")]
-    env = {**os.environ, "TMPDIR": str(tmp_path)}  # what a killed server leaves goes with the test
-    with subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, text=True) as server:
+    command = [sys.executable, "-c", SERVER, str(tmp_path / "modal")]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        exports = [server.stdout.readline().split("=", 1) for _ in range(4)]
-        env |= {name.removeprefix("export "): value.strip() for name, value in exports}
+        env = json.loads(server.stdout.readline())
         with subprocess.Popen(modal("run", "--detach", "toy_app.py", "sleep"), cwd=toy, env=env) as client:
             try:
-                wait_for(lambda: list(tmp_path.glob("modal/containers/*/pid")))
-                (file,) = tmp_path.glob("modal/containers/*/pid")
-                wait_for(file.read_text)
-                pid = int(file.read_text())
+                pid = int(next(line for line in server.stdout if line.strip()))
                 assert Path(f"/proc/{pid}").exists()
                 server.kill()
                 wait_for(lambda: not Path(f"/proc/{pid}").exists())

@@ -26,8 +26,7 @@ from pathlib import Path
 from tests.benchmarks.common import Options, Result, Stopwatch, Target, median
 from tests.benchmarks.ray_cost import _descendants, _is_worker, _pss
 from tests.cluster.launch import launched, modal_local
-from tests.modal_local import ModalLocal
-from tests.modal_local.records import Call
+from tests.modal_local import Call, ModalLocal
 from tune.search.outcomes import trial_outcomes
 from tune.train.stream import Report
 
@@ -70,8 +69,7 @@ def run(options: Options) -> Result:
     """One search, in a folder that is thrown away."""
     trials = options.pick(32, 8)
     result = Result()
-    with tempfile.TemporaryDirectory() as folder, modal_local(Path(folder)) as stand_in:
-        stand_in._pool.limit = JOBS + 1
+    with tempfile.TemporaryDirectory() as folder, modal_local(Path(folder), trials=JOBS) as stand_in:
         memory, stop = _Memory(), threading.Event()
         sampler = threading.Thread(target=_sample, args=(stand_in, memory, stop), daemon=True)
         sampler.start()

@@ -4,12 +4,10 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from tests.command import Ran, background
-from tests.modal_local import Fault, ModalLocal
-from tests.modal_local.records import Call, Container
+from tests.modal_local import Call, Container, ModalLocal
 
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT = 200
@@ -17,10 +15,10 @@ VOLUME = "embedtune-results"
 SMALL = ("--base-model", "wordllama", "--dims", "16,32", "--max-concurrent", "2")
 
 
-def modal_local(root: Path, faults: Sequence[Fault] = (), commit_seconds: float = 30.0, head: int = 1) -> ModalLocal:
-    """A stand-in of two containers for trials, and one for the head, which only waits while they train."""
+def modal_local(root: Path, commit_seconds: float = 30.0, trials: int = 2) -> ModalLocal:
+    """A stand-in of some containers for trials, and one for the head, which only waits while they train."""
     env = {"HF_HUB_OFFLINE": "1", "EMBEDTUNE_COMMIT_SECONDS": str(commit_seconds)}
-    return ModalLocal(root / "modal", faults=faults, max_containers=2 + head, container_env=env)
+    return ModalLocal(root / "modal", max_containers=trials + 1, container_env=env)
 
 
 def command(*arguments: object, detach: bool = False) -> list[str]:

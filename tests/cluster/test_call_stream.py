@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import modal
 import pytest
@@ -39,11 +40,10 @@ def cloud(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """The app on a stand-in; its client is in this process."""
     env = {"HF_HUB_OFFLINE": "1", "EMBEDTUNE_COMMIT_SECONDS": "0.3"}
     root = tmp_path_factory.mktemp("modal")
-    with ModalLocal(root, max_containers=2, container_env=env) as stand_in, pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("MODAL_")]:
-            patch.delenv(name)
-        for name, value in stand_in.exports.items():
-            patch.setenv(name, value)
+    with (
+        ModalLocal(root, max_containers=2, container_env=env) as stand_in,
+        mock.patch.dict(os.environ, stand_in.env, clear=True),
+    ):
         from cluster import settings
         from cluster.call_stream import CallOpener
         from cluster.train_trial import train_trial

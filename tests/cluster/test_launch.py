@@ -24,8 +24,7 @@ from tests.cluster.launch import (
     trial_running,
 )
 from tests.command import leaderboard, summary, tune, wait_for
-from tests.modal_local import ModalLocal
-from tests.modal_local.records import Call
+from tests.modal_local import Call, ModalLocal
 
 pytestmark = [pytest.mark.modal, pytest.mark.timeout(250)]
 

@@ -26,8 +26,7 @@ from tests.cluster.launch import (
     trial_running,
 )
 from tests.command import leaderboard, summary, wait_for
-from tests.modal_local import ModalLocal
-from tests.modal_local.records import Call
+from tests.modal_local import Call, ModalLocal
 from tune.data.demo import demo_pairs
 
 pytestmark = [pytest.mark.modal, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -206,10 +205,10 @@ def test_a_search_that_fails_ends_every_call(stand_in: ModalLocal, tmp_path: Pat
     with launched(stand_in, *arguments, "--results", tmp_path, "--name", "fails", log=tmp_path / "log") as process:
         wait_for(lambda: trial_running(stand_in, "fails", past=1), 120)
         head = container_of(stand_in, head_call(stand_in))
-        [view] = [view for view in head.views.values() if view.volume.name == VOLUME]
         # The driver wants to replace this file, and finds a folder.
-        (view.path / "fails" / "asha.json").unlink(missing_ok=True)
-        (view.path / "fails" / "asha.json").mkdir()
+        file = head.root / "results" / "fails" / "asha.json"
+        file.unlink(missing_ok=True)
+        file.mkdir()
         assert process.wait(90) not in (0, 2)
     said = (tmp_path / "log").read_text()
     assert "asha.json" in said and "calls of trials, 0 left running" in said, said

@@ -1,9 +1,107 @@
 """A local stand-in of Modal's control plane, so that tests run the real CLI, client and container runtime offline.
 
 `with ModalLocal(root=tmp_path) as stand_in:` gives an environment for `modal run` and a record of what happened.
+Its servers run in a thread. When it ends every container is ended, and so they are if this process dies.
 """
 
-from .records import Call, Container, Fault
-from .server import ModalLocal
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Self
+
+from grpclib.server import Server
+from modal._utils.grpc_utils import custom_detail_codec
+
+from . import containers
+from .pool import Call, Container, Fault, Pool
+from .rpcs import PROXY_TOKEN, Rpcs, start_http
 
 __all__ = ["Call", "Container", "Fault", "ModalLocal"]
+
+
+class ModalLocal:
+    """A Modal of one's own on 127.0.0.1, with its state under `root`.
+
+    `max_containers` caps the containers alive at a time, per function; `container_env` is added to their environment.
+    `calls`, `containers`, `unknown_rpcs` and `errors` (bugs of the stand-in itself) grow as things happen.
+    """
+
+    proxy_token = PROXY_TOKEN
+
+    def __init__(
+        self, root: Path, faults: Sequence[Fault] = (), max_containers: int = 10, container_env: Mapping[str, str] = {}
+    ) -> None:
+        root = Path(root).resolve()
+        self._pool = Pool(root, root / "store", max_containers, list(faults), dict(container_env))
+        (root / "store").mkdir(parents=True)
+        self.calls, self.containers = self._pool.calls, self._pool.containers
+        self.unknown_rpcs, self.errors = self._pool.unknown_rpcs, self._pool.errors
+        self._loop: Future[asyncio.AbstractEventLoop] = Future()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="modal-local", daemon=True)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """This process's environment, with a Modal client's settings that point here in the place of its own."""
+        own = {key: value for key, value in os.environ.items() if not key.startswith("MODAL_")}
+        token = {"MODAL_TOKEN_ID": "ak-local", "MODAL_TOKEN_SECRET": "as-local", "MODAL_CONFIG_PATH": os.devnull}
+        return own | token | {"MODAL_SERVER_URL": self._pool.rpc_url}
+
+    @property
+    def uploads(self) -> dict[str, Path]:
+        """Everything that was uploaded to be seen by containers: path in the container -> the stored content."""
+        mounts = [value for key, value in list(self._pool.objects.items()) if key.startswith("mo-")]
+        return {file.filename: self._pool.store / file.sha256_hex for mount in mounts for file in mount}
+
+    def volume(self, name: str) -> Path:
+        """The committed state of a named Volume."""
+        return self._pool.objects[self._pool.named["vo", name]]
+
+    def web_url(self, function: str) -> str:
+        """Where a web function answers."""
+        return next(one.definition.web_url for one in self._pool.functions if one.name == function)
+
+    def running_calls(self) -> list[Call]:
+        """Calls that are not over: waiting, running, or cancelled but not yet confirmed by their container."""
+        return [call for call in self.calls if not call.done]
+
+    def wait_until_idle(self, timeout_s: float = 20.0) -> None:
+        """Wait until no call is running; TimeoutError names those that are."""
+        deadline = time.monotonic() + timeout_s
+        while running := self.running_calls():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"still running: {[(call.call_id, call.function, call.state) for call in running]}")
+            time.sleep(0.05)
+
+    def logs(self) -> str:
+        """The output of all containers, one after the other."""
+        return "\n".join(f"== {one.task_id} {one.function}\n{one.log.read_text()}" for one in self.containers)
+
+    def end_container(self, container: Container, kind: str = "kill", grace_s: float = 5.0) -> None:
+        """What a Fault does, now."""
+        self._loop.result().call_soon_threadsafe(containers.end, container, kind, grace_s)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._loop.result(30)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._loop.result().call_soon_threadsafe(self._stop.set)
+        self._thread.join(20.0)
+
+    async def _serve(self) -> None:
+        http = await start_http(self._pool)
+        server = Server([Rpcs(self._pool)], status_details_codec=custom_detail_codec)
+        await server.start("127.0.0.1", 0)
+        # grpclib has no public way to ask which port it got.
+        self._pool.rpc_url = f"http://127.0.0.1:{server._server.sockets[0].getsockname()[1]}"
+        self._loop.set_result(asyncio.get_running_loop())
+        await self._stop.wait()
+        await self._pool.close()
+        server.close()
+        await http.cleanup()

@@ -1,150 +1,212 @@
-"""One container's life: started, watched by the clock, struck by faults, interrupted, killed.
+"""One container's life: laid out, started, watched by the clock, interrupted, killed.
 
-Whatever goes wrong on the way ends as an ended container, never as a hang; what it leaves behind is the Pool's.
+It is a process tree with a root directory of its own: the uploads, its copies of Volumes, and of the host the system's
+folders and this interpreter. Whatever goes wrong on the way ends as an ended container.
 """
 
 from __future__ import annotations
 
 import asyncio
-import codecs
 import contextlib
 import os
+import shlex
+import shutil
 import signal
 import subprocess
+import sys
 import time
 import traceback
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grpclib.server import Server
-from modal._utils.grpc_utils import custom_detail_codec
 from modal_proto import api_pb2 as api
 
-from .layout import prepare
-from .records import Container, Fault
-
 if TYPE_CHECKING:
-    from .pool import Pool
+    from .pool import Container, Pool
 
 TICK_S = 0.05
+HEARTBEAT_S = 5  # what containers are told; a heartbeat waits a little less for its answer
 CANCEL_GRACE_S = 10.0  # a container that does not confirm a cancel in this time is killed
 CANCEL_AGAIN_S = 2.0  # the runtime drops a cancel that comes before it knows the input, so it is said again
-IDLE_S, TIMEOUT_S = 60, 300  # Modal's defaults
+SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/opt", "/dev", "/sys"]
+PYTHON = [sys.base_prefix, os.path.realpath(sys.base_prefix), sys.prefix]
+NAMESPACES = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
+# Another user becomes root of a user namespace first, by which a wish to die with the parent would be forgotten.
+AS_ROOT = ["unshare", "--user", "--map-root-user"] if os.getuid() else []
+# $0 is the server: it may have died before the wish was made.
+DIES_WITH_SERVER = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", 'test $PPID = $0 && exec "$@"', str(os.getpid())]
+
+Stamp = tuple[int, int]  # (mtime in ns, size), the same for a file and its copy
 
 
-async def supervise(pool: Pool, container: Container) -> None:
-    """Run the container to its end."""
+async def live(pool: Pool, container: Container) -> None:
+    """Run the container to its end; what it leaves behind is the Pool's."""
     try:
-        await _live(pool, container)
-    except Exception:  # our bug; it must not leave a container that nobody watches
-        pool.world.errors.append(f"{container.task_id}: {traceback.format_exc()}")
-        kill(container)
-    while container.process is not None and container.process.poll() is None:
-        await asyncio.sleep(TICK_S)
-    container.exit_code = container.process.returncode if container.process else None
-    container.ended = time.time()
+        env = await asyncio.to_thread(_lay_out, pool, container)
+        launcher = _start(container, env)
+        with container.log.open(errors="replace") as log:
+            while container.exit_code is None:
+                _watch(pool, container, launcher.pid)
+                await asyncio.sleep(TICK_S)
+                container.exit_code = launcher.poll()
+                if text := log.read():
+                    container.target.app.logs.append((container.task_id, text))
+    except Exception:  # our bug: nobody waits for what it works on; its processes end with the server
+        pool.errors.append(f"{container.task_id}: {traceback.format_exc()}")
     pool.settle(container)
 
 
-async def _live(pool: Pool, container: Container) -> None:
-    socket = pool.sockets / container.task_id
-    command = await asyncio.to_thread(prepare, pool, container, socket)
-    server = Server([pool.servicer(container)], status_details_codec=custom_detail_codec)
-    await server.start(path=str(socket))
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    try:
-        container.process = _start(command, container.log)
-        with container.log.open("rb") as log:
-            over = False
-            while not over:
-                over = container.process.poll() is not None
-                if text := decoder.decode(log.read()):
-                    container.definition.app.logs.append((container.task_id, text))
-                    pool.world.changed()
-                if not over:
-                    _watch(pool, container)
-                    await asyncio.sleep(TICK_S)
-    finally:
-        server.close()
+def _lay_out(pool: Pool, container: Container) -> dict[str, str]:
+    """Make the root directory; returns the environment, in which nothing is the host's."""
+    root, definition = container.root, container.target.definition
+    root.mkdir(parents=True)
+    for file in (file for mount_id in definition.mount_ids for file in pool.objects[mount_id]):
+        target = root / file.filename.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(pool.store / file.sha256_hex, target)
+    for mount in definition.volume_mounts:
+        path = root / mount.mount_path.lstrip("/")
+        path.mkdir(parents=True)
+        container.views[mount.volume_id] = View(pool.objects[mount.volume_id], path, root)
+        container.views[mount.volume_id].reload()
+    layout = api.AppLayout()
+    for dependency in definition.object_dependencies:
+        entry = layout.objects.add(object_id=dependency.object_id)
+        if dependency.object_id in container.views:
+            entry.volume_metadata.version = api.VOLUME_FS_VERSION_V2
+    for tag, function in container.target.app.functions.items():
+        layout.function_ids[tag] = function.function_id
+        layout.objects.add(object_id=function.function_id, function_handle_metadata=function.metadata())
+    ids = {"function_id": container.target.function_id, "app_id": container.target.app.app_id}
+    arguments = api.ContainerArguments(task_id=container.task_id, function_def=definition, app_layout=layout, **ids)
+    (root / "arguments").write_bytes(arguments.SerializeToString())
+    env = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONPATH": "/root",
+        "PYTHONUNBUFFERED": "1",
+        "MODAL_IS_REMOTE": "1",
+        "MODAL_SERVER_URL": pool.rpc_url,
+        "MODAL_TASK_ID": container.task_id,
+        "MODAL_HEARTBEAT_INTERVAL": str(HEARTBEAT_S),
+        "MODAL_CONTAINER_ARGUMENTS_PATH": "/arguments",
+    } | pool.container_env
+    if not container.gpu:
+        env["CUDA_VISIBLE_DEVICES"] = ""
+    for object_id in (definition.image_id, *definition.secret_ids):
+        env |= pool.objects[object_id]
+    return env
 
 
-def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """Not asyncio's subprocess: its wait() hangs before Python 3.11.10 while grandchildren hold the output open."""
-    with log.open("ab") as out:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+def _start(container: Container, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    root, python = shlex.quote(str(container.root)), shlex.quote(sys.executable)
+    shared = [shlex.quote(name) for name in dict.fromkeys(SYSTEM + PYTHON) if Path(name).is_dir()]
+    script = f"""
+        mkdir -p {" ".join(f"{root}{name}" for name in ["/root", "/tmp", "/var/tmp", "/run", "/proc", *shared])}
+        {"; ".join(f"mount --rbind {name} {root}{name}" for name in shared)}
+        mount -t proc proc {root}/proc
+        hostname {container.task_id}
+        # Ctrl-C may be ignored where the tests run; Modal interrupts with it.
+        exec chroot {root} env --chdir=/root --default-signal=INT {python} -m modal._container_entrypoint"""
+    command = [*AS_ROOT, *DIES_WITH_SERVER, *NAMESPACES, "sh", "-e", "-c", script]
+    # Not asyncio's: its wait() hangs before Python 3.11.10 while grandchildren hold the output open.
+    with container.log.open("wb") as out:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out}
+        return subprocess.Popen(command, env=env, start_new_session=True, **pipes)
 
 
-def _watch(pool: Pool, container: Container) -> None:
-    """What is due by the clock."""
-    now, definition = time.monotonic(), container.definition.definition
-    pid = container.folder / "pid"
-    if container.pid is None and pid.exists() and (text := pid.read_text()):
-        container.pid = int(text)
-    for call in list(container.running.values()):
-        limit = definition.timeout_secs or TIMEOUT_S
-        if now - call.taken_at > limit:
-            text = f"Task's current input hit its timeout of {limit}s"
-            status = api.GenericResult.GENERIC_STATUS_TIMEOUT
-            pool.finish(call, api.GenericResult(status=status, exception=text))
-            kill(container)
-        elif call.cancelled_at is not None and now - call.cancelled_at > CANCEL_GRACE_S:
-            kill(container)
-        elif call.cancelled_at is not None and now - call.cancelled_at > CANCEL_AGAIN_S:
-            container.cancels.add(call.input_id)
-    for fault in _faults(pool, container):
-        if fault.after_s is not None and container.first_input and now - container.first_input >= fault.after_s:
-            hit(container, fault)
+def _watch(pool: Pool, container: Container, launcher: int) -> None:
+    """Do what is due by the clock."""
+    now = time.monotonic()
+    if container.pid is None:
+        with contextlib.suppress(OSError, IndexError):  # not there yet
+            container.pid = int(Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()[0])
+    if (call := container.call) is not None:
+        cancelled_s = 0.0 if call.cancelled_at is None else now - call.cancelled_at
+        if cancelled_s > CANCEL_GRACE_S:
+            end(container)
+        elif cancelled_s > CANCEL_AGAIN_S:
+            container.cancel = True
+        for fault in [one for one in pool.faults if (one.function, one.container) == (call.function, container.number)]:
+            if now >= call.taken_at + fault.after_s:
+                pool.faults.remove(fault)
+                end(container, fault.kind, fault.grace_s)
     if container.kill_at is not None and now >= container.kill_at:
-        kill(container)
-    idle = container.polled and not container.running and not container.leaving
-    if idle and now - container.idle_since > (definition.task_idle_timeout_secs or IDLE_S):
-        container.leaving = True
-        pool.world.changed()
-    if not container.polled and time.time() - container.started > (definition.startup_timeout_secs or TIMEOUT_S):
-        kill(container)
-
-
-def _faults(pool: Pool, container: Container) -> list[Fault]:
-    mine = (container.function, container.number)
-    return [fault for fault in pool.faults if not fault.struck and (fault.function, fault.container) == mine]
-
-
-async def strike(pool: Pool, container: Container) -> None:
-    """After a put or a commit: the faults that count those. A container that it kills gets no answer any more."""
-    for fault in _faults(pool, container):
-        puts, commits = fault.after_puts, fault.after_commits
-        if (puts is not None and container.puts >= puts) or (commits is not None and container.commits >= commits):
-            hit(container, fault)
-            if fault.kind == "kill":
-                await pool.world.until(lambda: container.ended, 10.0)
-
-
-def hit(container: Container, fault: Fault) -> None:
-    fault.struck = True
-    if fault.kind == "kill":
-        kill(container)
-    else:
-        container.preempted = True
-        interrupt(container, fault.grace_s)
-
-
-def interrupt(container: Container, grace_s: float) -> None:
-    """Ctrl-C for the function's code, and SIGKILL `grace_s` later."""
-    container.leaving = True
-    container.kill_at = time.monotonic() + grace_s
-    _signal(container, signal.SIGINT)
-
-
-def kill(container: Container) -> None:
-    container.leaving = True
-    container.kill_at = time.monotonic()  # again at the next tick: it may have no process yet
-    _signal(container, signal.SIGKILL)
-
-
-def _signal(container: Container, number: signal.Signals) -> None:
-    """To the container's first process; while that is unknown a kill goes to the launcher, which takes it along."""
-    process = container.process
-    target = container.pid or (process.pid if process is not None and number == signal.SIGKILL else None)
-    if process is not None and process.poll() is None and target is not None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(target, number)
+            os.kill(container.pid or launcher, signal.SIGKILL)
+
+
+def end(container: Container, kind: str = "kill", grace_s: float = 0.0) -> None:
+    """Kill it; or ("preempt", "stop") interrupt what it works on, and kill it `grace_s` later."""
+    container.leaving, container.preempted = True, kind == "preempt"
+    container.kill_at = time.monotonic() + (0.0 if kind == "kill" else grace_s)
+    if kind != "kill" and container.call is not None and container.pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(container.pid, signal.SIGINT)
+
+
+@dataclass
+class View:
+    """A container's copy, at `path` under its `root`, of the committed `volume`; when last equal it was as `synced`.
+
+    A file written here is seen elsewhere only after commit here and reload there; per file the last commit wins.
+    """
+
+    volume: Path
+    path: Path
+    root: Path
+    synced: dict[str, Stamp] = field(default_factory=dict)
+
+    def commit(self) -> None:
+        """Publish what was written or deleted here."""
+        now = _scan(self.path)
+        for name, _ in now.items() ^ self.synced.items():
+            _mirror(self.path / name, self.volume / name)
+        self.synced = now
+
+    def reload(self) -> str:
+        """Take over what others committed; uncommitted changes stay. Returns what in the container prevents it."""
+        if not (user := self._user()):
+            committed, now = _scan(self.volume), _scan(self.path)
+            kept = {name for name, _ in now.items() ^ self.synced.items()}
+            for name in {name for name, _ in committed.items() ^ self.synced.items()} - kept:
+                _mirror(self.volume / name, self.path / name)
+            mine = {name: self.synced[name] for name in kept & self.synced.keys()}
+            self.synced = {name: committed[name] for name in committed.keys() - kept} | mine
+        return user
+
+    def _user(self) -> str:
+        """A process in the container that holds a file of the Volume open, has it mapped, or works inside."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it ended while we looked
+                if os.readlink(process / "root") != str(self.root):
+                    continue
+                for link in [process / "cwd", *(process / "fd").iterdir()]:
+                    with contextlib.suppress(OSError):  # closed while we looked
+                        if Path(os.readlink(link)).is_relative_to(self.path):
+                            return f"{link} is {os.readlink(link)}"
+                if f" {self.path}/" in (process / "maps").read_text():
+                    return f"{process} maps a file"
+        return ""
+
+
+def _scan(root: Path) -> dict[str, Stamp]:
+    """Every file under `root` with its stamp, by path relative to it."""
+    found: dict[str, Stamp] = {}
+    for folder, _, names in os.walk(root):
+        for path in (os.path.join(folder, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):  # renamed by the container meanwhile
+                stat = os.lstat(path)
+                found[os.path.relpath(path, root)] = (stat.st_mtime_ns, stat.st_size)
+    return found
+
+
+def _mirror(source: Path, target: Path) -> None:
+    """Make `target` what `source` is, in one step: a file, or nothing."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        shutil.copy2(source, partial, follow_symlinks=False)
+        os.replace(partial, target)
+    except (FileNotFoundError, IsADirectoryError):
+        target.unlink(missing_ok=True)
