@@ -40,11 +40,16 @@ def done(**values):
     print("RESULT " + json.dumps(values), flush=True)
 
 
-@app.function(secrets=[modal.Secret.from_dict({"TOY_SECRET": "s"})], gpu=["A10G", "T4"])
+@app.function(
+    image=image.add_local_python_source("tune"),
+    secrets=[modal.Secret.from_dict({"TOY_SECRET": "s"})],
+    gpu=["A10G", "T4"],
+)
 def look():
+    import tune
     known = {name: importlib.util.find_spec(name) is not None for name in ("tune", "cluster", "tests")}
     env = {key: os.environ.get(key) for key in ("TOY", "TOY_SECRET", "TOY_HOST", "CUDA_VISIBLE_DEVICES")}
-    return {"where": toypkg.where(), "app": __file__, "known": known, "env": env}
+    return {"where": toypkg.where(), "app": __file__, "tune": tune.__file__, "known": known, "env": env}
 
 
 @app.function(retries=quick)
@@ -321,7 +326,8 @@ def test_a_container_sees_the_uploads_and_nothing_of_the_checkout(start: Start, 
     assert seen["arglist"] == ["--flag", "value"]
     assert stand_in.uploads[seen["where"]].read_text() == TOY_PACKAGE
     assert stand_in.uploads[seen["app"]].read_text() == TOY_APP
-    assert seen["known"] == {"tune": False, "cluster": False, "tests": False}
+    assert stand_in.uploads[seen["tune"]].read_bytes() == (REPOSITORY / "tune" / "__init__.py").read_bytes()
+    assert seen["known"] == {"tune": True, "cluster": False, "tests": False}, "what was not uploaded is not there"
     assert seen["env"] == {
         "TOY": "from the image",
         "TOY_SECRET": "s",
