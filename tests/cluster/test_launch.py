@@ -194,9 +194,28 @@ def test_the_board_shows_the_trials(asha: Search) -> None:
     wait_for(lambda: runs() == trials, 60)
 
 
+BOTH_KINDS = """
+[search]
+search = "grid"
+finalists = 1
+
+[[space]]
+dims = [16, 32]
+loss = ["cosent"]
+epochs = [2]
+
+[[space]]
+freeze = [false]
+dims = ["none", 16]
+loss = ["mnr"]
+learning_rate = [1e-2]
+epochs = [1]
+"""
+
+
 def test_a_grid_here_and_there_has_the_same_numbers(tmp_path: Path) -> None:
-    grid = ("--search", "grid", "--base-model", "wordllama", "--dims", "16,32", "--loss", "cosent,mnr",
-            "--epochs", 2, "--batch-size", 64, "--finalists", 1)  # fmt: skip
+    (tmp_path / "both.toml").write_text(BOTH_KINDS)
+    grid = (tmp_path / "both.toml", "--base-model", "wordllama", "--batch-size", 64)
     data = tmp_path / "pairs.csv"
     write_demo(data)
     with modal_local(tmp_path) as stand_in:
@@ -210,6 +229,8 @@ def test_a_grid_here_and_there_has_the_same_numbers(tmp_path: Path) -> None:
     numbers = ("val_auc", "threshold", "budget", "test_auc", "test_auc_low", "test_accuracy")
     rows = {place: {row["trial"]: row for row in leaderboard(tmp_path / place)} for place in ("here", "there")}
     assert rows["here"].keys() == rows["there"].keys() and len(rows["here"]) == 5
+    assert {row["train"] for row in rows["there"].values() if row["test_auc"] and row["rank"]} == {"", "full"}
+    assert summary(tmp_path / "there")["modal"]["gpu"] == "L4", "a search that trains base models wants bf16"
     for trial, row in rows["here"].items():
         for name in numbers:
             assert bool(row[name]) == bool(rows["there"][trial][name])
