@@ -8,6 +8,7 @@ import pytest
 from tests.tiny import Prepared
 from tune.finals import choose_finalists, sound_finalists
 from tune.models import Models
+from tune.results.leaderboard import ranked
 from tune.search.outcomes import TrialOutcome, trial_outcomes
 from tune.train.adapter import open_adapter
 
@@ -53,3 +54,15 @@ def test_a_damaged_trial_leaves_and_the_next_one_takes_its_place(
     chosen = sound_finalists(outcomes(tmp_path / "copy"), models, 2, False, said.append)
     assert [model.outcome.trial for model in chosen] == [second.trial, third.trial]
     assert len(said) == 1 and first.trial in said[0] and "\n" not in said[0]
+
+
+def test_the_leaderboard_keeps_the_order_of_the_finalists_where_all_of_val_decided() -> None:
+    def row(trial: str, reported: float, val: float) -> dict[str, object]:
+        return {"trial": trial, "status": "done", "reported_auc": reported, "val_auc": val}
+
+    rows = [row("a", 0.91, 0.80), row("b", 0.90, 0.90), row("c", 0.905, 0.905), row("d", 0.89, 0.89)]
+    table = ranked([*rows, {"trial": "baseline:x", "status": "baseline", "val_auc": 0.95}], ["b", "a"])
+    assert [(one["trial"], one.get("rank")) for one in table] == [
+        ("b", 1), ("c", 2), ("a", 3), ("d", 4), ("baseline:x", None),
+    ]  # fmt: skip
+    assert not any("reported_auc" in one for one in table)

@@ -78,6 +78,7 @@ def _trial_columns(
     if best is None or outcome.status == "failed":
         return row
     ranked_by = dims == dims_of(config, base_dims)[0]
+    row["reported_auc"] = best.auc
     row["val_auc"] = best.auc if ranked_by else best.auc_by_dims[str(dims)]
     row["val_auc_std"] = best.auc_std if config.folds else None
     row["val_pairs"] = val_pairs if config.freeze else best.val_pairs

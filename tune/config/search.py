@@ -51,9 +51,13 @@ class SearchOptions(BaseModel):
         int, Field(ge=0, description="text-disjoint folds of train and val instead of one val side (0: none)")
     ] = 0
     eval_pairs: Annotated[
-        int,
-        Field(ge=0, description="validation pairs per report of a trial with freeze=false, at most (0: all)"),
-    ] = 4000
+        int | None,
+        Field(
+            ge=0,
+            description="validation pairs per report of a trial with freeze=false (0: all; default: 500 to 4000, "
+            "as many as keep validation under 15% of a trial)",
+        ),
+    ] = None
     accumulation: Annotated[int, Field(ge=1, description="batches per step of the optimizer, with freeze=false")] = 1
     checkpointing: Annotated[
         bool, Field(description="with freeze=false: compute activations again, for less memory")

@@ -57,8 +57,8 @@ class TrialConfig(BaseModel):
     """Smaller dims, ascending, that the first components must serve as well (Matryoshka); () means none."""
     folds: Annotated[int, Field(ge=0)] = 0
     """Text-disjoint folds of train and val (frozen bases alone); 0: val is the validation side."""
-    eval_pairs: Annotated[int, Field(ge=0)] = 0
-    """Val pairs that a report of a base that is not frozen looks at, at most; 0 means all of them."""
+    eval_pairs: Annotated[int | None, Field(ge=0)] = None
+    """Val pairs that a report of a base that is not frozen looks at; 0: all of them; None: by the trial's length."""
     accumulation: Annotated[int, Field(ge=1)] = 1
     """Batches per step of the optimizer (freeze=False)."""
     checkpointing: bool = False

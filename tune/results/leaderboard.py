@@ -63,16 +63,16 @@ Row = dict[str, Any]
 def ranked(rows: Sequence[Row], finalists: Sequence[str] = ()) -> list[Row]:
     """Rows in the order of the table, trials with `rank` set; a trial's rows (one per dims) share its rank.
 
-    Trials by the val_auc of their first row (equal ones by name, so that the order never depends on chance), then
-    baselines by val_auc, then what has no val_auc. finalists: trials in the order that was fixed by all of val; they
-    keep it, in the places that they have. (A trial that trained the base model may have reported on a part of val.)
+    Trials by their `reported_auc` (equal ones by name, so that the order never depends on chance), then baselines by
+    val_auc, then what has none. finalists: trials in the order that was fixed by all of val; they keep it, in the
+    places that they have: what a trial that trained the base model reported may be on a part of val.
     """
     first: dict[str, Row] = {}
     for row in rows:
         first.setdefault(str(row["trial"]), row)
 
     def order(name: str) -> tuple[int, float, str]:
-        auc = first[name].get("val_auc")
+        auc = first[name].get("reported_auc", first[name].get("val_auc"))
         group = 2 if auc is None else 1 if first[name]["status"] == "baseline" else 0
         return group, -(auc or 0.0), name
 
@@ -82,6 +82,7 @@ def ranked(rows: Sequence[Row], finalists: Sequence[str] = ()) -> list[Row]:
     place = {name: number for number, name in enumerate(names, start=1)}
     table = [dict(row) for row in sorted(rows, key=lambda row: place[str(row["trial"])])]
     for row in table:
+        row.pop("reported_auc", None)
         if order(str(row["trial"]))[0] == 0:
             row["rank"] = place[str(row["trial"])]
     return table

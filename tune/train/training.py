@@ -45,6 +45,7 @@ Batch = NDArray[np.int64]
 
 # 16 reports of P / 36 pairs are 0.44 P forward passes; a training pair costs about three of them: 15%.
 _LEAST_EVAL_PAIRS = 500
+_MOST_EVAL_PAIRS = 4000
 _EVAL_SHARE = 36
 
 
@@ -140,11 +141,14 @@ def plan_steps(config: TrialConfig, pairs: PairRows, texts: ViewTexts) -> list[l
 def validation_places(val: PairRows, config: TrialConfig, planned_pairs: int) -> Batch:
     """Places of the val pairs that every report looks at: a prefix of one order by the seed, with both classes in it.
 
-    planned_pairs: training pairs that the whole plan sees; validation stays a small share of the trial.
+    planned_pairs: training pairs that the whole plan sees. Where the configuration leaves the number open, validation
+    stays a small share of the trial, unless that is a short one: AUC on fewer than 500 pairs says little.
     """
     order = np.random.default_rng([config.seed, len(val)]).permutation(len(val))
-    most = max(_LEAST_EVAL_PAIRS, planned_pairs // _EVAL_SHARE)
-    size = min(most, config.eval_pairs or len(val), len(val))
+    wanted = config.eval_pairs
+    if wanted is None:
+        wanted = min(_MOST_EVAL_PAIRS, max(_LEAST_EVAL_PAIRS, planned_pairs // _EVAL_SHARE))
+    size = min(wanted or len(val), len(val))
     label = val.label[order]
     for kind in (0, 1):
         there = np.flatnonzero(label == kind)
