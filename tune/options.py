@@ -18,7 +18,10 @@ from tune.errors import ConfigError, ResultsError
 from tune.presets import preset_path
 from tune.results.layout import existing_folder
 
-RESUMABLE = ("results", "jobs", "max_hours", "cache", "ray_address", "gpus_per_trial")
+RESUMABLE = (
+    "results", "jobs", "max_hours", "cache", "ray_address", "gpus_per_trial",
+    "max_in_flight", "request_timeout", "request_retries", "max_embed_usd", "price_per_million",
+)  # fmt: skip
 """Options that may be given together with --resume: they change no trial's numbers."""
 
 
@@ -42,7 +45,12 @@ class SearchRequest:
     resume: str | None
 
 
-_TITLES = {"search": "search", "data": "data", "space": "space: lists a,b,c or ranges LOW:HIGH, each an axis"}
+_TITLES = {
+    "search": "search",
+    "data": "data",
+    "closed": "closed models: openai:MODEL[@DIMS], cohere:MODEL[@DIMS]; keys come from the environment alone",
+    "space": "space: lists a,b,c or ranges LOW:HIGH, each an axis",
+}
 
 
 def search_parser(prog: str = "python -m tune search") -> Parser:
@@ -55,7 +63,7 @@ def search_parser(prog: str = "python -m tune search") -> Parser:
         allow_abbrev=False,
         epilog="losses: " + ", ".join(LOSSES),
     )
-    parser.add_argument("toml", nargs="?", default=None, help="TOML file with [search], [data], [[space]]")
+    parser.add_argument("toml", nargs="?", default=None, help="TOML file with [search], [data], [closed], [[space]]")
     parser.add_argument("--preset", metavar="NAME", help="a search that comes with embedtune, instead of a file")
     parser.add_argument("--resume", metavar="NAME", help="go on with the search of that name")
     groups = {table: parser.add_argument_group(title) for table, title in _TITLES.items()}

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from tune.config.closed import ClosedConfig, provider_of
 from tune.config.data import DataConfig
 from tune.config.space import AXES, Space
 from tune.config.space_rules import space_problems, with_defaults
@@ -79,12 +80,18 @@ class SearchConfig(BaseModel):
 
     search: SearchOptions = SearchOptions()
     data: DataConfig = DataConfig()
+    closed: ClosedConfig = ClosedConfig()
     spaces: Annotated[tuple[Space, ...], Field(min_length=1)] = (Space(),)
 
     @property
     def base_models(self) -> tuple[str, ...]:
         """Of all alternatives, each once, in their order."""
         return tuple(dict.fromkeys(name for space in self.spaces for name in space.base_model))
+
+    @property
+    def closed_models(self) -> tuple[str, ...]:
+        """The base models whose vectors are bought."""
+        return tuple(name for name in self.base_models if provider_of(name) is not None)
 
     @property
     def train_sizes(self) -> tuple[int, ...]:
@@ -103,7 +110,12 @@ class SearchConfig(BaseModel):
 
 OPTIONS: dict[str, tuple[str, type[BaseModel]]] = {
     name: (table, model)
-    for table, model in (("search", SearchOptions), ("data", DataConfig), ("space", Space))
+    for table, model in (
+        ("search", SearchOptions),
+        ("data", DataConfig),
+        ("closed", ClosedConfig),
+        ("space", Space),
+    )
     for name in model.model_fields
 }
 """Option name -> (table of the TOML file, model). Every option's name is unique, and is also its flag."""
@@ -145,6 +157,7 @@ def search_config(
     search: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
     space: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
+    closed: dict[str, Any] | None = None,
 ) -> SearchConfig:
     """The configuration of plain values (flags or TOML), with the defaults that depend on one another.
 
@@ -153,7 +166,8 @@ def search_config(
     problems: list[str] = []
     options, bad_options = _section("search", SearchOptions, search or {}, problems)
     pairs, _ = _section("data", DataConfig, data or {}, problems)
-    assert isinstance(options, SearchOptions) and isinstance(pairs, DataConfig)
+    asked, _ = _section("closed", ClosedConfig, closed or {}, problems)
+    assert isinstance(options, SearchOptions) and isinstance(pairs, DataConfig) and isinstance(asked, ClosedConfig)
     algorithm = None if "search" in bad_options else options.search
     demo = pairs.data is None and "data" not in (data or {})
     tables = [space] if isinstance(space, dict) else list(space or [{}])
@@ -170,7 +184,7 @@ def search_config(
             spaces.append(checked)
     if options.folds == 1:
         problems.append("[search] folds: 1 is no cross-validation; give 2 or more, or 0 for one validation side")
-    config = SearchConfig(search=options, data=pairs, spaces=tuple(dict.fromkeys(spaces)))
+    config = SearchConfig(search=options, data=pairs, closed=asked, spaces=tuple(dict.fromkeys(spaces)))
     if algorithm in ("asha", "optuna") and len(config.train_sizes) > 1:
         problems.append(
             f"[space] train_size: {algorithm} takes one size (small ones would be stopped for being small); "

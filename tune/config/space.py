@@ -158,9 +158,11 @@ class Space(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_model: Annotated[Words, PlainValidator(_words()), Field(description="hub name, path, minilm or wordllama")] = (
-        DEFAULT_BASE_MODELS
-    )
+    base_model: Annotated[
+        Words,
+        PlainValidator(_words()),
+        Field(description="hub name, path, minilm, wordllama, openai:MODEL[@DIMS] or cohere:MODEL[@DIMS]"),
+    ] = DEFAULT_BASE_MODELS
     freeze: Annotated[
         Booleans,
         PlainValidator(_booleans),

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tune.config.closed import provider_of
 from tune.config.space import DEMO_BASE_MODELS, Space
 
 _STATIC = ("wordllama",)
@@ -63,6 +64,13 @@ def space_problems(space: Space, algorithm: str | None, folds: int, bad: Collect
         found.append(
             "dims: none leaves a frozen base model nothing to train; give numbers, or put freeze=false with dims=none "
             "into a [[space]] table of its own"
+        )
+    closed = [one for one in space.base_model if provider_of(one) is not None]
+    if whole and closed:
+        how = "freeze=false or train=lora" if "lora" in space.train else "freeze=false"
+        found.append(
+            f"freeze: {closed[0]} is a closed model, so its weights cannot be trained; {how} needs an open base model "
+            "(give the closed ones a [[space]] table of their own, with freeze=true)"
         )
     if "lora" in space.train and not whole:
         found.append("train: lora trains the base model, so it needs freeze=false")

@@ -1,4 +1,4 @@
-"""The TOML form of a SearchConfig: `[search]`, `[data]` and `[[space]]`.
+"""The TOML form of a SearchConfig: `[search]`, `[data]`, `[closed]` and `[[space]]`.
 
 What is written runs again as it is, from the same working directory: it leaves out the name, the results folder
 and the address of a Ray cluster: where, not what.
@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from tune.config.search import DEFAULT_CACHE, SearchConfig
 from tune.errors import ConfigError
 
-TABLES = ("search", "data", "space")
+TABLES = ("search", "data", "closed", "space")
 
 
 class Tables(TypedDict):
@@ -20,6 +20,7 @@ class Tables(TypedDict):
 
     search: dict[str, Any]
     data: dict[str, Any]
+    closed: dict[str, Any]
     space: list[dict[str, Any]]
 
 
@@ -41,22 +42,24 @@ def read_toml(path: Path, problems: list[str] | None = None) -> Tables:
     except OSError as error:
         raise ConfigError([f"{path} cannot be read ({error.strerror})"]) from None
     found = [
-        f"{path}: no table [{name}]; known are [search], [data] and [[space]]"
+        f"{path}: no table [{name}]; known are [search], [data], [closed] and [[space]]"
         for name in document
         if name not in TABLES
     ]
     spaces = document.get("space", {})
     spaces = spaces if isinstance(spaces, list) and spaces else [spaces or {}]
-    one = {"search": document.get("search", {}), "data": document.get("data", {})}
+    one = {name: document.get(name, {}) for name in TABLES if name != "space"}
     found += [f"{path}: {name} must be a table" for name, table in one.items() if not isinstance(table, dict)]
     found += [f"{path}: space must be a table" for table in spaces if not isinstance(table, dict)]
     if problems is None and found:
         raise ConfigError(found)
     if problems is not None:
         problems += found
+    sound = {name: table if isinstance(table, dict) else {} for name, table in one.items()}
     return Tables(
-        search=one["search"] if isinstance(one["search"], dict) else {},
-        data=one["data"] if isinstance(one["data"], dict) else {},
+        search=sound["search"],
+        data=sound["data"],
+        closed=sound["closed"],
         space=[table for table in spaces if isinstance(table, dict)] or [{}],
     )
 
@@ -81,6 +84,8 @@ def write_toml(config: SearchConfig) -> str:
         del search["cache"]
     data = config.data.model_dump(mode="json")
     lines = _table("[search]", search) + _table("[data]", data)
+    if config.closed_models:
+        lines += _table("[closed]", config.closed.model_dump(mode="json"))
     for space in config.spaces:
         lines += _table("[[space]]", space.plain())
     return "\n".join(lines)

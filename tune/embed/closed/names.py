@@ -5,14 +5,11 @@ Plain data without secrets: it may be written to results, pickled and printed.
 
 import ipaddress
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, Self, get_args
 from urllib.parse import urlsplit
 
+from tune.config.closed import ClosedConfig, InputType, Provider, TooLong, address_problem, provider_of
 from tune.errors import ModelError
-
-Provider = Literal["openai", "cohere"]
-InputType = Literal["search_query", "search_document", "classification", "clustering"]
-TooLong = Literal["truncate", "refuse"]
 
 OFFICIAL: dict[Provider, str] = {"openai": "https://api.openai.com/v1", "cohere": "https://api.cohere.com"}
 """Where a provider answers when no base_url is given."""
@@ -96,16 +93,17 @@ def parse_closed(name: str) -> ClosedName | None:
 
     ModelError where the name is malformed, or where the model is known not to give such dims.
     """
-    provider, colon, rest = name.partition(":")
-    if not colon or provider not in get_args(Provider):
+    provider = provider_of(name)
+    if provider is None:
         return None
+    rest = name.partition(":")[2]
     model, at, asked = rest.rpartition("@") if "@" in rest else (rest, "", "")
     shape = f"base model {name}: write {provider}:MODEL or {provider}:MODEL@DIMS, as in {_example(provider)}"
     if not model or model != "".join(model.split()) or "@" in model:
         raise ModelError(shape)
     if at and not (asked.isascii() and asked.isdigit() and int(asked) > 0):
         raise ModelError(f"{shape}; DIMS is a whole number above 0")
-    closed = ClosedName(cast(Provider, provider), model, int(asked) if at else None)
+    closed = ClosedName(provider, model, int(asked) if at else None)
     facts = closed.facts
     if facts is None or closed.dims is None or closed.dims == facts.dims:
         return closed
@@ -143,7 +141,7 @@ class ClosedOptions:
     def __post_init__(self) -> None:
         problems = []
         if self.base_url is not None:
-            problems += _url_problems(self.base_url)
+            problems += [f"base_url {problem}"] if (problem := address_problem(self.base_url)) else []
         if self.input_type is not None and self.input_type not in get_args(InputType):
             problems.append(f"input_type is one of {', '.join(get_args(InputType))}, not {self.input_type}")
         if self.too_long not in get_args(TooLong):
@@ -158,6 +156,18 @@ class ClosedOptions:
             problems.append(f"texts_per_request must be at least 1, not {self.texts_per_request}")
         if problems:
             raise ModelError(f"options of closed models: {'; '.join(problems)}")
+
+    @classmethod
+    def of(cls, config: ClosedConfig, provider: Provider) -> Self:
+        """What the configuration says of a provider's models."""
+        return cls(
+            base_url=config.base_url if provider == "openai" else config.cohere_base_url,
+            input_type=config.input_type,
+            max_in_flight=config.max_in_flight,
+            timeout=config.request_timeout,
+            max_retries=config.request_retries,
+            too_long=config.too_long,
+        )
 
     def server(self, provider: Provider) -> str | None:
         """HOST[:PORT]/PATH of a server that is not the provider itself, else None."""
@@ -185,20 +195,6 @@ class ClosedOptions:
             return cls(**values)
         except TypeError:
             raise ModelError(f"options of closed models: {', '.join(values)} are not the options known here") from None
-
-
-def _url_problems(url: str) -> list[str]:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    if parts.username or parts.password or parts.query:
-        # Not quoted: what stands there may be a key.
-        return ["base_url must hold no user, password or query; a key belongs into the environment"]
-    if parts.scheme not in ("http", "https") or not host or port == 0 or url != "".join(url.split()):
-        return [f"base_url is no http(s) address: {url}; write it as in http://127.0.0.1:8080/v1"]
-    return []
 
 
 def is_near(url: str) -> bool:

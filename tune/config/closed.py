@@ -1,0 +1,75 @@
+"""ClosedConfig: how closed embedding models are asked and what they may cost; and which base models are closed.
+
+Every option of the `[closed]` table is named, typed and given its default here, once. Keys are no options: they come
+from the environment.
+"""
+
+from typing import Annotated, Literal, cast, get_args
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Provider = Literal["openai", "cohere"]
+InputType = Literal["search_query", "search_document", "classification", "clustering"]
+TooLong = Literal["truncate", "refuse"]
+
+
+def provider_of(base_model: str) -> Provider | None:
+    """Whose a closed base model is (`openai:MODEL`, `cohere:MODEL`); None for all others, whose weights are at hand."""
+    provider, colon, _ = base_model.partition(":")
+    return cast(Provider, provider) if colon and provider in get_args(Provider) else None
+
+
+def address_problem(url: str) -> str:
+    """What is wrong with the address of a server, after its name; "" where nothing is."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    if parts.username or parts.password or parts.query:
+        # Not quoted: what stands there may be a key.
+        return "must hold no user, password or query; a key belongs into the environment"
+    if parts.scheme not in ("http", "https") or not host or port == 0 or url != "".join(url.split()):
+        return f"is no http(s) address: {url}; write it as in http://127.0.0.1:8080/v1"
+    return ""
+
+
+def _address(url: str) -> str:
+    if problem := address_problem(url):
+        raise ValueError(problem)
+    return url
+
+
+class ClosedConfig(BaseModel):
+    """The `[closed]` table: of base models `openai:MODEL[@DIMS]` and `cohere:MODEL[@DIMS]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: Annotated[
+        str | None,
+        AfterValidator(lambda url: None if url is None else _address(url)),
+        Field(description="of openai: models: a server that speaks OpenAI's API, such as http://127.0.0.1:8080/v1"),
+    ] = None
+    cohere_base_url: Annotated[
+        str | None,
+        AfterValidator(lambda url: None if url is None else _address(url)),
+        Field(description="of cohere: models: a gateway to Cohere's API"),
+    ] = None
+    input_type: Annotated[
+        InputType | None,
+        Field(
+            description="of Cohere's models, for all texts (default: search_query and search_document for "
+            "query/document pairs, else search_query)"
+        ),
+    ] = None
+    too_long: Annotated[TooLong, Field(description="what happens to a text above the model's limit")] = "truncate"
+    max_in_flight: Annotated[int, Field(ge=1, description="requests at a time")] = 4
+    request_timeout: Annotated[float, Field(gt=0, le=3600, description="seconds without a byte of an answer")] = 60.0
+    request_retries: Annotated[int, Field(ge=0, description="by the provider's SDK, of 429, 5xx and the like")] = 6
+    max_embed_usd: Annotated[
+        float, Field(ge=0, description="estimated price of the texts to embed up to which nobody is asked")
+    ] = 1.0
+    price_per_million: Annotated[
+        float | None, Field(ge=0, description="USD per million tokens, instead of the list price (of all closed models)")
+    ] = None
