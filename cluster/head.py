@@ -109,7 +109,8 @@ class _Head:
         self._keeper = Keeper(settings.results_volume, sender.emit, settings.COMMIT_SECONDS, settings.LEDGER_SECONDS)
 
     def run(self) -> None:
-        from tune.pipeline import Backend, run
+        from tune.phases import Backend
+        from tune.pipeline import run
 
         self._begin()
         backend = Backend(

@@ -56,6 +56,11 @@ def _side_line(split: Split, side: str) -> str:
 
 
 def name_stem(config: SearchConfig) -> str:
+    """What the made-up name of a search begins with."""
+    return f"{config.search.search}-{data_name(config)}"
+
+
+def data_name(config: SearchConfig) -> str:
+    """The data's name, as a part of a file name."""
     data = "demo" if config.data.data is None else Path(config.data.data.split(":")[0]).name.split(".")[0]
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in data)[:40]
-    return f"{config.search.search}-{kept}"
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in data)[:40]

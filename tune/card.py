@@ -27,17 +27,25 @@ def model_card(facts: "ExportFacts") -> str:
         if prompt
     )
     threshold = facts.final["threshold"]
+    closed = facts.base.closed is not None
+    belongs = f"belongs_together = float(a @ b) >= {threshold:.6f}" if threshold is not None else "cosine = a @ b"
+    usage_of_it = Template(_USE_CLOSED if closed else _USE).substitute(belongs=belongs)
     return Template(_CARD).substitute(
+        head=_HEAD_CLOSED if closed else _HEAD,
+        use=usage_of_it,
+        needs=_NEEDS_CLOSED.format(extra=facts.base.name.partition(":")[0])
+        if closed
+        else _NEEDS.format(version=version("sentence-transformers")),
         base=facts.base.name,
         dims=facts.dims,
         what=what,
         synthetic=" The pairs are synthetic." if facts.search.get("synthetic") else "",
-        belongs=f"belongs_together = float(a @ b) >= {threshold:.6f}" if threshold is not None else "cosine = a @ b",
         prompts=f"\nPrompts that it was trained with: {usage}.\n" if usage else "",
         scores="\n\n".join(_scores(dims, final, len(facts.finals) > 1) for dims, final in facts.finals.items()),
-        smaller=_SMALLER.format(dims=min(facts.finals)) if len(facts.finals) > 1 else "",
+        smaller=(_SMALLER_CLOSED if closed else _SMALLER).format(dims=min(facts.finals))
+        if len(facts.finals) > 1
+        else "",
         settings="\n".join(f"| {name} | {value} |" for name, value in config.model_dump().items()),
-        sentence_transformers=version("sentence-transformers"),
     )
 
 
@@ -61,10 +69,39 @@ _SMALLER = """
 Its first components serve alone as well: `SentenceTransformer(..., truncate_dim={dims})`, compared by cosine.
 """
 
-_CARD = """---
-library_name: sentence-transformers
+_SMALLER_CLOSED = """
+Its first components serve alone as well, such as `vectors[:, :{dims}]`, compared by cosine.
+"""
+
+_HEAD = """library_name: sentence-transformers
 pipeline_tag: sentence-similarity
-tags: [sentence-transformers, feature-extraction, embedtune]
+tags: [sentence-transformers, feature-extraction, embedtune]"""
+
+_HEAD_CLOSED = """pipeline_tag: sentence-similarity
+tags: [feature-extraction, embedtune]"""
+
+_USE = """from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("PATH/OF/THIS/DIRECTORY")
+a, b = model.encode(["first text", "second text"])
+$belongs"""
+
+_USE_CLOSED = """from tune.embed.adapted import AdaptedEmbedder
+
+model = AdaptedEmbedder.load("PATH/OF/THIS/DIRECTORY")
+[a] = model.encode(["first text"])
+[b] = model.encode(["second text"], side="b")
+$belongs"""
+
+_NEEDS = "It needs sentence-transformers 6 or later (saved by {version}; earlier versions cannot read it)."
+
+_NEEDS_CLOSED = (
+    "It holds the Dense layer alone: every text that it encodes is bought from the provider, with the key of the "
+    "environment. It needs embedtune (`pip install 'embedtune[{extra}]'`), neither torch nor a GPU."
+)
+
+_CARD = """---
+$head
 ---
 
 # $base, adapted to $dims dimensions
@@ -72,11 +109,7 @@ tags: [sentence-transformers, feature-extraction, embedtune]
 $what and a final normalisation.$synthetic
 
 ```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("PATH/OF/THIS/DIRECTORY")
-a, b = model.encode(["first text", "second text"])
-$belongs
+$use
 ```
 $smaller$prompts
 ## What it scores
@@ -89,5 +122,5 @@ $scores
 |---|---|
 $settings
 
-It needs sentence-transformers 6 or later (saved by $sentence_transformers; earlier versions cannot read it).
+$needs
 """

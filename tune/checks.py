@@ -13,17 +13,24 @@ from tune.errors import ConfigError, UserError
 from tune.results.layout import check_results
 
 
-def check_search(config: SearchConfig, resume: bool, elsewhere: Collection[str] = ()) -> None:
+def check_search(
+    config: SearchConfig, resume: bool, elsewhere: Collection[str] = (), *, buys: bool = True, sdks: bool = True
+) -> None:
     """Everything that can be refused without reading the data or loading a model; raises UserError.
 
-    elsewhere: base models that are known to be there where the search will run.
+    elsewhere: base models that are known to be there where the search will run. buys: whether closed models will be
+    asked, so that their keys are needed; sdks: whether from here.
     """
     problems: list[str] = []
     checks: list[Callable[[], None]] = [
-        *(partial(check_source, name) for name in config.base_models if name not in elsewhere),
+        *(
+            partial(check_source, name, config.closed, key=buys, sdk=buys and sdks)
+            for name in config.base_models
+            if name not in elsewhere
+        ),
         partial(check_data, config.data),
     ]
-    checks.append(partial(_check_cache, config.search.cache.expanduser()))
+    checks.append(partial(check_cache, config.search.cache.expanduser()))
     if not resume:
         checks.append(partial(check_results, config.search.results, config.search.name))
     if config.search.ray_address is not None:
@@ -39,7 +46,8 @@ def check_search(config: SearchConfig, resume: bool, elsewhere: Collection[str] 
         raise ConfigError(problems)
 
 
-def _check_cache(cache: Path) -> None:
+def check_cache(cache: Path) -> None:
+    """Whether the cache can be written. UserError where it cannot."""
     existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"[search] cache: {cache} cannot be written ({existing}); choose another --cache")

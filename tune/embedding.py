@@ -4,7 +4,7 @@ An EmbedOrder is plain data, so that it can be carried out on another machine.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.begin import SIDES
+from tune.config.closed import ClosedConfig, provider_of
 from tune.config.data import DataConfig
 from tune.config.search import SearchConfig
 from tune.data.split import Split, train_order
-from tune.embed.prepare import LabelledPairs, PreparedBase, near_copies, prepare_base, with_exact_test
-from tune.embed.sources import SentenceTransformerSource, load_source
+from tune.embed.closed import ClosedSource
+from tune.embed.prepare import (
+    LabelledPairs,
+    PreparedBase,
+    near_copies,
+    prepare_base,
+    texts_by_prompt,
+    with_exact_test,
+)
+from tune.embed.prices import estimate
+from tune.embed.sources import Source, load_open, load_source
 from tune.embed.view import View
 from tune.errors import ConfigError
 from tune.events import Embedding, Emit, Message
@@ -31,7 +41,8 @@ class EmbedOrder:
 
     sides: train (in its seeded order), val and test. query_document: whether the columns are such. texts: whether
     some trial trains the base model itself, and reads texts; lora: whether one does so with LoRA. smaller: the largest
-    of the dims that have to be smaller than the base model's own, or 0. folds, seed: of train and val.
+    of the dims that have to be smaller than the base model's own, or 0. folds, seed: of train and val. closed: how
+    closed models are asked.
     """
 
     base_model: str
@@ -44,6 +55,7 @@ class EmbedOrder:
     smaller: int = 0
     folds: int = 0
     seed: int = 0
+    closed: ClosedConfig = field(default_factory=ClosedConfig)
 
 
 def labelled_sides(split: Split, seed: int) -> dict[str, LabelledPairs]:
@@ -79,6 +91,7 @@ def embed_bases(
             smaller=_below_own(config, name),
             folds=config.search.folds,
             seed=config.search.seed,
+            closed=config.closed,
         )
         for name in config.base_models
     ]
@@ -106,14 +119,11 @@ def embed_in_turn(orders: Sequence[EmbedOrder], cache: Path, emit: Emit) -> list
 def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
     """Embeds what the snapshot lacks of one base model's texts, and writes its view."""
     name, data, sides = order.base_model, order.data, order.sides
-    emit(Message(f"{name}: loading"))
-    source = load_source(name, order.precision, data.max_length)
+    if provider_of(name) is None:
+        emit(Message(f"{name}: loading"))
+    source = load_source(name, order.precision, data.max_length, order.closed)
     _check(order, source)
-    own = source.prompts(order.query_document)
-    prompts = (
-        own[0] if data.prompt_a is None else data.prompt_a,
-        own[1] if data.prompt_b is None else data.prompt_b,
-    )
+    prompts = source.prompts(order.query_document, (data.prompt_a, data.prompt_b))
 
     def told(model: str, done: int, total: int, per_second: float) -> None:
         emit(Embedding(model, done, total, per_second))
@@ -131,14 +141,31 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
     )
     rate = f", {base.embedded} embedded now ({base.embedded / base.seconds:.0f} texts/s)"
     emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}"))
+    if isinstance(source, ClosedSource):
+        return replace(
+            base, closed=source.options.to_json(), usd_per_million_texts=_usd_per_million(source, order, prompts)
+        )
     if order.precision == "bf16":
         # Test is reported as the exported model gives it, and that has fp32 weights.
-        base = with_exact_test(base, load_source(name, "fp32", data.max_length), sides["test"], cache, told)
+        base = with_exact_test(base, load_open(name, "fp32", data.max_length), sides["test"], cache, told)
     return base
 
 
-def _check(order: EmbedOrder, source: SentenceTransformerSource) -> None:
+def _usd_per_million(source: ClosedSource, order: EmbedOrder, prompts: tuple[str, str]) -> float | None:
+    """USD for a million texts as long as those of the order are on average."""
+    by_prompt = texts_by_prompt(order.sides.values(), prompts)
+    sent = (text for prompt, texts in by_prompt.items() for text in source.sent(texts, prompt))
+    price = order.closed.price_per_million
+    return estimate(
+        source.closed, sent, source.options, price_per_million=price, tokens_per_text=source.tokens_per_text
+    ).per_million_texts()
+
+
+def _check(order: EmbedOrder, source: Source) -> None:
     """What can be refused once the model is there, before anything is embedded."""
+    if isinstance(source, ClosedSource):
+        # The configuration has refused already what cannot be with one.
+        return
     problems = []
     if order.lora:
         from tune.train.lora import lora_targets

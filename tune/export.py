@@ -1,6 +1,7 @@
-"""A trial as a SentenceTransformer directory: the base's modules, Dense, Normalize; with a card and embedtune.json.
+"""A trial as a directory that scores what was reported, with a card and embedtune.json.
 
-The directory loads without this project, and scores what was reported.
+On an open base model a SentenceTransformer (the base's modules, Dense, Normalize) that loads without this project; on a
+closed one an AdaptedEmbedder.
 """
 
 import json
@@ -132,17 +133,45 @@ def write_model(weights: Path, facts: ExportFacts, max_length: int | None, to: P
 
     ResultsError where `to` exists; ModelError where the base model is not the one that was searched with.
     """
+    if facts.base.closed is not None:
+        return _write_on_closed(weights, facts, facts.base.closed, max_length, to)
+    return _write_on_open(weights, facts, max_length, to)
+
+
+def _write_on_closed(
+    weights: Path, facts: ExportFacts, options: dict[str, Any], max_length: int | None, to: Path
+) -> Path:
+    from tune.embed.adapted import write_adapted
+    from tune.embed.closed import ClosedOptions, parse_closed
+    from tune.train.dense import load_dense
+
+    name = parse_closed(facts.base.name)
+    assert name is not None  # else it would have no options of a closed model
+    return write_adapted(
+        to,
+        load_dense(facts.config, weights, facts.base.dims).state_dict(),
+        name,
+        ClosedOptions.from_json(options),
+        activation=facts.config.activation,
+        prompts=(facts.base.prompt_a, facts.base.prompt_b),
+        max_length=max_length,
+        about=about(facts),
+        files={"README.md": model_card(facts)},
+    )
+
+
+def _write_on_open(weights: Path, facts: ExportFacts, max_length: int | None, to: Path) -> Path:
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize
 
-    from tune.embed.sources import load_source, weights_hash
+    from tune.embed.sources import load_open, weights_hash
     from tune.train.dense import load_dense
     from tune.train.finetune import load_finetuned
 
     if to.exists():
         raise ResultsError(f"{to} exists; choose another directory")
-    source = load_source(facts.base.name, "fp32", max_length)
+    source = load_open(facts.base.name, "fp32", max_length)
     if facts.base.weights != weights_hash(source.model):
         raise ModelError(f"base model {facts.base.name} has other weights now than when the search ran")
     if facts.config.freeze:

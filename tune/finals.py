@@ -17,7 +17,7 @@ from tune.embed.prepare import LabelledPairs
 from tune.evaluate.intervals import ComponentBootstrap, with_interval
 from tune.evaluate.multiple import holm, two_sided_p
 from tune.evaluate.score import roc_auc, score_pairs
-from tune.evaluate.verdict import Verdict, verdict
+from tune.evaluate.verdict import Verdict, correction, storage, verdict
 from tune.models import Final, Models, TrialModel, base_val, baseline_key
 from tune.search.outcomes import TrialOutcome
 from tune.train.dense import cosine
@@ -95,7 +95,8 @@ def open_test(
     """Scores baselines and finalists on test. finalists[0] is the winner.
 
     pairs, component: the test side, [n]. Returns plain values: `models` (key -> Final), `verdict` (the winner
-    against its own untouched base), `comparisons` (see `_comparisons`), `draws` (of the bootstrap).
+    against its own untouched base), `verdicts` (against each base, its own first), `correction` (a sentence on them),
+    `comparisons` (see `_comparisons`), `draws` (of the bootstrap).
     """
     bootstrap = ComponentBootstrap(pairs.label, component, seed=seed)
     finals: dict[str, Final] = {}
@@ -114,9 +115,9 @@ def open_test(
         test = score_pairs(scores[key], pairs.label, final.threshold, final.logistic_threshold)
         scored[key] = replace(final, test=with_interval(test, bootstrap, draws[key]))
 
-    def compared(a: str, b: str, name: str, other: str) -> Verdict:
+    def compared(a: str, b: str, name: str, other: str, aside: str) -> Verdict:
         delta = roc_auc(scores[a], pairs.label) - roc_auc(scores[b], pairs.label)
-        return verdict(name, other, bootstrap.difference_of(delta, draws[a], draws[b]))
+        return verdict(name, other, bootstrap.difference_of(delta, draws[a], draws[b]), aside)
 
     result: dict[str, Any] = {
         "pairs": len(pairs),
@@ -125,21 +126,23 @@ def open_test(
         "redrawn": bootstrap.redraws,
         "models": {key: final.to_json() for key, final in scored.items()},
         "verdict": None,
+        "verdicts": [],
+        "correction": "",
         "comparisons": [],
     }
     if finalists:
-        winner = finalists[0]
-        own = baseline_key(winner.base.name)
-        name = f"the winner ({described(winner, winner.dims[0])})"
-        result["verdict"] = compared(
-            winner.key(winner.dims[0]), own, name, f"the untouched {winner.base.name}"
-        ).to_json()
-        result["comparisons"] = _comparisons(finalists, models, compared)
+        winner = finalists[0].key(finalists[0].dims[0])
+        entries = result["comparisons"] = _comparisons(finalists, models, compared)
+        against = [entry for entry in entries if entry["a"] == winner and entry["kind"] in ("own", "other")]
+        against.sort(key=lambda entry: entry["kind"] != "own")
+        result["verdict"] = against[0]
+        result["verdicts"] = [entry["sentence"] for entry in against]
+        result["correction"] = correction(against, len(entries), bootstrap.draws)
     return result
 
 
 def _comparisons(
-    finalists: Sequence[TrialModel], models: Models, compared: Callable[[str, str, str, str], Verdict]
+    finalists: Sequence[TrialModel], models: Models, compared: Callable[[str, str, str, str, str], Verdict]
 ) -> list[dict[str, Any]]:
     """Every finalist against every untouched base model, and the best model of either kind against one another.
 
@@ -148,14 +151,16 @@ def _comparisons(
     """
     entries: list[dict[str, Any]] = []
 
-    def add(kind: str, a: str, b: str, name: str, other: str) -> None:
-        entries.append({"kind": kind, "a": a, "b": b, **compared(a, b, name, other).to_json()})
+    def add(kind: str, a: str, b: str, name: str, other: str, aside: str = "") -> None:
+        entries.append({"kind": kind, "a": a, "b": b, **compared(a, b, name, other, aside).to_json()})
 
     for model in finalists:
+        told = f"the winner ({described(model)})" if model is finalists[0] else described(model)
         for dims in model.dims:
-            for name in models.bases:
+            for name, base in models.bases.items():
                 kind = "own" if name == model.base.name else "other"
-                add(kind, model.key(dims), baseline_key(name), described(model, dims), f"the untouched {name}")
+                other = name if base.closed is not None else f"the untouched {name}"
+                add(kind, model.key(dims), baseline_key(name), told, other, storage(dims, base.dims))
     frozen = next((model for model in finalists if model.config.freeze), None)
     for train in ("full", "lora"):
         whole = next((one for one in finalists if not one.config.freeze and one.config.train == train), None)
@@ -169,7 +174,7 @@ def _comparisons(
     return entries
 
 
-def described(model: TrialModel, dims: int) -> str:
-    """A model in a few words: "minilm, whole, 128 dims, cosent"."""
+def described(model: TrialModel, dims: int | None = None) -> str:
+    """A model in a few words: "minilm, whole, 128 dims, cosent"; dims None: without them."""
     kind = [] if model.config.freeze else ["whole" if model.config.train == "full" else "LoRA"]
-    return ", ".join([model.config.base_model, *kind, f"{dims} dims", model.config.loss])
+    return ", ".join([model.config.base_model, *kind, *([f"{dims} dims"] if dims else []), model.config.loss])

@@ -2,16 +2,17 @@
 
 import os
 
+from tune.buying import Ask, agreement
 from tune.config.search import SearchConfig
 from tune.embed.prepare import PreparedBase
 from tune.events import Emit, Message
-from tune.pipeline import Backend
+from tune.phases import Backend
 from tune.results.layout import ResultsFolder
 
 
-def local_backend() -> Backend:
-    """Trains where Ray runs."""
-    return Backend(jobs=os.cpu_count() or 1, search=search_locally)
+def local_backend(ask: Ask | None = None) -> Backend:
+    """Trains where Ray runs. ask: how to ask whether closed models may be bought; None: there is nobody to ask."""
+    return Backend(jobs=os.cpu_count() or 1, search=search_locally, agree=agreement(ask))
 
 
 def search_locally(

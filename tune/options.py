@@ -6,7 +6,7 @@ A flag and a TOML key have the same name and take the same values; flags win ove
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,6 +45,8 @@ class SearchRequest:
     resume: str | None
 
 
+DRY_RUN = "print the split and what closed models would cost, and stop"
+
 _TITLES = {
     "search": "search",
     "data": "data",
@@ -66,18 +68,25 @@ def search_parser(prog: str = "python -m tune search") -> Parser:
     parser.add_argument("toml", nargs="?", default=None, help="TOML file with [search], [data], [closed], [[space]]")
     parser.add_argument("--preset", metavar="NAME", help="a search that comes with embedtune, instead of a file")
     parser.add_argument("--resume", metavar="NAME", help="go on with the search of that name")
+    parser.add_argument("--dry-run", action="store_true", default=False, help=DRY_RUN)
+    add_options(parser, OPTIONS)
+    return parser
+
+
+def add_options(parser: Parser, names: Collection[str]) -> None:
+    """The flags of these options of the configuration, in a group per table."""
     groups = {table: parser.add_argument_group(title) for table, title in _TITLES.items()}
     for name, (table, model) in OPTIONS.items():
+        if name not in names:
+            continue
         field = model.model_fields[name]
-        default = field.default
         text = (field.description or "").replace("%", "%%")
-        shown = _shown(default)
+        shown = _shown(field.default)
         if shown and "default" not in text:
             text += f" (default: {shown})"
         if model is Space and name == "base_model":
             text += "; minilm,wordllama for the demo pairs"
         groups[table].add_argument(flag(name), dest=name, metavar=name.split("_")[-1].upper(), help=text)
-    return parser
 
 
 def _shown(default: Any) -> str:
@@ -105,14 +114,13 @@ def search_request(
     parsed, unknown = parser.parse_known_args(list(arguments))
     given = vars(parsed)
     flags = {name: value for name, value in given.items() if name in OPTIONS}
-    problems = [_unknown(argument, parser) for argument in unknown if argument.startswith("-")]
-    problems += [f"{argument!r} belongs to no option" for argument in unknown if not argument.startswith("-")]
+    problems = unknown_problems(unknown, parser)
     resume: str | None = given.get("resume")
     if resume is not None:
         if problems:
             raise ConfigError(problems)
         return SearchRequest(_resumed(resume, flags, given, begun), resume), parsed
-    tables = Tables(search={}, data={}, space=[{}])
+    tables = Tables(search={}, data={}, closed={}, space=[{}])
     if given["toml"] is not None and "preset" in given:
         problems.append(f"--preset {given['preset']} and {given['toml']} are two files; give one of them")
     elif given["toml"] is not None or "preset" in given:
@@ -122,11 +130,7 @@ def search_request(
         except ConfigError as error:
             # After a misspelt option the word is most likely its value.
             problems += [] if problems and not str(given["toml"]).endswith(".toml") else error.problems
-    for name, value in flags.items():
-        of = OPTIONS[name][0]
-        # A flag for an axis is for all alternatives of the file.
-        for one in tables["space"] if of == "space" else [tables["search"] if of == "search" else tables["data"]]:
-            one[name] = value
+    _put(tables, flags)
     try:
         config = search_config(**tables)
     except ConfigError as error:
@@ -136,8 +140,34 @@ def search_request(
     return SearchRequest(config, None), parsed
 
 
-def _unknown(argument: str, parser: Parser) -> str:
-    name = argument.split("=")[0]
+def plain_config(flags: Mapping[str, Any], **fixed: Any) -> SearchConfig:
+    """The configuration of flags alone. ConfigError with every problem found."""
+    tables = Tables(search={}, data={}, closed={}, space=[{}])
+    _put(tables, {**fixed, **{name: value for name, value in flags.items() if name in OPTIONS}})
+    return search_config(**tables)
+
+
+def _put(tables: Tables, flags: Mapping[str, Any]) -> None:
+    """Sets options, each in its table. An axis is for all alternatives."""
+    one: dict[str, dict[str, Any]] = {name: tables[name] for name in ("search", "data", "closed")}
+    for name, value in flags.items():
+        of = OPTIONS[name][0]
+        for table in tables["space"] if of == "space" else [one[of]]:
+            table[name] = value
+
+
+def unknown_problems(unknown: Sequence[str], parser: Parser) -> list[str]:
+    """A line for each argument that the parser does not know."""
+    options = [argument.split("=")[0] for argument in unknown if argument.startswith("-")]
+    if any("key" in option.lower() or "token" in option.lower() for option in options):
+        # What stands beside it is most likely a key, and is not repeated.
+        return [f"no such option {options[0]}: keys come from the environment alone, such as OPENAI_API_KEY"]
+    return [_unknown(option, parser) for option in options] + [
+        f"{argument!r} belongs to no option" for argument in unknown if not argument.startswith("-")
+    ]
+
+
+def _unknown(name: str, parser: Parser) -> str:
     close = difflib.get_close_matches(name, parser._option_string_actions, n=1)
     return f"no such option {name}{f'; did you mean {close[0]}?' if close else ''}; see {parser.prog} --help"
 
@@ -153,5 +183,5 @@ def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any], begun: Cal
     if "/" in name or name in (".", ".."):
         raise ResultsError(f"--resume {name}: give the search's name alone, and its folder by --results")
     tables = read_toml(begun(results / name))
-    tables["search"] = {**tables["search"], **flags, "results": results, "name": name}
+    _put(tables, {**flags, "results": results, "name": name})
     return search_config(**tables)

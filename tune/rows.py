@@ -37,6 +37,7 @@ def leaderboard_rows(
                 {
                     **_trial_columns(outcome, dims, base.dims, models.get(key), val_pairs),
                     **_test_columns(models.get(key)),
+                    **_cost_columns(base, dims),
                     **differences.get(key, {}),
                     "note": notes.get(outcome.config.base_model, ""),
                 }
@@ -55,6 +56,7 @@ def leaderboard_rows(
                 "threshold": final["threshold"],
                 "note": notes.get(name, ""),
                 **_test_columns(final),
+                **_cost_columns(base, base.dims),
             }
         )
     return ranked(rows, finalists)
@@ -116,6 +118,11 @@ def _test_columns(final: dict[str, Any] | None) -> Row:
         "test_recall": test["recall"],
         "test_hard_auc_logistic": test["hard_auc"],
     }
+
+
+def _cost_columns(base: PreparedBase, dims: int) -> Row:
+    """What texts cost to embed (closed models alone), and vectors (float32) to store."""
+    return {"usd_per_million_texts": base.usd_per_million_texts, "bytes_per_million_vectors": dims * 4 * 1_000_000}
 
 
 def base_notes(config: SearchConfig, facts: dict[str, Any]) -> dict[str, str]:

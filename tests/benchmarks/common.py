@@ -27,7 +27,7 @@ from tune.embed.prepare import LabelledPairs
 from tune.embedding import labelled_sides
 from tune.events import ignore
 from tune.files import write_atomic
-from tune.pipeline import PACKAGES
+from tune.phases import PACKAGES
 
 RESULTS = Path("results") / "benchmarks"
 PAIRS_VARIABLE = "EMBEDTUNE_BENCH_PAIRS"

@@ -17,6 +17,7 @@ from tests.conformance import Place, TestStream, same_numbers
 from tests.tiny import Prepared
 from tests.train.test_adapter import KILLED, free
 from tests.train.test_matryoshka import by_hand
+from tune.begin import read_split
 from tune.config.search import search_config
 from tune.config.space import LOSSES
 from tune.config.trial import TrialConfig
@@ -24,9 +25,9 @@ from tune.data.clean import normalise
 from tune.embed.prepare import LabelledPairs, prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import PairRows, View, write_folds, write_view
+from tune.embedding import labelled_sides
 from tune.errors import DataError
 from tune.events import ignore
-from tune.pipeline import labelled_sides, read_split
 from tune.train import directory as directory_module
 from tune.train.adapter import open_adapter
 from tune.train.dense import load_dense

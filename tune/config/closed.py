@@ -71,5 +71,6 @@ class ClosedConfig(BaseModel):
         float, Field(ge=0, description="estimated price of the texts to embed up to which nobody is asked")
     ] = 1.0
     price_per_million: Annotated[
-        float | None, Field(ge=0, description="USD per million tokens, instead of the list price (of all closed models)")
+        float | None,
+        Field(ge=0, description="USD per million tokens, instead of the list price (of all closed models)"),
     ] = None

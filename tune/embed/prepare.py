@@ -4,7 +4,7 @@ The view (train and val) is what trials read. Test rows stay in the snapshot unt
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tune.data.folds import fold_of
 from tune.embed.snapshot import Snapshot, text_key
-from tune.embed.sources import SentenceTransformerSource
+from tune.embed.sources import EmbeddingSource, SentenceTransformerSource
 from tune.embed.view import PairRows, ViewTexts, is_sound, view_digest, write_folds, write_texts, write_view
 
 EmbedProgress = Callable[[str, int, int, float], None]
@@ -43,7 +43,8 @@ class PreparedBase:
 
     dims: of the base. fingerprint: of its snapshot; test_fingerprint: of the snapshot that test is scored from, with
     fp32 weights as the exported model has them (weights: their hash). embedded: texts that had to be embedded now.
-    digest: names its view.
+    digest: names its view. closed: how a closed model was asked (ClosedOptions, plain); None for open ones.
+    usd_per_million_texts: of a closed model, for texts as long as these are.
     """
 
     name: str
@@ -57,6 +58,8 @@ class PreparedBase:
     embedded: int
     texts: int
     seconds: float
+    closed: dict[str, Any] | None = None
+    usd_per_million_texts: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -92,8 +95,17 @@ def keyed_rows(pairs: LabelledPairs, prompt_a: str, prompt_b: str) -> tuple[list
     return list(place), PairRows(np.array(a, dtype=np.int64), np.array(b, dtype=np.int64), pairs.label)
 
 
+def texts_by_prompt(sides: Iterable[LabelledPairs], prompts: tuple[str, str]) -> dict[str, list[str]]:
+    """The distinct texts under each distinct prompt, in order of first appearance."""
+    found: dict[str, dict[str, None]] = {}
+    for pairs in sides:
+        found.setdefault(prompts[0], {}).update(dict.fromkeys(pairs.text_a))
+        found.setdefault(prompts[1], {}).update(dict.fromkeys(pairs.text_b))
+    return {prompt: list(texts) for prompt, texts in found.items()}
+
+
 def prepare_base(
-    source: SentenceTransformerSource,
+    source: EmbeddingSource,
     sides: dict[str, LabelledPairs],
     cache: Path,
     prompts: tuple[str, str],
@@ -113,17 +125,14 @@ def prepare_base(
     """
     began = time.perf_counter()
     fold = _folds(sides, folds, seed) if folds else None
-    snapshot = Snapshot(cache / "snapshots", source.fingerprint, source.dims)
-    by_prompt: dict[str, dict[str, None]] = {}
-    for pairs in sides.values():
-        by_prompt.setdefault(prompts[0], {}).update(dict.fromkeys(pairs.text_a))
-        by_prompt.setdefault(prompts[1], {}).update(dict.fromkeys(pairs.text_b))
+    snapshot = Snapshot(cache / "snapshots", source.fingerprint, source.known_dims)
+    by_prompt = texts_by_prompt(sides.values(), prompts)
 
     def report(done: int, total: int) -> None:
         if progress is not None:
             progress(source.name, done, total, done / max(time.perf_counter() - began, 1e-9))
 
-    embedded = sum(snapshot.embed(source, prompt, list(texts), report) for prompt, texts in by_prompt.items())
+    embedded = sum(snapshot.embed(source, prompt, texts, report) for prompt, texts in by_prompt.items())
     both = LabelledPairs(
         sides["train"].text_a + sides["val"].text_a,
         sides["train"].text_b + sides["val"].text_b,
@@ -142,7 +151,7 @@ def prepare_base(
         write_folds(cache / "views" / digest, fold, folds, seed)
     return PreparedBase(
         name=source.name,
-        dims=source.dims,
+        dims=snapshot.dims,
         fingerprint=source.fingerprint,
         test_fingerprint=source.fingerprint,
         weights=source.weights,

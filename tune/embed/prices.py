@@ -45,7 +45,11 @@ class Estimate:
         count = f"{self.name}: {self.texts:,} texts, about {self.tokens:,} tokens (an estimate)"
         if self.usd is None:
             return f"{count}, price unknown: give the USD per million tokens"
-        return f"{count}, about {_money(self.usd)} USD at {self.price:g} USD per million tokens ({self.origin})"
+        return f"{count}, about {usd(self.usd)} USD at {self.price:g} USD per million tokens ({self.origin})"
+
+    def per_million_texts(self) -> float | None:
+        """USD for a million texts of this mean length; None where that is not known."""
+        return self.tokens / self.texts * self.price if self.texts and self.price is not None else None
 
     def within(self, most: float) -> bool:
         """Whether it surely costs `most` USD or less, so far as the estimate holds."""
@@ -74,8 +78,8 @@ def estimate(
         of_text = estimate_tokens(text)
         tokens += of_text if tokens_per_text is None else min(of_text, tokens_per_text)
     price, origin = _price(name, options or ClosedOptions(), price_per_million)
-    usd = 0.0 if not count else None if price is None else tokens * price / 1e6
-    return Estimate(str(name), count, tokens, usd, price, origin)
+    cost = 0.0 if not count else None if price is None else tokens * price / 1e6
+    return Estimate(str(name), count, tokens, cost, price, origin)
 
 
 def _price(name: ClosedName, options: ClosedOptions, given: float | None) -> tuple[float | None, str]:
@@ -88,6 +92,8 @@ def _price(name: ClosedName, options: ClosedOptions, given: float | None) -> tup
     return None, "unknown"
 
 
-def _money(usd: float) -> str:
-    """Cents for amounts of a cent or more, two significant digits below."""
-    return f"{usd:,.2f}" if usd >= 0.01 or not usd else f"{usd:.2g}" if usd >= 1e-4 else f"{usd:.8f}".rstrip("0")
+def usd(amount: float) -> str:
+    """An amount for people: cents from a cent on, two significant digits below."""
+    if amount >= 0.01 or not amount:
+        return f"{amount:,.2f}"
+    return f"{amount:.2g}" if amount >= 1e-4 else f"{amount:.8f}".rstrip("0")

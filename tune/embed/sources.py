@@ -1,6 +1,7 @@
-"""Where vectors come from: the port, and its first implementation, a SentenceTransformer.
+"""Where vectors come from: the port, its first implementation, a SentenceTransformer, and who is which source.
 
-A source is named as users name it: a hub name, a path, or a packaged model (`minilm`, `wordllama`).
+A source is named as users name it: a hub name, a path, a packaged model (`minilm`, `wordllama`), or a closed model
+(`openai:MODEL[@DIMS]`, `cohere:MODEL[@DIMS]`).
 """
 
 import hashlib
@@ -17,6 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.config.closed import ClosedConfig, provider_of
+from tune.embed.closed import ClosedOptions, ClosedSource, check_closed, parse_closed
 from tune.errors import ModelError
 
 logger = logging.getLogger(__name__)
@@ -31,12 +34,18 @@ class EmbeddingSource(Protocol):
     """Something that turns texts into vectors."""
 
     name: str
-    dims: int
     fingerprint: str
     """Names all that the vectors depend on besides prompt and text; a folder name."""
+    weights: str
+    """Names the weights, so far as they can be known."""
 
-    def prompts(self, query_document: bool) -> tuple[str, str]:
-        """The source's own prompts of first and second texts: query and document, or none."""
+    @property
+    def known_dims(self) -> int | None:
+        """The dims of its vectors, where that is known before the first."""
+        ...
+
+    def prompts(self, query_document: bool, given: tuple[str | None, str | None] = (None, None)) -> tuple[str, str]:
+        """The prompts of first and second texts: those given, else the source's own (query and document, or none)."""
         ...
 
     def embed(self, texts: Sequence[str], prompt: str = "") -> NDArray[np.float32]:
@@ -63,8 +72,20 @@ class SentenceTransformerSource:
         described = json.dumps([self.weights, modules_of(self.model), self.model.max_seq_length, max_length, precision])
         self.fingerprint = f"{_slug(name)}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
 
-    def prompts(self, query_document: bool) -> tuple[str, str]:
-        """The model's own `query` and `document` prompts where the pairs are such, else its default prompt."""
+    @property
+    def known_dims(self) -> int | None:
+        """The dims of its vectors."""
+        return self.dims
+
+    def prompts(self, query_document: bool, given: tuple[str | None, str | None] = (None, None)) -> tuple[str, str]:
+        """Those given, else the model's own `query` and `document` prompts where the pairs are such, else its default.
+
+        An empty prompt is one too: none.
+        """
+        own = self._own_prompts(query_document)
+        return own[0] if given[0] is None else given[0], own[1] if given[1] is None else given[1]
+
+    def _own_prompts(self, query_document: bool) -> tuple[str, str]:
         prompts: dict[str, str] = dict(self.model.prompts or {})
         default = prompts.get(self.model.default_prompt_name or "", "")
         if not query_document:
@@ -87,13 +108,40 @@ class SentenceTransformerSource:
         return array
 
 
-def load_source(name: str, precision: str = "fp32", max_length: int | None = None) -> SentenceTransformerSource:
-    """The source of a base model's name. ModelError where it cannot be had."""
+Source = SentenceTransformerSource | ClosedSource
+
+
+def load_source(
+    name: str, precision: str = "fp32", max_length: int | None = None, closed: ClosedConfig | None = None
+) -> Source:
+    """The source of a base model's name, of whichever kind. ModelError where it cannot be had."""
+    if provider_of(name) is not None:
+        return load_closed(name, max_length, closed)
+    return load_open(name, precision, max_length)
+
+
+def load_open(name: str, precision: str = "fp32", max_length: int | None = None) -> SentenceTransformerSource:
+    """The source of a base model whose weights are at hand. ModelError where it cannot be had."""
     return SentenceTransformerSource(name, precision, max_length)
 
 
-def check_source(name: str) -> None:
-    """Whether a base model can be had, without loading it. ModelError with the mend where it cannot."""
+def load_closed(name: str, max_length: int | None = None, closed: ClosedConfig | None = None) -> ClosedSource:
+    """The source of a closed model; asks nobody yet. ModelError where the name is none."""
+    provider = provider_of(name)
+    options = None if provider is None else ClosedOptions.of(closed or ClosedConfig(), provider)
+    return ClosedSource(name, options, max_length)
+
+
+def check_source(name: str, closed: ClosedConfig | None = None, *, key: bool = True, sdk: bool = True) -> None:
+    """Whether a base model can be had, without loading it. ModelError with the mend where it cannot.
+
+    key, sdk: whether a closed model's key and SDK have to be here.
+    """
+    model = parse_closed(name)
+    if model is not None:
+        options = ClosedOptions.of(closed or ClosedConfig(), model.provider)
+        check_closed(model, options, key=key, sdk=sdk)
+        return
     if name in PACKAGED:
         if importlib.util.find_spec(PACKAGED[name]) is None:
             raise ModelError(f"base model {name} is not installed; run pip install 'embedtune[demo]'")

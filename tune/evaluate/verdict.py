@@ -3,7 +3,9 @@
 Owns the wording. "Beats" and "falls behind" are said only where the whole interval lies on that side of 0.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 from tune.evaluate.intervals import Difference
@@ -30,8 +32,52 @@ class Verdict:
         }
 
 
-def verdict(name: str, other: str, difference: Difference) -> Verdict:
-    """The verdict on `name` against `other`, named as the sentence should read: "the untouched minilm"."""
+_PARTS = {
+    2: "half", 3: "a third", 4: "a quarter", 5: "a fifth", 6: "a sixth", 7: "a seventh", 8: "an eighth", 9: "a ninth",
+    10: "a tenth", 12: "a twelfth",
+}  # fmt: skip
+_SIMPLEST = 64
+"""Fractions of larger denominators are told as a number."""
+
+
+def storage(dims: int, other: int) -> str:
+    """What the vectors of a model take, beside another's: "at 256 dims, a sixth of its storage"."""
+    part = Fraction(dims, other)
+    if part >= 1:
+        return f"at {dims} dims"
+    if part.numerator == 1 and part.denominator in _PARTS:
+        told = _PARTS[part.denominator]
+    else:
+        told = str(part) if part.denominator <= _SIMPLEST else f"{float(part):.2g}"
+    return f"at {dims} dims, {told} of its storage"
+
+
+def correction(shown: Sequence[Mapping[str, Any]], comparisons: int, draws: int, alpha: float = 0.05) -> str:
+    """A sentence on which of these differences hold after Holm's correction for all of the comparisons.
+
+    shown: plain verdicts with `other`, `outcome` and `p_holm`. draws: of the bootstrap, which bound p from below.
+    """
+    said = f"p-values are corrected for {comparisons} comparisons (Holm)"
+    by_interval = [entry["other"] for entry in shown if entry["outcome"] != "level"]
+    sure = [entry["other"] for entry in shown if entry["p_holm"] < alpha]
+    if by_interval == sure:
+        return f"{said}; what the intervals say holds after it" if sure else said
+    if comparisons * 2 / (draws + 1) >= alpha:
+        said += f", too many for {draws} draws to tell"
+    fallen = [other for other in by_interval if other not in sure]
+    parts = [f"to {_and(names)} {verb}" for names, verb in ((sure, "hold"), (fallen, "do not hold")) if names]
+    return f"{said}; after it the differences {', those '.join(parts)}"
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def verdict(name: str, other: str, difference: Difference, aside: str = "") -> Verdict:
+    """The verdict on `name` against `other`, named as the sentence should read: "the untouched minilm".
+
+    aside: the end of the sentence, such as `storage` gives it.
+    """
     delta, low, high = difference.delta * 100, difference.low * 100, difference.high * 100
     outcome: Literal["beats", "level", "behind"]
     # The point itself must lie on that side too: a skewed bootstrap's interval need not hold it.
@@ -41,7 +87,7 @@ def verdict(name: str, other: str, difference: Difference) -> Verdict:
         outcome, sentence = "behind", f"{name} falls behind {other} by {_points(-delta, -high, -low)}"
     else:
         outcome, sentence = "level", f"{name} is level with {other}: {_points(delta, low, high, sign='+')}"
-    return Verdict(name, other, outcome, sentence, difference)
+    return Verdict(name, other, outcome, f"{sentence} {aside}".strip(), difference)
 
 
 def _points(delta: float, low: float, high: float, sign: str = "") -> str:

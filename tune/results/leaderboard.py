@@ -44,6 +44,8 @@ COLUMNS = (
     "test_precision",
     "test_recall",
     "test_hard_auc_logistic",
+    "usd_per_million_texts",
+    "bytes_per_million_vectors",
     "over_base",
     "over_base_low",
     "over_base_high",

@@ -18,7 +18,7 @@ from sentence_transformers.sentence_transformer.modules import Dropout
 from transformers.utils import logging as transformers_logging
 
 from tune.config.trial import TrialConfig
-from tune.embed.sources import load_source
+from tune.embed.sources import load_open
 from tune.embed.view import PairRows, View, ViewTexts
 from tune.errors import ModelError
 from tune.train.dense import cosine, make_dense, used_rows
@@ -126,7 +126,7 @@ def score_model_pairs(
 def _whole(config: TrialConfig, base_model: str, max_length: int | None) -> SentenceTransformer:
     """The base with Dropout and Dense appended; keeps the base's prompts and settings."""
     with _no_bars():
-        source = load_source(base_model, "fp32", max_length)
+        source = load_open(base_model, "fp32", max_length)
     model: SentenceTransformer = source.model.requires_grad_(True)
     if config.dropout > 0:
         model.append(Dropout(config.dropout))

@@ -1,7 +1,7 @@
 """Closed embedding models as sources: OpenAI, Cohere, and any server that speaks OpenAI's API."""
 
 from tune.embed.closed.clients import check_closed
-from tune.embed.closed.names import ClosedName, ClosedOptions, InputType, parse_closed
+from tune.embed.closed.names import ClosedName, ClosedOptions, parse_closed
 from tune.embed.closed.source import ClosedSource
 
-__all__ = ["ClosedName", "ClosedOptions", "ClosedSource", "InputType", "check_closed", "parse_closed"]
+__all__ = ["ClosedName", "ClosedOptions", "ClosedSource", "check_closed", "parse_closed"]

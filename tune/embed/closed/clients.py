@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.embed.closed.names import OFFICIAL, ClosedName, ClosedOptions, Provider, is_near
+from tune.config.closed import Provider
+from tune.embed.closed.names import OFFICIAL, ClosedName, ClosedOptions, is_near
 from tune.errors import ModelError
 
 logger = logging.getLogger(__name__)
@@ -36,9 +37,12 @@ class Client(Protocol):
         ...
 
 
-def check_closed(name: ClosedName, options: ClosedOptions) -> None:
-    """Whether the model can be asked, without asking it. ModelError where the SDK or the key is missing."""
-    if importlib.util.find_spec(name.provider) is None:
+def check_closed(name: ClosedName, options: ClosedOptions, *, key: bool = True, sdk: bool = True) -> None:
+    """Whether the model can be asked, without asking it. ModelError where the SDK or the key is missing.
+
+    key, sdk: whether they have to be here (to know a price neither has to).
+    """
+    if sdk and importlib.util.find_spec(name.provider) is None:
         raise ModelError(
             f"base model {name}: the {name.provider} SDK is not installed; run pip install 'embedtune[{name.provider}]'"
         )
@@ -50,8 +54,10 @@ def check_closed(name: ClosedName, options: ClosedOptions) -> None:
             f"base model {name}: {address} is set, but only a given base_url counts; give that address as base_url "
             f"(or {OFFICIAL[name.provider]} for the provider itself)"
         )
-    key, url = _key(name, options), options.base_url
-    if key != _NO_KEY and url is not None and url.startswith("http:") and not is_near(url):
+    if not key:
+        return
+    url = options.base_url
+    if _key(name, options) != _NO_KEY and url is not None and url.startswith("http:") and not is_near(url):
         logger.warning("base model %s: the key goes to %s unencrypted; use https", name, options.server(name.provider))
 
 

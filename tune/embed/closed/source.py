@@ -14,8 +14,9 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.config.closed import InputType
 from tune.embed.closed.clients import Client, make_client
-from tune.embed.closed.names import ClosedName, ClosedOptions, InputType, parse_closed
+from tune.embed.closed.names import ClosedName, ClosedOptions, parse_closed
 from tune.embed.closed.tokens import batches, cut, estimate_tokens, utf8
 from tune.errors import ModelError
 

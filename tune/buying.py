@@ -1,0 +1,124 @@
+"""What a search would buy of closed models, said and agreed on before the first paid call.
+
+Nothing here calls an API or writes a file: it counts what the snapshots lack, and puts a price on it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+
+from tune.begin import read_split
+from tune.config.closed import ClosedConfig
+from tune.config.search import SearchConfig
+from tune.data.split import Split
+from tune.embed.closed import ClosedSource
+from tune.embed.prepare import texts_by_prompt
+from tune.embed.prices import Estimate, estimate, usd
+from tune.embed.snapshot import Snapshot
+from tune.embed.sources import load_closed
+from tune.embedding import labelled_sides
+from tune.errors import UserError
+from tune.events import Emit, Message
+from tune.search.points import planned_trials
+
+Ask = Callable[[str], bool]
+"""A question to the person at the terminal -> whether they agree."""
+
+Agree = Callable[[SearchConfig, Split, Emit], None]
+"""Says what a search will buy, and has it agreed to. UserError where it is not."""
+
+
+def texts_to_buy(
+    source: ClosedSource, by_prompt: dict[str, list[str]], cache: Path | None, price_per_million: float | None
+) -> Estimate:
+    """What has to be bought of a closed model. cache: whose snapshot counts; None: all texts, the worst case.
+
+    ModelError for a text that the model cannot take, whether it has to be bought or not.
+    """
+    snapshot = None if cache is None else Snapshot(cache / "snapshots", source.fingerprint, source.known_dims)
+    sent: list[Iterable[str]] = []
+    for prompt, texts in by_prompt.items():
+        whole = source.sent(texts, prompt)
+        sent.append(whole if snapshot is None else source.sent(snapshot.lacking(prompt, texts), prompt))
+    return estimate(
+        source.closed,
+        chain.from_iterable(sent),
+        source.options,
+        price_per_million=price_per_million,
+        tokens_per_text=source.tokens_per_text,
+    )
+
+
+def search_estimates(config: SearchConfig, split: Split, cache: Path | None) -> list[Estimate]:
+    """Of each closed base model of a search, what has to be bought. cache: as in `texts_to_buy`."""
+    names = config.closed_models
+    sides = labelled_sides(split, config.search.seed) if names else {}
+    estimates = []
+    for name in names:
+        source = load_closed(name, config.data.max_length, config.closed)
+        given = config.data.prompt_a, config.data.prompt_b
+        by_prompt = texts_by_prompt(sides.values(), source.prompts(split.pairs.columns.query_document, given))
+        estimates.append(texts_to_buy(source, by_prompt, cache, config.closed.price_per_million))
+    return estimates
+
+
+def agree(estimates: Sequence[Estimate], config: ClosedConfig, emit: Emit, ask: Ask | None, note: str = "") -> None:
+    """Says what is to be bought; above max_embed_usd it asks. UserError where nobody agrees or can be asked.
+
+    ask: None where nobody is at a terminal. note: said with every estimate.
+    """
+    _say(estimates, emit, note)
+    if unknown := [one for one in estimates if one.usd is None]:
+        names = ", ".join(one.name for one in unknown)
+        raise UserError(
+            f"nothing was bought: the price of {names} is not known; give it with --price-per-million (USD per million "
+            "tokens; 0 where it costs nothing)"
+        )
+    total = sum(one.usd or 0.0 for one in estimates)
+    if total <= config.max_embed_usd:
+        return
+    above = f"about {usd(total)} USD, above --max-embed-usd {config.max_embed_usd:g}"
+    if ask is None:
+        raise UserError(
+            f"nothing was bought: embedding costs {above}, and there is no terminal to ask at; agree to it with "
+            f"--max-embed-usd {_at_least(total)}"
+        )
+    if not ask(f"Embedding costs {above}. Buy? [y/N] "):
+        raise UserError(f"nothing was bought: embedding costs {above}, and it was not agreed to")
+
+
+def agreement(ask: Ask | None) -> Agree:
+    """`agree` for the searches of this machine, whose snapshots lie in the configuration's cache."""
+
+    def agreed(config: SearchConfig, split: Split, emit: Emit) -> None:
+        agree(search_estimates(config, split, config.search.cache.expanduser()), config.closed, emit, ask)
+
+    return agreed
+
+
+def dry_run(config: SearchConfig, emit: Emit, cache: Path | None, note: str = "", trials: bool = True) -> None:
+    """Says how the pairs are split, how many trials there would be and what has to be bought. Writes nothing.
+
+    cache, note: as in `search_estimates` and `agree`. trials: whether there would be any.
+    """
+    split, _ = read_split(config, emit)
+    if trials:
+        emit(Message(f"{config.search.search}: {planned_trials(config)} trials"))
+    estimates = search_estimates(config, split, cache)
+    _say(estimates, emit, note)
+    if estimates and all(one.usd is not None for one in estimates):
+        emit(Message(f"in all about {usd(sum(one.usd or 0.0 for one in estimates))} USD"))
+    emit(Message("dry run: nothing was embedded, bought or written"))
+
+
+def _say(estimates: Iterable[Estimate], emit: Emit, note: str) -> None:
+    for one in estimates:
+        if not one.texts:
+            emit(Message(f"{one.name}: all texts were bought before"))
+        else:
+            emit(Message(f"to buy: {one.sentence()}{note}"))
+
+
+def _at_least(total: float) -> str:
+    """An amount that covers the total, to be typed: rounded up to the next cent."""
+    return f"{int(total * 100) / 100 + 0.01:.2f}"
