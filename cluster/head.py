@@ -17,7 +17,7 @@ from typing import Any
 import modal
 
 from cluster import settings
-from cluster.embed_snapshot import embed_snapshot
+from cluster.embed_snapshot import embed_closed, embed_snapshot
 from cluster.events import EventSender
 from cluster.ledger import end_calls
 from cluster.train_trial import train_trial
@@ -141,16 +141,21 @@ class _Head:
             shutil.rmtree(self.root)
 
     def _embed(self, orders: Sequence[Any], cache: Path, emit: Any) -> list[Any]:
+        from tune.config.closed import provider_of
         from tune.embed.prepare import PreparedBase
         from tune.embedding import embed_in_turn
         from tune.errors import ModelError
 
-        if len(orders) == 1:
+        closed = [provider_of(order.base_model) is not None for order in orders]
+        if closed == [False]:
             bases = embed_in_turn(orders, cache, emit)
             settings.snapshots_volume.commit()
             settings.hub_volume.commit()
             return bases
-        calls = [embed_snapshot.spawn(order, self._queue, self.order.events) for order in orders]
+        calls = [
+            (embed_closed if bought else embed_snapshot).spawn(order, self._queue, self.order.events)
+            for order, bought in zip(orders, closed, strict=True)
+        ]
         try:
             answers = [call.get() for call in calls]
         except BaseException:

@@ -25,7 +25,7 @@ if modal.is_local() and str(Path(__file__).resolve().parents[1]) not in sys.path
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cluster import settings
-from cluster.embed_snapshot import embed_snapshot
+from cluster.embed_snapshot import embed_closed, embed_snapshot
 from cluster.events import read_events
 from cluster.head import HEADS, HeadOrder, search_head
 from cluster.ledger import is_over
@@ -41,6 +41,8 @@ app = settings.app
 WAIT_SECONDS = 1.0
 _GPUS = f"{', '.join(settings.TRIAL_GPUS)}; with freeze=false {settings.WHOLE_TRIAL_GPU}"
 _TIMEOUTS = f"{settings.TRIAL_TIMEOUT}; with freeze=false {settings.WHOLE_TRIAL_TIMEOUT}"
+
+_WORST = "; at most, since what the Volume embedtune-snapshots has already is not bought again"
 
 CANCEL_SECONDS = 60.0
 """How long Ctrl-C waits for the head to end its trials' calls."""
@@ -88,6 +90,8 @@ def launch(arguments: Sequence[str]) -> int:
     command = shlex.join(["modal", "run", "cluster/launch.py", *arguments])
     if request.resume is not None:
         return _resume(SearchRequest(config, request.resume), options, command)
+    if parsed.dry_run:
+        return _dry_run(config)
     config = _checked(config)
     order = HeadOrder(
         config=config,
@@ -130,14 +134,16 @@ def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -
 def _checked(config: SearchConfig) -> SearchConfig:
     """The configuration with a name, after everything that can be checked here: options, base models, names, pairs."""
     from tune.begin import name_stem, read_split
+    from tune.buying import agree, search_estimates
     from tune.checks import check_search
     from tune.embed.sources import PACKAGED
+    from tune.terminal import SearchDisplay
 
     # Packaged base models are in the image, whether or not they are installed here.
     remote = tuple(one for one in config.base_models if one not in PACKAGED)
     if local := [one for one in remote if Path(one).expanduser().exists()]:
         raise ConfigError([f"[space] base_model: containers cannot see the folder {local[0]}; give a hub name"])
-    check_search(config, resume=False, elsewhere=set(PACKAGED))
+    check_search(config, resume=False, elsewhere=set(PACKAGED), sdks=False)
     name = config.search.name
     taken = _searches()
     if name is not None and name in taken:
@@ -145,12 +151,28 @@ def _checked(config: SearchConfig) -> SearchConfig:
             f"the Volume embedtune-results has a search {name}; choose another --name, or --resume {name}"
         )
 
-    read_split(config, ignore)
+    split, _ = read_split(config, ignore)
+    if config.closed_models:
+        _stop_modals_spinner()
+        display = SearchDisplay()
+        agree(search_estimates(config, split, None), config.closed, display.emit, display.asker(), _WORST)
     if name is None:
         stem = f"{name_stem(config)}-{time.strftime('%Y%m%d-%H%M')}"
         names = [stem, *(f"{stem}-{number}" for number in range(2, 100))]
         name = next(one for one in names if one not in taken and not (config.search.results / one).exists())
     return config.model_copy(update={"search": config.search.model_copy(update={"name": name})})
+
+
+def _dry_run(config: SearchConfig) -> int:
+    from tune.buying import dry_run
+    from tune.checks import check_search
+    from tune.embed.sources import PACKAGED
+    from tune.terminal import SearchDisplay
+
+    check_search(config, resume=True, elsewhere=set(PACKAGED), buys=False)
+    _stop_modals_spinner()
+    dry_run(config, SearchDisplay().emit, None, _WORST)
+    return 0
 
 
 def _searches() -> set[str]:
@@ -285,4 +307,4 @@ def _downloaded(config: SearchConfig) -> int:
     return 0
 
 
-__all__ = ["app", "embed_snapshot", "launch", "main", "search_head", "train_trial"]
+__all__ = ["app", "embed_closed", "embed_snapshot", "launch", "main", "search_head", "train_trial"]

@@ -33,7 +33,7 @@ QUEUE_NAME = "embedtune"
 """One named Queue for all searches: an ephemeral one would go with the head that opened it, and a head may come back.
 Every call and every watched search has a partition of its own; Modal clears a partition a day after its last put."""
 
-KEYS = ("HF_TOKEN", "OPENAI_API_KEY", "COHERE_API_KEY")
+KEYS = ("HF_TOKEN", "OPENAI_API_KEY", "COHERE_API_KEY", "CO_API_KEY")
 # Always one Secret of the same keys: a list that depends on the user's machine would differ in the container.
 keys = modal.Secret.from_dict({key: os.environ.get(key, "") for key in KEYS})
 
@@ -47,6 +47,9 @@ HEAD_MEMORY_MB = 32 * 1024
 HEAD_TIMEOUT = 24 * 60 * 60
 """Modal's longest. A longer search goes on by --resume."""
 EMBED_TIMEOUT = 6 * 60 * 60
+BUYER_CORES = 1.0
+BUYER_MEMORY_MB = 8 * 1024
+"""A closed model's vectors are bought: a container without GPU waits for answers and writes them down."""
 WHOLE_TRIAL_GPU = "L4"
 """Of a search that trains base models themselves: the cheapest card with bf16, which doubles their speed and more."""
 TRIAL_TIMEOUT = 60 * 60
@@ -82,7 +85,9 @@ def _image() -> modal.Image:
         root = Path(__file__).resolve().parents[1]
         image = image.add_local_file(root / "constraints.txt", "/build/constraints.txt", copy=True)
         image = image.pip_install_from_pyproject(
-            str(root / "pyproject.toml"), optional_dependencies=["demo"], extra_options="-c /build/constraints.txt"
+            str(root / "pyproject.toml"),
+            optional_dependencies=["demo", "openai", "cohere"],
+            extra_options="-c /build/constraints.txt",
         )
     return image.env(
         {

@@ -1,8 +1,9 @@
-"""`python -m tune`: search, presets, export, score. The only room that prints.
+"""`python -m tune`: search, baselines, presets, export, score. The only room that prints.
 
 Errors that a user can mend are one line on stderr, and exit code 2.
 """
 
+import argparse
 import json
 import logging
 import os
@@ -11,15 +12,25 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tune.config.search import OPTIONS, SearchConfig
 from tune.errors import ConfigError, UserError
-from tune.options import Parser, search_parser, search_request
+from tune.options import (
+    DRY_RUN,
+    Parser,
+    add_options,
+    plain_config,
+    search_parser,
+    search_request,
+    unknown_problems,
+)
 
 USAGE = """usage: python -m tune COMMAND ...
 
-  search   find the best fine-tuned embedding model for labelled text pairs
-  presets  searches that are ready to run: python -m tune search --preset NAME
-  export   write a trial of a finished search as a SentenceTransformer directory
-  score    score an exported model on labelled pairs
+  search     find the best fine-tuned embedding model for labelled text pairs
+  baselines  score base models as they are, open and closed, in one table
+  presets    searches that are ready to run: python -m tune search --preset NAME
+  export     write a trial of a finished search as a model directory
+  score      score an exported model on labelled pairs
 
 python -m tune COMMAND --help says more.
 """
@@ -30,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Callable[[list[str]], int]] = {
         "search": search,
+        "baselines": baselines,
         "presets": presets,
         "export": export,
         "score": score,
@@ -77,11 +89,12 @@ def _no_weight_bars() -> None:
 
 def search(arguments: list[str]) -> int:
     """`python -m tune search`."""
-    request, _ = search_request(search_parser(), arguments)
+    request, parsed = search_request(search_parser(), arguments)
     from tune.checks import check_search
-    from tune.config.search import SearchConfig
 
-    check_search(request.config, request.resume is not None)
+    check_search(request.config, request.resume is not None or parsed.dry_run, buys=not parsed.dry_run)
+    if parsed.dry_run:
+        return _dry_run(request.config)
     from tune.local import local_backend
     from tune.pipeline import run
     from tune.terminal import SearchDisplay, show_results
@@ -93,7 +106,7 @@ def search(arguments: list[str]) -> int:
         with display:
             folder = run(
                 request.config,
-                local_backend(),
+                local_backend(display.asker()),
                 command=command.strip(),
                 emit=display.emit,
                 resume=request.resume,
@@ -105,6 +118,46 @@ def search(arguments: list[str]) -> int:
         print(f"interrupted; what is finished is kept. {hint}", file=sys.stderr)
         return 130
     return 0 if show_results(folder) else 1
+
+
+def _dry_run(config: SearchConfig, trials: bool = True) -> int:
+    from tune.buying import dry_run
+    from tune.terminal import SearchDisplay
+
+    dry_run(config, SearchDisplay().emit, config.search.cache.expanduser(), trials=trials)
+    return 0
+
+
+def baselines(arguments: list[str]) -> int:
+    """`python -m tune baselines`."""
+    parser = Parser(
+        prog="python -m tune baselines",
+        description="Score base models as they are on labelled pairs: open and closed ones, in one table.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dry-run", action="store_true", default=False, help=DRY_RUN)
+    own = ("base_model", "seed", "precision", "cache", "results", "name")
+    add_options(parser, {*own, *(name for name, (table, _) in OPTIONS.items() if table in ("data", "closed"))})
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise ConfigError(unknown_problems(unknown, parser))
+    config = plain_config(vars(parsed))
+    from tune.checks import check_search
+
+    check_search(config, parsed.dry_run, buys=not parsed.dry_run)
+    if parsed.dry_run:
+        return _dry_run(config, trials=False)
+    from tune.baselines import run_baselines
+    from tune.local import local_backend
+    from tune.terminal import SearchDisplay, show_baselines
+
+    _no_weight_bars()
+    with SearchDisplay() as display:
+        command = "python -m tune baselines " + shlex.join(arguments)
+        folder = run_baselines(config, local_backend(display.asker()), command=command.strip(), emit=display.emit)
+    show_baselines(folder)
+    return 0
 
 
 def presets(arguments: list[str]) -> int:
@@ -127,7 +180,10 @@ def presets(arguments: list[str]) -> int:
 
 def export(arguments: list[str]) -> int:
     """`python -m tune export`."""
-    parser = Parser(prog="python -m tune export", description="Write a trial as a SentenceTransformer directory.")
+    parser = Parser(
+        prog="python -m tune export",
+        description="Write a trial as a SentenceTransformer directory (on a closed model: an AdaptedEmbedder).",
+    )
     parser.add_argument("results", type=Path, help="results folder of a search, such as results/NAME")
     parser.add_argument("--trial", help="the trial's name in the leaderboard, or its beginning (default: the winner)")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="directory to make")
@@ -143,38 +199,36 @@ def export(arguments: list[str]) -> int:
 
 def score(arguments: list[str]) -> int:
     """`python -m tune score`."""
-    from tune.config.data import DataConfig
-    from tune.config.search import flag
-
     parser = Parser(
         prog="python -m tune score",
         description="Score a model on labelled pairs. The threshold comes from embedtune.json or --threshold; "
         "it is never fitted on what is scored.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
     )
     parser.add_argument("model", help="directory of an exported model, or a base model's name")
-    for name, field in DataConfig.model_fields.items():
-        if name not in ("split", "prompt_a", "prompt_b", "max_length"):
-            parser.add_argument(
-                flag(name),
-                metavar=name.split("_")[-1].upper(),
-                help=(field.description or "").replace("%", "%%"),
-            )
-    parser.add_argument("--side", choices=("train", "val", "test"), help="score only this side of the given split")
-    parser.add_argument("--threshold", type=float, help="cosine from which a pair belongs together")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parsed = vars(parser.parse_args(arguments))
-    from tune.config.search import search_config
-
-    data = {name: parsed[name] for name in DataConfig.model_fields if parsed.get(name) is not None}
-    config = search_config(data=data).data
+    parser.add_argument(
+        "--side", choices=("train", "val", "test"), default=None, help="score only this side of the given split"
+    )
+    parser.add_argument("--threshold", type=float, default=None, help="cosine from which a pair belongs together")
+    parser.add_argument("--json", action="store_true", default=False, help="print JSON")
+    not_here = ("split", "prompt_a", "prompt_b", "max_length")
+    of_tables = {name for name, (table, _) in OPTIONS.items() if table in ("data", "closed")}
+    add_options(parser, {"cache", *of_tables} - {*not_here})
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise ConfigError(unknown_problems(unknown, parser))
+    config = plain_config(vars(parsed))
     from tune.scoring import score_model
+    from tune.terminal import SearchDisplay, make_console, show_score
 
     _no_weight_bars()
-    result = score_model(parsed["model"], config, parsed["side"], parsed["threshold"])
-    if parsed["json"]:
+    # With --json, stdout is for the figures alone.
+    display = SearchDisplay(make_console(stderr=parsed.json))
+    with display:
+        result = score_model(parsed.model, config, parsed.side, parsed.threshold, display.emit, display.asker())
+    if parsed.json:
         print(json.dumps(result, indent=1))
     else:
-        from tune.terminal import show_score
-
         show_score(result)
     return 0

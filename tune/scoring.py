@@ -1,57 +1,68 @@
-"""Scores a model on labelled pairs, as `python -m tune score` does: nothing is fitted on what is scored."""
+"""Scores a model on labelled pairs, as `python -m tune score` does: nothing is fitted on what is scored.
+
+What closed models sell for it goes through the snapshots, so that a text is bought once.
+"""
 
 import math
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tune.config.data import DataConfig
+from tune.buying import Ask, agree, texts_to_buy
+from tune.checks import check_cache
+from tune.config.search import SearchConfig
 from tune.data.clean import clean_pairs
-from tune.data.pairs import check_data, read_pairs
-from tune.embed.prepare import LabelledPairs, keyed_rows
-from tune.embed.sources import check_source, load_source
+from tune.data.pairs import Pairs, check_data, read_pairs
+from tune.embed.adapted import AdaptedEmbedder, is_adapted
+from tune.embed.closed import ClosedOptions, ClosedSource, check_closed
+from tune.embed.prepare import LabelledPairs, keyed_rows, texts_by_prompt
+from tune.embed.snapshot import Snapshot, text_key
+from tune.embed.sources import Source, check_source, load_source
 from tune.errors import DataError, UserError
 from tune.evaluate.score import roc_auc, score_pairs
+from tune.events import Embedding, Emit
 from tune.export import read_about
 from tune.train.dense import cosine
 
 
-def score_model(name: str, data: DataConfig, side: str | None, threshold: float | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Model:
+    """What is scored: a source, the layer on its vectors if there is one, and the prompts of first and second texts."""
+
+    source: Source
+    adapted: AdaptedEmbedder | None
+    prompts: tuple[str, str]
+
+
+def score_model(
+    name: str, config: SearchConfig, side: str | None, threshold: float | None, emit: Emit, ask: Ask | None = None
+) -> dict[str, Any]:
     """auc, and with a known threshold accuracy, precision and recall; hard_auc with a known logistic threshold.
 
-    name: directory of an exported model, or a base model's name. side: of the data's own split, else all pairs.
-    UserError where model or data cannot be used.
+    name: directory of an exported model, or a base model's name. side: of the data's own split, else all pairs. ask: as
+    in `buying.agree`. UserError where model or data cannot be used, or where nobody agrees to what they cost.
     """
-    if data.data is None:
+    if config.data.data is None:
         raise DataError("--data is missing; name the labelled pairs to score on")
     if threshold is not None and not math.isfinite(threshold):
         raise UserError(f"--threshold {threshold} is no number")
-    check_source(name)
+    adapted = _adapted(Path(name), config) if is_adapted(Path(name)) else None
+    if adapted is None:
+        check_source(name, config.closed)
     about = read_about(Path(name)) if Path(name).is_dir() else {}
-    check_data(data)
-    pairs, _ = clean_pairs(read_pairs(data))
-    if side is not None:
-        if pairs.side is None:
-            raise DataError(f"--side {side} needs a split; name its column with --split-column")
-        pairs = pairs.take(np.flatnonzero(np.array(pairs.side) == side))
-    if not len(pairs):
-        raise DataError(f"{pairs.source}: no pairs on side {side}")
-    if len(set(pairs.label.tolist())) < 2:
-        raise DataError(f"{pairs.source}: {len(pairs)} pairs of one class only; AUC needs both 0 and 1")
-    source = load_source(name)
+    pairs = _pairs(config, side)
+    model = _model(name, adapted, about, config, pairs)
     labelled = LabelledPairs(pairs.text_a, pairs.text_b, pairs.label)
-    own = source.prompts(pairs.columns.query_document)
-    prompt_a, prompt_b = about.get("prompt_a", own[0]), about.get("prompt_b", own[1])
-    texts: dict[tuple[str, str], None] = dict.fromkeys((prompt_a, text) for text in pairs.text_a)
-    texts |= dict.fromkeys((prompt_b, text) for text in pairs.text_b)
-    # Same order as the rows: first texts, then second ones, each at its first appearance.
-    _, rows = keyed_rows(labelled, prompt_a, prompt_b)
-    vectors = np.empty((len(texts), source.dims), dtype=np.float32)
-    for prompt in dict.fromkeys((prompt_a, prompt_b)):
-        places = [place for place, (own_prompt, _) in enumerate(texts) if own_prompt == prompt]
-        chosen = [text for own_prompt, text in texts if own_prompt == prompt]
-        vectors[places] = source.embed(chosen, prompt)
+    if isinstance(model.source, ClosedSource):
+        vectors = _bought(model.source, labelled, model.prompts, config, emit, ask)
+        vectors = vectors if adapted is None else adapted.adapt(vectors)
+    else:
+        vectors = _embedded(model.source, labelled, model.prompts)
+    _, rows = keyed_rows(labelled, *model.prompts)
     scores = cosine(vectors, rows)
     result: dict[str, Any] = {
         "model": name,
@@ -74,3 +85,75 @@ def score_model(name: str, data: DataConfig, side: str | None, threshold: float 
         "recall": scored.recall,
         "hard_auc_logistic": scored.hard_auc,
     }
+
+
+def _adapted(directory: Path, config: SearchConfig) -> AdaptedEmbedder:
+    """The embedder, asked as it was exported; an own server may have moved, so a given address counts instead."""
+    embedder = AdaptedEmbedder.load(directory)
+    closed, options = embedder.source.closed, embedder.source.options
+    given = ClosedOptions.of(config.closed, closed.provider)
+    values = {**given.to_json(), "input_type": options.input_type, "base_url": given.base_url or options.base_url}
+    embedder = AdaptedEmbedder.load(directory, ClosedOptions.from_json(values))
+    check_closed(closed, embedder.source.options)
+    return embedder
+
+
+def _pairs(config: SearchConfig, side: str | None) -> Pairs:
+    check_data(config.data)
+    pairs, _ = clean_pairs(read_pairs(config.data))
+    if side is not None:
+        if pairs.side is None:
+            raise DataError(f"--side {side} needs a split; name its column with --split-column")
+        pairs = pairs.take(np.flatnonzero(np.array(pairs.side) == side))
+    if not len(pairs):
+        raise DataError(f"{pairs.source}: no pairs on side {side}")
+    if len(set(pairs.label.tolist())) < 2:
+        raise DataError(f"{pairs.source}: {len(pairs)} pairs of one class only; AUC needs both 0 and 1")
+    return pairs
+
+
+def _model(
+    name: str, adapted: AdaptedEmbedder | None, about: dict[str, Any], config: SearchConfig, pairs: Pairs
+) -> _Model:
+    if adapted is not None:
+        return _Model(adapted.source, adapted, adapted.prompts)
+    source = load_source(name, closed=config.closed)
+    return _Model(
+        source, None, source.prompts(pairs.columns.query_document, (about.get("prompt_a"), about.get("prompt_b")))
+    )
+
+
+def _embedded(source: Source, pairs: LabelledPairs, prompts: tuple[str, str]) -> NDArray[np.float32]:
+    """Vectors of the pairs' distinct texts, in the order of `keyed_rows`."""
+    by_prompt = texts_by_prompt([pairs], prompts)
+    vectors = {
+        text_key(prompt, text): vector
+        for prompt, texts in by_prompt.items()
+        for text, vector in zip(texts, source.embed(texts, prompt), strict=True)
+    }
+    return np.stack([vectors[key] for key in keyed_rows(pairs, *prompts)[0]])
+
+
+def _bought(
+    source: ClosedSource,
+    pairs: LabelledPairs,
+    prompts: tuple[str, str],
+    config: SearchConfig,
+    emit: Emit,
+    ask: Ask | None,
+) -> NDArray[np.float32]:
+    """The same of a closed model: those that the cache lacks are bought, once that is agreed to."""
+    cache = config.search.cache.expanduser()
+    check_cache(cache)
+    by_prompt = texts_by_prompt([pairs], prompts)
+    wanted = texts_to_buy(source, by_prompt, cache, config.closed.price_per_million)
+    agree([wanted], config.closed, emit, ask)
+    snapshot = Snapshot(cache / "snapshots", source.fingerprint, source.known_dims)
+    began = time.perf_counter()
+
+    def progress(done: int, total: int) -> None:
+        emit(Embedding(source.name, done, total, done / max(time.perf_counter() - began, 1e-9)))
+
+    for prompt, texts in by_prompt.items():
+        snapshot.embed(source, prompt, texts, progress)
+    return snapshot.vectors(keyed_rows(pairs, *prompts)[0])

@@ -1,8 +1,9 @@
 """What a person sees while a search runs, and at its end: plain lines, and a live table on a terminal."""
 
 import json
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,6 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tune.config.closed import provider_of
+from tune.embed.adapted import is_adapted
+from tune.embed.prices import usd
 from tune.events import Cost, Embedding, Event, Message, SearchStarted, TrialEvent
 from tune.results.layout import ResultsFolder
 from tune.results.leaderboard import read_leaderboard
@@ -21,9 +25,9 @@ _QUIET_SECONDS = 5.0
 _FILE_WIDTH = 160
 
 
-def make_console() -> Console:
-    """A console on stdout; where that is no terminal, wide enough for the tables."""
-    console = Console(highlight=False)
+def make_console(stderr: bool = False) -> Console:
+    """A console on stdout (or stderr); where that is no terminal, wide enough for the tables."""
+    console = Console(highlight=False, stderr=stderr)
     if not console.is_terminal:
         console.width = max(console.width, _FILE_WIDTH)
     return console
@@ -56,6 +60,21 @@ class SearchDisplay:
     ) -> None:
         if self._live is not None:
             self._live.stop()
+
+    def asker(self) -> Callable[[str], bool] | None:
+        """How to ask the person at the terminal; None where there is none."""
+        return self._ask if self.console.is_terminal and sys.stdin is not None and sys.stdin.isatty() else None
+
+    def _ask(self, question: str) -> bool:
+        if self._live is not None:
+            # It would draw over the question.
+            self._live.stop()
+        try:
+            self.console.print(question, end="", markup=False, soft_wrap=True)
+            return sys.stdin.readline().strip().casefold() in ("y", "yes")
+        finally:
+            if self._live is not None:
+                self._live.start(refresh=True)
 
     def emit(self, event: Event) -> None:
         """Shows an event."""
@@ -170,8 +189,12 @@ def _dims(axes: dict[str, Any]) -> str:
 
 
 def short_name(base_model: str) -> str:
-    """The last part of a hub name or path."""
-    return base_model.rstrip("/").rsplit("/", 1)[-1]
+    """The last part of a hub name or path; a closed model's name as it is."""
+    return base_model if provider_of(base_model) else base_model.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _as_it_is(base_model: str) -> str:
+    return "closed" if provider_of(base_model) else "untouched"
 
 
 def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
@@ -190,7 +213,7 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
     for row in [*trials[:_SHOWN_ROWS], *(row for row in rows if row["status"] == "baseline")]:
         table.add_row(
             row["rank"],
-            row["trial"][:8] if row["rank"] else "untouched",
+            row["trial"][:8] if row["rank"] else _as_it_is(row["base_model"]),
             short_name(row["base_model"]) + ("*" if row["note"] else ""),
             trained(row["freeze"] == "true", row["train"]) if row["rank"] else "",
             row["dims"],
@@ -217,6 +240,10 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
         synthetic = " (synthetic data)" if summary["data"]["synthetic"] else ""
         sentence = summary["verdict"]["sentence"]
         console.print(f"Verdict{synthetic}: {sentence[0].upper()}{sentence[1:]}.", markup=False)
+        for other in (summary.get("verdicts") or [])[1:]:
+            console.print(f"{other[0].upper()}{other[1:]}.", markup=False)
+        if summary.get("correction"):
+            console.print(f"{summary['correction'][0].upper()}{summary['correction'][1:]}.", markup=False)
         console.print("The winner was fixed on validation; the test side was opened once, after that.")
         for entry in summary.get("comparisons") or []:
             if entry["kind"] == "frozen":
@@ -225,8 +252,9 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
         console.print("No trial gave a model; the leaderboard says why. The test side was not opened.")
     console.print(f"leaderboard  {folder.leaderboard}", markup=False, soft_wrap=True)
     if folder.best.exists():
+        loader = "AdaptedEmbedder.load" if is_adapted(folder.best) else "SentenceTransformer"
         console.print(
-            f"best model   {folder.best}   SentenceTransformer({str(folder.best)!r})",
+            f"best model   {folder.best}   {loader}({str(folder.best)!r})",
             markup=False,
             soft_wrap=True,
         )
@@ -243,6 +271,42 @@ def _interval(row: dict[str, str]) -> str:
         return ""
     low, high = float(row["test_auc_low"]), float(row["test_auc_high"])
     return f"{float(row['test_auc']):.4f} [{low:.4f}, {high:.4f}]"
+
+
+def show_baselines(folder: ResultsFolder, console: Console | None = None) -> None:
+    """The table of base models as they are, and where it lies."""
+    console = console or make_console()
+    summary = json.loads(folder.summary.read_text())
+    rows = read_leaderboard(folder.leaderboard)
+    test, synthetic = summary["test"], " (synthetic data)" if summary["data"]["synthetic"] else ""
+    title = f"{folder.name}{synthetic}: ordered by validation AUC"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    headings = (
+        "base model", "dims", "test AUC [95% interval]", "accuracy", "precision", "recall", "hard AUC",
+        "USD per M texts", "GB per M vectors",
+    )  # fmt: skip
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "base model" or "[" in heading else "right")
+    for row in rows:
+        shares = (row[f"test_{name}"] for name in ("accuracy", "precision", "recall", "hard_auc_logistic"))
+        table.add_row(
+            short_name(row["base_model"]) + ("*" if row["note"] else ""),
+            row["dims"],
+            _interval(row),
+            *(f"{float(share):.4f}" for share in shares),
+            usd(float(row["usd_per_million_texts"])) if row["usd_per_million_texts"] else "",
+            f"{float(row['bytes_per_million_vectors']) / 1e9:.3g}",
+        )
+    console.print()
+    console.print(table)
+    for note in dict.fromkeys(f"* {short_name(row['base_model'])}: {row['note']}" for row in rows if row["note"]):
+        console.print(note, markup=False)
+    console.print(
+        f"On {test['pairs']} test pairs, with thresholds fitted on validation. hard AUC (hard_auc_logistic) is that of "
+        "hard 0/1 predictions.",
+        soft_wrap=True,
+    )
+    console.print(f"leaderboard  {folder.leaderboard}", markup=False, soft_wrap=True)
 
 
 def show_presets(presets: Sequence[tuple[str, str, int, str]], console: Console | None = None) -> None:

@@ -29,7 +29,8 @@ class AdaptedEmbedder:
     """Texts to float32 [n, dims] of length 1: the API's vectors, the Dense, its activation, normalisation.
 
     weight [dims, dims of the source], bias [dims] or None. Each `encode` buys its texts from the provider, with the
-    key of the environment; vectors that are to be used again are for the caller to keep.
+    key of the environment; vectors that are to be used again are for the caller to keep. prompts: of first and second
+    texts.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class AdaptedEmbedder:
         self.dims = int(weight.shape[0])
         self._weight, self._bias = weight, bias
         self._tanh = activation == "tanh"
-        self._prompts = prompts
+        self.prompts = prompts
 
     @classmethod
     def load(cls, directory: str | Path, options: ClosedOptions | None = None) -> Self:
@@ -84,14 +85,23 @@ class AdaptedEmbedder:
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         if not places:
             return np.empty((0, self.dims), np.float32)
-        bought = self.source.embed(list(places), self._prompts[side == "b"])
+        vectors = self.adapt(self.source.embed(list(places), self.prompts[side == "b"]))
+        return np.ascontiguousarray(vectors[[places[text] for text in texts]])
+
+    def adapt(self, bought: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Bought vectors [n, dims of the source] as those of the embedder: float32 [n, dims], of length 1."""
         vectors = bought @ self._weight.T
         if self._bias is not None:
             vectors += self._bias
         if self._tanh:
             vectors = np.tanh(vectors)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return np.ascontiguousarray(vectors[[places[text] for text in texts]], dtype=np.float32)
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def is_adapted(directory: Path) -> bool:
+    """Whether a directory is meant to be one that `write_adapted` wrote."""
+    return (directory / ADAPTER).exists()
 
 
 def write_adapted(
