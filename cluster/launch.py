@@ -88,10 +88,10 @@ def launch(arguments: Sequence[str]) -> int:
     request, parsed = search_request(parser, arguments, _begun_on_modal)
     options, config = _options(parser, parsed, request.config)
     command = shlex.join(["modal", "run", "cluster/launch.py", *arguments])
-    if request.resume is not None:
-        return _resume(SearchRequest(config, request.resume), options, command)
     if parsed.dry_run:
         return _dry_run(config)
+    if request.resume is not None:
+        return _resume(SearchRequest(config, request.resume), options, command)
     config = _checked(config)
     order = HeadOrder(
         config=config,

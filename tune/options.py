@@ -159,7 +159,7 @@ def _put(tables: Tables, flags: Mapping[str, Any]) -> None:
 def unknown_problems(unknown: Sequence[str], parser: Parser) -> list[str]:
     """A line for each argument that the parser does not know."""
     options = [argument.split("=")[0] for argument in unknown if argument.startswith("-")]
-    if any("key" in option.lower() or "token" in option.lower() for option in options):
+    if any("key" in option.lower() or option.lower().endswith("token") for option in options):
         # What stands beside it is most likely a key, and is not repeated.
         return [f"no such option {options[0]}: keys come from the environment alone, such as OPENAI_API_KEY"]
     return [_unknown(option, parser) for option in options] + [

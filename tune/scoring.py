@@ -88,14 +88,12 @@ def score_model(
 
 
 def _adapted(directory: Path, config: SearchConfig) -> AdaptedEmbedder:
-    """The embedder, asked as it was exported; an own server may have moved, so a given address counts instead."""
+    """The embedder, asked as it was exported but for what is told: an own server may have moved."""
     embedder = AdaptedEmbedder.load(directory)
-    closed, options = embedder.source.closed, embedder.source.options
-    given = ClosedOptions.of(config.closed, closed.provider)
-    values = {**given.to_json(), "input_type": options.input_type, "base_url": given.base_url or options.base_url}
-    embedder = AdaptedEmbedder.load(directory, ClosedOptions.from_json(values))
-    check_closed(closed, embedder.source.options)
-    return embedder
+    closed = embedder.source.closed
+    options = ClosedOptions.of(config.closed, closed.provider, embedder.source.options)
+    check_closed(closed, options)
+    return AdaptedEmbedder.load(directory, options)
 
 
 def _pairs(config: SearchConfig, side: str | None) -> Pairs:

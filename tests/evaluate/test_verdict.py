@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tune.evaluate.intervals import Difference
-from tune.evaluate.verdict import verdict
+from tune.evaluate.verdict import correction, storage, verdict
 
 
 def difference(delta: float, low: float, high: float) -> Difference:
@@ -49,3 +49,35 @@ def test_to_json_holds_names_outcome_sentence_and_numbers() -> None:
         "level": 0.95,
         "draws": 2000,
     }
+
+
+@pytest.mark.parametrize(
+    ("dims", "other", "said"),
+    [
+        (256, 1536, "at 256 dims, a sixth of its storage"),
+        (128, 256, "at 128 dims, half of its storage"),
+        (32, 1536, "at 32 dims, 1/48 of its storage"),
+        (256, 384, "at 256 dims, 2/3 of its storage"),
+        (100, 1536, "at 100 dims, 0.065 of its storage"),
+        (256, 256, "at 256 dims"),
+        (512, 384, "at 512 dims"),
+    ],
+)
+def test_storage(dims: int, other: int, said: str) -> None:
+    assert storage(dims, other) == said
+    sentence = verdict("A", "B", difference(0.018, 0.009, 0.026), storage(dims, other)).sentence
+    assert sentence == f"A beats B by 1.8 points of AUC [0.9, 2.6] {said}"
+
+
+def entry(other: str, outcome: str, p_holm: float) -> dict[str, object]:
+    return {"other": other, "outcome": outcome, "p_holm": p_holm}
+
+
+def test_the_correction_names_what_it_changes() -> None:
+    a, b, c = entry("A", "beats", 0.01), entry("B", "beats", 0.2), entry("C", "level", 1.0)
+    head = "p-values are corrected for 6 comparisons (Holm)"
+    assert correction([a, c], 6, 2000) == f"{head}; what the intervals say holds after it"
+    assert correction([c], 6, 2000) == head
+    assert correction([a, b, c], 6, 2000) == f"{head}; after it the differences to A hold, those to B do not hold"
+    assert correction([b, {**b, "other": "D"}], 6, 2000) == f"{head}; after it the differences to B and D do not hold"
+    assert ", too many for 2000 draws to tell; after it" in correction([b], 60, 2000)

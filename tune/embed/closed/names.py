@@ -158,16 +158,24 @@ class ClosedOptions:
             raise ModelError(f"options of closed models: {'; '.join(problems)}")
 
     @classmethod
-    def of(cls, config: ClosedConfig, provider: Provider) -> Self:
-        """What the configuration says of a provider's models."""
-        return cls(
-            base_url=config.base_url if provider == "openai" else config.cohere_base_url,
-            input_type=config.input_type,
-            max_in_flight=config.max_in_flight,
-            timeout=config.request_timeout,
-            max_retries=config.request_retries,
-            too_long=config.too_long,
-        )
+    def of(cls, config: ClosedConfig, provider: Provider, before: Self | None = None) -> Self:
+        """What the configuration says of a provider's models.
+
+        before: options that hold where the configuration was told nothing else.
+        """
+        values = {
+            own: getattr(config, option)
+            for own, option in (
+                ("base_url", "base_url" if provider == "openai" else "cohere_base_url"),
+                ("input_type", "input_type"),
+                ("max_in_flight", "max_in_flight"),
+                ("timeout", "request_timeout"),
+                ("max_retries", "request_retries"),
+                ("too_long", "too_long"),
+            )
+            if before is None or option in config.model_fields_set
+        }
+        return cls(**{**(before.to_json() if before else {}), **values})
 
     def server(self, provider: Provider) -> str | None:
         """HOST[:PORT]/PATH of a server that is not the provider itself, else None."""
