@@ -15,17 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from tests.command import environment, leaderboard, summary
 from tests.embed_server import COHERE_PATH, KEY, OWN_MODEL, EmbedServer, embed_server
-from tune.begin import read_split
+from tests.tiny import write_some_pairs
 from tune.cli import main
-from tune.config.search import search_config
 from tune.embed.adapted import AdaptedEmbedder
-from tune.events import ignore
 
 OPENAI, COHERE = "openai:text-embedding-3-small", "cohere:embed-v4.0@256"
 ALL = f"wordllama,{OPENAI},{COHERE}"
@@ -55,15 +52,7 @@ def keys() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A thousand of the demo pairs, as a csv with its own split."""
-    split, _ = read_split(search_config(), ignore)
-    path = tmp_path_factory.mktemp("pairs") / "some.csv"
-    with open(path, "w", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["text1", "text2", "label", "side"])
-        for side, count in SIZES.items():
-            taken = split.pairs.take(np.flatnonzero(split.side == side)[:count])
-            writer.writerows(zip(taken.text_a, taken.text_b, taken.label, [side] * count, strict=True))
-    return path
+    return write_some_pairs(tmp_path_factory.mktemp("pairs") / "some.csv", SIZES)
 
 
 def texts_of(pairs: Path) -> set[str]:

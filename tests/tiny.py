@@ -1,5 +1,6 @@
 """Small real parts for the tests: a model made in memory, and the demo pairs as a view."""
 
+import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,3 +125,15 @@ def prepare_topics(folder: Path, base_model: str, prompts: tuple[str, str] = (""
     sides = {side: topic_pairs(count, seed) for seed, (side, count) in enumerate({"train": 480, "val": 200}.items())}
     base = prepare_base(load_source(base_model), sides, folder, prompts, texts=True)
     return Prepared(folder, base, View.open(base.view(folder)))
+
+
+def write_some_pairs(path: Path, sizes: dict[str, int]) -> Path:
+    """The first so many of the demo pairs of each side, as a csv with text1, text2, label and side."""
+    split, _ = read_split(search_config(), ignore)
+    with open(path, "w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["text1", "text2", "label", "side"])
+        for side, count in sizes.items():
+            taken = split.pairs.take(np.flatnonzero(split.side == side)[:count])
+            writer.writerows(zip(taken.text_a, taken.text_b, taken.label, [side] * count, strict=True))
+    return path

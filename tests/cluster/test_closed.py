@@ -1,0 +1,63 @@
+"""A closed model on Modal: agreed to here, bought there without a GPU, kept although its container is lost."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.launch import container_of, environment, launch, launched, modal_local
+from tests.command import leaderboard, wait_for
+from tests.embed_server import KEY, EmbedServer, embed_server
+from tests.modal_local import Call, ModalLocal
+from tests.tiny import write_some_pairs
+
+pytestmark = [pytest.mark.modal, pytest.mark.slow, pytest.mark.timeout(250)]
+
+OPENAI = "openai:text-embedding-3-small"
+IN_FLIGHT = 4 * 32
+
+
+def buyer(stand_in: ModalLocal) -> Call | None:
+    return next((call for call in stand_in.calls if call.function == "embed_closed"), None)
+
+
+def bought(server: EmbedServer) -> int:
+    return len(server.book.texts())
+
+
+def test_it_is_bought_without_a_gpu_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    pairs = write_some_pairs(tmp_path / "some.csv", {"train": 500, "val": 260, "test": 260})
+    with embed_server() as server, modal_local(tmp_path, commit_seconds=0.2) as stand_in:
+        arguments = (
+            "--base-model", OPENAI, "--base-url", server.openai_url, "--data", pairs, "--split-column", "side",
+            "--search", "grid", "--dims", "16", "--loss", "cosent", "--epochs", "2", "--max-concurrent", "1",
+            "--results", tmp_path / "results", "--name", "paid",
+        )  # fmt: skip
+        refused = launch(stand_in, *arguments, "--max-embed-usd", "0")
+        assert refused.code == 2 and "at most, since what the Volume" in refused.out + refused.err, refused.err
+        assert "agree to it with --max-embed-usd" in refused.err and not stand_in.calls and not server.book.requests
+
+        server.delay = 0.3
+        with launched(stand_in, *arguments, log=tmp_path / "log") as process:
+            wait_for(lambda: process.poll() is not None or bought(server) > 2 * IN_FLIGHT, 120)
+            call = buyer(stand_in)
+            assert call is not None and call.state == "running", (tmp_path / "log").read_text()
+            stand_in.end_container(container_of(stand_in, call))
+            server.delay = 0.0
+            assert process.wait(150) == 0, (tmp_path / "log").read_text()
+        said = (tmp_path / "log").read_text()
+        call = buyer(stand_in)
+        assert call is not None and call.state == "success" and len(call.containers) == 2
+        assert not [one.gpu for one in stand_in.containers if one.task_id in call.containers and one.gpu]
+        assert not [one for one in stand_in.calls if one.function == "embed_snapshot"]
+        # What was not committed when the container was lost: a fifth of a second's, and what was in flight.
+        again = server.book.sold.total() - bought(server)
+        assert again <= 3 * IN_FLIGHT and again < bought(server) / 2, again
+        rows = leaderboard(tmp_path / "results" / "paid")
+        assert [(row["status"], row["base_model"]) for row in rows] == [("done", OPENAI), ("baseline", OPENAI)]
+        assert f"to buy: {OPENAI}" in said and said.count("to buy: ") == 1, "the head does not ask again"
+        volumes = [stand_in.volume(f"embedtune-{name}") for name in ("results", "trials", "snapshots")]
+        for folder in (*volumes, tmp_path / "results"):
+            assert not [path for path in folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+        assert KEY not in said and environment(stand_in)["OPENAI_API_KEY"] == KEY
+        assert stand_in.errors == [] and stand_in.unknown_rpcs == []
