@@ -189,7 +189,7 @@ def test_score_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str], tm
 
 
 def test_commands_that_are_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["serach"]) == 2 and "known are search, presets, export, score" in capsys.readouterr().err
+    assert main(["serach"]) == 2 and "known are search, baselines, presets, export, score" in capsys.readouterr().err
     assert main([]) == 0 and "usage" in capsys.readouterr().out
     assert main(["export", str(tmp_path)]) == 2 and "--to" in capsys.readouterr().err
     assert main(["export", str(tmp_path), "--to", "x"]) == 2 and "no results folder" in capsys.readouterr().err
