@@ -195,6 +195,9 @@ def test_a_dry_run_writes_and_buys_nothing_and_needs_no_key(
         said = capsys.readouterr().out
         assert "split: train 700 pairs" in said and f"to buy: {COHERE}: {len(texts_of(pairs)):,} texts" in said
         assert "dry run: nothing was embedded" in said and ("grid: 54 trials" in said) == (command == "search")
+    short = options(server, pairs, tmp_path, "--base-model", OPENAI, "--max-length", 5)
+    assert main(["baselines", *short, "--dry-run"]) == 0
+    assert " of them too long, cut to its limit)" in capsys.readouterr().out
     assert server.book.requests == [] and list(tmp_path.iterdir()) == []
 
 

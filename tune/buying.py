@@ -4,6 +4,7 @@ Nothing here calls an API or writes a file: it counts what the snapshots lack, a
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -37,16 +38,20 @@ def texts_to_buy(
     """
     snapshot = None if cache is None else Snapshot(cache / "snapshots", source.fingerprint, source.known_dims)
     sent: list[Iterable[str]] = []
+    cut = 0
     for prompt, texts in by_prompt.items():
         whole = source.sent(texts, prompt)
-        sent.append(whole if snapshot is None else source.sent(snapshot.lacking(prompt, texts), prompt))
-    return estimate(
+        lacking = texts if snapshot is None else snapshot.lacking(prompt, texts)
+        sent.append(whole if snapshot is None else source.sent(lacking, prompt))
+        cut += source.above_limit(lacking, prompt)
+    found = estimate(
         source.closed,
         chain.from_iterable(sent),
         source.options,
         price_per_million=price_per_million,
         tokens_per_text=source.tokens_per_text,
     )
+    return replace(found, cut=cut)
 
 
 def search_estimates(config: SearchConfig, split: Split, cache: Path | None) -> list[Estimate]:

@@ -26,10 +26,10 @@ class Counting:
     def __init__(self, source: SentenceTransformerSource) -> None:
         self.source, self.asked = source, []
         self.name, self.dims, self.fingerprint = source.name, source.dims, source.fingerprint
-        self.weights = source.weights
+        self.weights, self.known_dims = source.weights, source.known_dims
 
-    def prompts(self, query_document: bool) -> tuple[str, str]:
-        return self.source.prompts(query_document)
+    def prompts(self, query_document: bool, given: tuple[str | None, str | None] = (None, None)) -> tuple[str, str]:
+        return self.source.prompts(query_document, given)
 
     def embed(self, texts: list[str], prompt: str = "") -> np.ndarray:
         self.asked += [(prompt, text) for text in texts]

@@ -30,7 +30,8 @@ models there no more; theirs is the last price it listed."""
 class Estimate:
     """texts to buy, their tokens (an estimate, meant to be high), and their price where it is known.
 
-    usd: None where nobody knows the price. price: USD per million tokens. origin: where the price is from.
+    usd: None where nobody knows the price. price: USD per million tokens. origin: where the price is from. cut: texts
+    that are too long for the model, and bought without their ends.
     """
 
     name: str
@@ -39,10 +40,12 @@ class Estimate:
     usd: float | None
     price: float | None
     origin: str
+    cut: int = 0
 
     def sentence(self) -> str:
         """As in "openai:text-embedding-3-small: 5 texts, about 60 tokens (an estimate), about 0.0000012 USD …"."""
-        count = f"{self.name}: {self.texts:,} texts, about {self.tokens:,} tokens (an estimate)"
+        too_long = f" ({self.cut:,} of them too long, cut to its limit)" if self.cut else ""
+        count = f"{self.name}: {self.texts:,} texts{too_long}, about {self.tokens:,} tokens (an estimate)"
         if self.usd is None:
             return f"{count}, price unknown: give the USD per million tokens"
         return f"{count}, about {usd(self.usd)} USD at {self.price:g} USD per million tokens ({self.origin})"

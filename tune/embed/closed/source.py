@@ -119,6 +119,14 @@ class ClosedSource:
             made.append(whole)
         return made
 
+    def above_limit(self, texts: Sequence[str], prompt: str = "") -> int:
+        """How many of the texts are longer (by the estimate) than what the model takes, and so are cut."""
+        _, before = self._split(prompt)
+        limit = self.tokens_per_text
+        if limit is None:
+            return 0
+        return sum(2 * len(before + text) > limit and estimate_tokens(before + text) > limit for text in texts)
+
     def embed(self, texts: Sequence[str], prompt: str = "") -> NDArray[np.float32]:
         """float32 [n, dims], bought now. Where a request fails the rest is lost: `embed_batches` keeps it."""
         parts = list(self.embed_batches(texts, prompt))
