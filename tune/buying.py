@@ -55,7 +55,7 @@ def texts_to_buy(
 
 
 def search_estimates(config: SearchConfig, split: Split, cache: Path | None) -> list[Estimate]:
-    """Of each closed base model of a search, what has to be bought. cache: as in `texts_to_buy`."""
+    """Of each closed base model of a search, what has to be bought. cache, ModelError: as in `texts_to_buy`."""
     names = config.closed_models
     sides = labelled_sides(split, config.search.seed) if names else {}
     estimates = []

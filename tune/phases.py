@@ -42,7 +42,8 @@ class Backend:
 
     jobs: trials at the same time where the configuration does not say. search: (config, folder, bases, jobs, emit) ->
     why it was interrupted, or "". embed: (orders, cache, emit) -> the base models, in the same order; None: here, in
-    turn. kept: called whenever a phase has ended. facts: what the place has to add to the summary.
+    turn. kept: called whenever a phase has ended. facts: what the place has to add to the summary. agree: has what
+    closed models cost agreed to, before anything is made; None: that was done elsewhere.
     """
 
     jobs: int
