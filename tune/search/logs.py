@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+from ray.tune.utils import flatten_dict
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
@@ -45,8 +46,10 @@ def _write(folder: Path, outcome: TrialOutcome) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with SummaryWriter(str(folder)) as writer:
         for report in outcome.reports:
-            for name, value in report.metrics().items():
-                writer.add_scalar(f"ray/tune/{name}", value, report.number)
+            # As Ray does: an entry of a dict has a path of its own, and what is no number has no curve.
+            for name, value in flatten_dict(report.metrics()).items():
+                if isinstance(value, int | float):
+                    writer.add_scalar(f"ray/tune/{name}", value, report.number)
         if outcome.last is not None:
             settings = {
                 name: value if isinstance(value, int | float | str | bool) else str(value)
