@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Most of a test's time is starts and imports, so two at a time; see tests/conftest.py for which may not meet.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check format test test-all bench clean
@@ -30,10 +32,10 @@ format: $(STAMP) ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 test: $(STAMP) ## the tests, offline, under 10 minutes on 2 cores
-	$(BIN)/python -m pytest -q -m 'not slow and not gpu'
+	$(PYTEST) -m 'not slow and not gpu'
 
 test-all: $(STAMP) ## all tests that need no GPU
-	$(BIN)/python -m pytest -q -m 'not gpu'
+	$(PYTEST) -m 'not gpu'
 
 bench: $(STAMP) ## the benchmarks; output goes to results/benchmarks
 	$(BIN)/python -m tests.benchmarks
