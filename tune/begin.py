@@ -24,11 +24,12 @@ def read_split(config: SearchConfig, emit: Emit, data: str | None = None) -> tup
     pairs, cleaned = clean_pairs(raw)
     split = split_pairs(pairs, config.search.seed, config.data.split)
     sides = {side: int((split.side == side).sum()) for side in SIDES}
-    for size in config.train_sizes:
-        if size > sides["train"]:
-            raise ConfigError(
-                [f"[space] train_size: {size} asked for, but the train side has {sides['train']} pairs; ask for less"]
-            )
+    folds = config.search.folds
+    # Each fold trains on the others; a larger size would be the same trial under another name.
+    there = sides["train"] if not folds else (sides["train"] + sides["val"]) * (folds - 1) // folds
+    where = f"the train side has {there} pairs" if not folds else f"{folds} folds leave {there} pairs to train on"
+    if large := [size for size in config.train_sizes if size > there]:
+        raise ConfigError([f"[space] train_size: {large[0]} asked for, but {where}; ask for less"])
     dropped = {name: n for name, n in cleaned.items() if n and name not in ("read", "kept", "identical_kept")}
     emit(
         Message(

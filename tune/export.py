@@ -18,6 +18,7 @@ from tune.config.search import search_config
 from tune.config.toml import read_toml
 from tune.config.trial import TrialConfig
 from tune.embed.prepare import PreparedBase
+from tune.embed.view import View
 from tune.errors import ModelError, ResultsError
 from tune.results.layout import ResultsFolder
 from tune.results.summary import Summary
@@ -77,7 +78,7 @@ def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
     model = Models({base.name: base}, cache, config.data.max_length)(outcome)
     finals = {dims: tested.get(model.key(dims)) for dims in model.dims}
     if None in finals.values():
-        if base.view(cache).exists():
+        if all((base.view(cache) / name).exists() for name in View.files_for(outcome.config)):
             finals = {dims: final.to_json() for dims, final in model.val().items()}
         elif outcome.config.folds:
             raise ResultsError(

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from tune.config.trial import TrialConfig
 from tune.embed.prepare import LabelledPairs
+from tune.errors import ModelError
 from tune.evaluate.intervals import ComponentBootstrap, with_interval
 from tune.evaluate.multiple import holm, two_sided_p
 from tune.evaluate.score import roc_auc, score_pairs
@@ -51,7 +52,7 @@ def sound_finalists(
 def _unsound(model: TrialModel) -> str:
     try:
         auc = model.reported_auc()
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, ModelError) as error:
         return f"its weights cannot be read ({' '.join(str(error).split())[:200]})"
     reported = _best_auc(model.outcome)
     if abs(auc - reported) > max(_SAME_AUC, model.rounding()):

@@ -143,10 +143,11 @@ class FoldedModel(TrialModel):
 
     def weights(self) -> Path:
         """The layer trained again; made where missing."""
-        refitted = self.outcome.directory / "refit.safetensors"
+        budget = mean_best_budget(self.outcome.reports)
+        # Named by its budget: a trial that goes on after it was exported half-way has another.
+        refitted = self.outcome.directory / f"refit-{budget:.6f}.safetensors"
         if not refitted.exists():
-            view = View.open(self.base.view(self.cache))
-            refit(self.config, view, mean_best_budget(self.outcome.reports), refitted)
+            refit(self.config, View.open(self.base.view(self.cache)), budget, refitted)
         return refitted
 
     def _on_val(self, view: View) -> dict[int, Final]:

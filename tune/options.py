@@ -148,12 +148,34 @@ def plain_config(flags: Mapping[str, Any], **fixed: Any) -> SearchConfig:
 
 
 def _put(tables: Tables, flags: Mapping[str, Any]) -> None:
-    """Sets options, each in its table. An axis is for all alternatives."""
+    """Sets options, each in its table. An axis is for all alternatives; `freeze` and `train` choose among them."""
+    flags = dict(flags)
+    for name in ("freeze", "train"):
+        if name in flags and len(tables["space"]) > 1 and (chosen := _chosen(tables["space"], name, flags[name])):
+            tables["space"] = chosen
+            del flags[name]
     one: dict[str, dict[str, Any]] = {name: tables[name] for name in ("search", "data", "closed")}
     for name, value in flags.items():
         of = OPTIONS[name][0]
         for table in tables["space"] if of == "space" else [one[of]]:
             table[name] = value
+
+
+def _chosen(spaces: list[dict[str, Any]], name: str, value: Any) -> list[dict[str, Any]]:
+    """The alternatives that have one of the flag's values, with those values alone; [] where none has.
+
+    What a file says of whole models must not become what is said of frozen ones. (`train` means nothing to these.)
+    """
+    wanted = {part.strip().lower() for part in str(value).split(",")}
+    chosen = []
+    for table in spaces:
+        given = table.get(name, Space.model_fields[name].default)
+        values = [str(one).lower() for one in (given if isinstance(given, list | tuple) else str(given).split(","))]
+        kept = [one for one in values if one in wanted]
+        frozen = name == "train" and "false" not in str(table.get("freeze", True)).lower()
+        if kept or frozen:
+            chosen.append({**table, name: table.get(name, values) if frozen else kept})
+    return chosen
 
 
 def unknown_problems(unknown: Sequence[str], parser: Parser) -> list[str]:

@@ -12,6 +12,7 @@ from tune.config.space import point_of
 from tune.config.toml import read_toml, write_toml
 from tune.config.trial import trial_config
 from tune.errors import ConfigError
+from tune.options import search_parser, search_request
 from tune.presets import preset_names, preset_path
 from tune.search.optuna_search import PastTrial, TPESearch
 from tune.search.points import grid_points, planned_trials, random_points
@@ -145,3 +146,19 @@ def test_presets_are_listed_with_their_trials() -> None:
     assert "grid" in lines["quora-paper"] and " 224 " in lines["quora-paper"]
     refused = tune("search", "--preset", "nope")
     assert refused.code == 2 and "known are quick, quora-paper, thorough" in refused.err
+
+
+def test_a_flag_that_tells_alternatives_apart_chooses_among_them() -> None:
+    def spaces(*flags: str) -> list[tuple[tuple[bool, ...], tuple[str, ...], str]]:
+        request, _ = search_request(search_parser(), ["--preset", "thorough", *flags])
+        return [(space.freeze, space.train, str(space.learning_rate)) for space in request.config.spaces]
+
+    frozen, whole, lora = spaces()
+    assert spaces("--freeze", "true") == [frozen] and spaces("--freeze", "false") == [whole, lora]
+    assert spaces("--train", "lora") == [frozen, lora] and spaces("--freeze", "false", "--train", "full") == [whole]
+    assert {space[2] for space in spaces("--learning-rate", "1e-5")} == {"(1e-05,)"}, "any other axis is for all"
+
+
+def test_a_train_size_that_folds_cannot_have_is_refused() -> None:
+    ran = tune("search", "--folds", 2, "--train-size", 3000, "--base-model", "wordllama", "--results", "nowhere")
+    assert ran.code == 2 and "2 folds leave 1789 pairs" in ran.err

@@ -415,3 +415,13 @@ def test_a_gpu_trains_in_bf16_and_scores_in_fp32(bert: Topics, tmp_path: Path) -
     assert training_module.training_arguments(config, tempfile.gettempdir()).bf16
     assert reports[-1].best_auc > reports[0].auc + 0.02 and math.isfinite(reports[-1].loss)
     assert reproduced(bert, tmp_path, config) == pytest.approx(reports[-1].best_auc, abs=1e-5)
+
+
+def test_chunks_are_of_no_use_to_static_vectors_and_change_nothing(static: Topics, tmp_path: Path) -> None:
+    plain = static.config(loss="mnr", train_size=128, epochs=1, batch_size=32)
+    chunked = static.config(loss="mnr", train_size=128, epochs=1, batch_size=32, chunk_size=4)
+    aucs = [
+        [report.auc for report in open_finetune(config, tmp_path / str(config.chunk_size), static.view)]
+        for config in (plain, chunked)
+    ]
+    assert aucs[0] == aucs[1]

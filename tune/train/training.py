@@ -25,6 +25,7 @@ from sentence_transformers import (
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.sentence_transformer import losses as st_losses
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers import PreTrainedModel
 
 from tune.config.trial import TrialConfig
@@ -201,7 +202,9 @@ def training_loss(config: TrialConfig, model: SentenceTransformer) -> torch.nn.M
         if config.matryoshka[-1] >= own:
             raise TrialFailed(f"matryoshka dims {config.matryoshka[-1]} is not smaller than the model's own {own}")
         dims = [own, *reversed(config.matryoshka)]
-    if config.loss != "mnr" or not 0 < config.chunk_size < config.batch_size:
+    # Static vectors keep nothing that chunks would save, and the loss in chunks does not take them.
+    static = any(isinstance(module, StaticEmbedding) for module in model.modules())
+    if static or config.loss != "mnr" or not 0 < config.chunk_size < config.batch_size:
         return make_loss(config.loss, model, dims)
     loss = st_losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=config.chunk_size)
     return st_losses.MatryoshkaLoss(model, loss, dims) if dims else loss
