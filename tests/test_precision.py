@@ -8,12 +8,13 @@ from sentence_transformers import SentenceTransformer
 from sklearn.metrics import roc_auc_score
 
 from tune.begin import read_split
+from tune.card import ExportFacts
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.embed.view import View
 from tune.embedding import embed_bases, labelled_sides
 from tune.events import ignore
-from tune.export import ExportFacts, write_model
+from tune.export import write_model
 from tune.finals import open_test
 from tune.models import Models
 from tune.search.outcomes import trial_outcomes

@@ -1,11 +1,12 @@
-"""The README.md of an exported model: what it is, what it scores, how it was trained."""
+"""What an exported model says of itself, and its README.md: what it is, what it scores, how it was trained."""
 
+from dataclasses import dataclass
 from importlib.metadata import version
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tune.export import ExportFacts
+from tune.config.trial import TrialConfig
+from tune.embed.prepare import PreparedBase
 
 _TRAINED = {
     "frozen": "The base model `{base}`, unchanged, with a Dense layer trained on labelled text pairs ({data})",
@@ -14,7 +15,33 @@ _TRAINED = {
 }
 
 
-def model_card(facts: "ExportFacts") -> str:
+@dataclass(frozen=True)
+class ExportFacts:
+    """What an exported model says of itself besides its weights.
+
+    finals: by dims, ascending, the last of which the model gives; of each val_auc, threshold (cosine from which a
+    pair counts as belonging together: best accuracy on val), logistic_threshold (the one of the hard AUC) and test
+    (scores, where this trial was a finalist). search: provenance of the search.
+    """
+
+    trial: str
+    config: TrialConfig
+    base: PreparedBase
+    finals: dict[int, dict[str, Any]]
+    search: dict[str, Any]
+
+    @property
+    def final(self) -> dict[str, Any]:
+        """The numbers of the model as it is, at all its dims."""
+        return self.finals[self.dims]
+
+    @property
+    def dims(self) -> int:
+        """Of what the model gives."""
+        return max(self.finals)
+
+
+def model_card(facts: ExportFacts) -> str:
     """The card's text."""
     config = facts.config
     kind = "frozen" if config.freeze else config.train

@@ -8,15 +8,13 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tune.card import model_card
+from tune.card import ExportFacts, model_card
 from tune.config.search import search_config
 from tune.config.toml import read_toml
-from tune.config.trial import TrialConfig
 from tune.embed.prepare import PreparedBase
 from tune.embed.view import View
 from tune.errors import ModelError, ResultsError
@@ -26,32 +24,6 @@ from tune.search.outcomes import trial_outcomes
 from tune.train.stream import Report
 
 ABOUT = "embedtune.json"
-
-
-@dataclass(frozen=True)
-class ExportFacts:
-    """What an exported model says of itself besides its weights.
-
-    finals: by dims, ascending, the last of which the model gives; of each val_auc, threshold (cosine from which a
-    pair counts as belonging together: best accuracy on val), logistic_threshold (the one of the hard AUC) and test
-    (scores, where this trial was a finalist). search: provenance of the search.
-    """
-
-    trial: str
-    config: TrialConfig
-    base: PreparedBase
-    finals: dict[int, dict[str, Any]]
-    search: dict[str, Any]
-
-    @property
-    def final(self) -> dict[str, Any]:
-        """The numbers of the model as it is, at all its dims."""
-        return self.finals[self.dims]
-
-    @property
-    def dims(self) -> int:
-        """Of what the model gives."""
-        return max(self.finals)
 
 
 def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:

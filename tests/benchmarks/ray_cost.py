@@ -36,7 +36,7 @@ from tune.local import search_locally
 from tune.models import TrialModel
 from tune.results.layout import ResultsFolder, new_folder
 from tune.search.outcomes import TrialOutcome, trial_outcomes
-from tune.train.opening import LocalOpener
+from tune.train.openers import LocalOpener
 
 TITLE = "Ray's cost at --jobs 2 over full trials, and 300 trials under ASHA"
 JOBS = 2

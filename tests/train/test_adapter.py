@@ -23,7 +23,7 @@ from tune.train import directory as directory_module
 from tune.train.adapter import open_adapter
 from tune.train.dense import dense_cosine, load_dense
 from tune.train.directory import TrialDirectory
-from tune.train.opening import LocalOpener
+from tune.train.openers import LocalOpener
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.stream import TrialFailed
 

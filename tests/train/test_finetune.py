@@ -26,11 +26,18 @@ from tune.train import directory as directory_module
 from tune.train import progress as progress_module
 from tune.train import training as training_module
 from tune.train.directory import TrialDirectory
-from tune.train.finetune import build_model, encode_rows, load_finetuned, open_finetune, score_model_pairs
-from tune.train.opening import LocalOpener
+from tune.train.finetune import build_model, encode_rows, load_finetuned, score_model_pairs
+from tune.train.openers import LocalOpener
 from tune.train.schedule import Plan
 from tune.train.stream import Report, TrialFailed
-from tune.train.training import plan_steps, training_loss, training_pairs, training_rows, validation_places
+from tune.train.training import (
+    open_finetune,
+    plan_steps,
+    training_loss,
+    training_pairs,
+    training_rows,
+    validation_places,
+)
 
 __all__ = ["TestStream"]
 

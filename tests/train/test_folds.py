@@ -32,7 +32,7 @@ from tune.train import directory as directory_module
 from tune.train.adapter import open_adapter
 from tune.train.dense import load_dense
 from tune.train.directory import TrialDirectory
-from tune.train.opening import LocalOpener
+from tune.train.openers import LocalOpener
 from tune.train.refit import mean_best_budget, out_of_fold, refit
 from tune.train.stream import Report, TrialFailed
 

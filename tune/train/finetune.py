@@ -1,4 +1,4 @@
-"""Trials that train the base model itself: the model of a configuration, the one of its best weights, and its scores.
+"""Models of trials that train the base itself: that of a configuration, that of its best weights, and their scores.
 
 How it is trained is in `training.py`. What is reported is what the model of `load_finetuned` scores: fp32 weights,
 LoRA merged, each text encoded as `model.encode` does it.
@@ -19,30 +19,10 @@ from transformers.utils import logging as transformers_logging
 
 from tune.config.trial import TrialConfig
 from tune.embed.sources import load_open
-from tune.embed.view import PairRows, View, ViewTexts
+from tune.embed.view import PairRows, ViewTexts
 from tune.errors import ModelError
 from tune.train.dense import cosine, make_dense, used_rows
-from tune.train.lora import add_lora, lora_targets, merge_weights
-from tune.train.opening import open_trial_directory
-from tune.train.stream import Reports
-
-__all__ = [
-    "build_model",
-    "encode_pairs",
-    "encode_rows",
-    "load_finetuned",
-    "lora_targets",
-    "open_finetune",
-    "score_model_pairs",
-    "trained_weights",
-]
-
-
-def open_finetune(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
-    """The reports of a trial that trains the base; see `TrialOpener` for the contract. The view must have its texts."""
-    from tune.train.training import train_whole  # the trainer, which reading a model back does not need
-
-    return open_trial_directory(config, directory, after, lambda trial: train_whole(config, trial, view))
+from tune.train.lora import add_lora, merge_weights
 
 
 def build_model(config: TrialConfig, base_model: str, max_length: int | None) -> SentenceTransformer:

@@ -1,43 +1,14 @@
-"""Opening a trial in this process: what every kind of trial does around its training, and which kind is meant.
-
-`open_trial_directory` keeps the contract of `TrialOpener` (lock, replay, failure); `LocalOpener` chooses the training.
-"""
+"""Opening a trial in this process: what every kind of trial does around its training (lock, replay, failure)."""
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from tune.config.trial import TrialConfig
-from tune.embed.view import View
 from tune.train.directory import TrialDirectory
 from tune.train.stream import Reports, TrialFailed
-
-
-@dataclass(frozen=True)
-class LocalOpener:
-    """Opens trials in this process. views: base model -> directory of its view."""
-
-    views: dict[str, Path]
-
-    def __call__(self, config: TrialConfig, directory: Path, after: int = 0) -> Reports:
-        return open_local(config, directory, View.open(self.views[config.base_model]), after)
-
-
-def open_local(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
-    """The reports of a trial of either kind; see `TrialOpener` for the contract.
-
-    A kind is imported when it is wanted.
-    """
-    if config.freeze:
-        from tune.train.adapter import open_adapter
-
-        return open_adapter(config, directory, view, after)
-    from tune.train.finetune import open_finetune
-
-    return open_finetune(config, directory, view, after)
 
 
 def open_trial_directory(

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from tune.train.fit import MAX_GRADIENT_NORM, training_device
 from tune.train.isolated import Isolated
 from tune.train.lora import merged
 from tune.train.losses import LOSS_KINDS, make_loss
+from tune.train.opening import open_trial_directory
 from tune.train.progress import Progress
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.stream import Reports, TrialFailed
@@ -50,7 +52,12 @@ _MOST_EVAL_PAIRS = 4000
 _EVAL_SHARE = 36
 
 
-def train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
+def open_finetune(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
+    """The reports of a trial that trains the base; see `TrialOpener` for the contract. The view must have its texts."""
+    return open_trial_directory(config, directory, after, lambda trial: _train_whole(config, trial, view))
+
+
+def _train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
     """All reports from the first on: those that are kept on disk, then new ones."""
     began = time.perf_counter()
     device = training_device()
