@@ -111,6 +111,7 @@ class EmbedServer:
         self.released.set()
         self.released = threading.Event()
         self.key: str | None = KEY
+        self.keys_seen: set[str] = set()
         self.delay = 0.0
         self.retry_after = "1"
         self.echo = True
@@ -239,6 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
         most = 2048 if self.path == OPENAI_PATH else 96
         if self.path not in (OPENAI_PATH, COHERE_PATH):
             return 404, self._error("not found", "not_found"), {}
+        at.keys_seen.add(given)
         if at.key is not None and given != at.key:
             # As careless as a server can be: it quotes the key.
             return 401, self._error(f"Incorrect API key provided: {given}", "invalid_api_key"), {}

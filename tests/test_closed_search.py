@@ -23,6 +23,7 @@ from tests.embed_server import COHERE_PATH, KEY, OWN_MODEL, EmbedServer, embed_s
 from tests.tiny import write_some_pairs
 from tune.cli import main
 from tune.embed.adapted import AdaptedEmbedder
+from tune.embed.closed import ClosedOptions
 
 OPENAI, COHERE = "openai:text-embedding-3-small", "cohere:embed-v4.0@256"
 ALL = f"wordllama,{OPENAI},{COHERE}"
@@ -147,6 +148,11 @@ def test_an_exported_adapter_scores_what_was_reported(
     assert "AdaptedEmbedder.load" in card and "embedtune[cohere]" in card and f"{float(row['test_auc']):.4f}" in card
     capsys.readouterr()
     scoring = ["score", str(to), "--data", str(pairs), "--split-column", "side", "--side", "test", "--json"]
+    # The address that the directory names gets no key unless it is given again.
+    assert main([*scoring, "--cache", str(tmp_path / "none")]) == 2
+    assert "keys go to no address that a model's directory names" in capsys.readouterr().err
+    scoring += ["--cohere-base-url", server.cohere_url]
+    server.reset()
     assert main([*scoring, "--cache", str(searched.root / "cache")]) == 0
     captured = capsys.readouterr()
     scored = json.loads(captured.out)
@@ -158,7 +164,7 @@ def test_an_exported_adapter_scores_what_was_reported(
     assert "--max-embed-usd" in capsys.readouterr().err and server.book.requests == []
     with open(pairs, newline="") as handle:
         rows = [one for one in csv.DictReader(handle) if one["side"] == "test"]
-    model = AdaptedEmbedder.load(to)
+    model = AdaptedEmbedder.load(to, ClosedOptions(base_url=server.cohere_url))
     a, b = model.encode([one["text1"] for one in rows]), model.encode([one["text2"] for one in rows], side="b")
     auc = roc_auc_score([int(one["label"]) for one in rows], (a * b).sum(1))
     assert auc == pytest.approx(float(row["test_auc"]), abs=1e-4) and a.shape[1] == 32

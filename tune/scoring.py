@@ -88,12 +88,17 @@ def score_model(
 
 
 def _adapted(directory: Path, config: SearchConfig) -> AdaptedEmbedder:
-    """The embedder, asked as it was exported but for what is told: an own server may have moved."""
+    """The embedder, asked as it was exported but for what is told: an own server may have moved.
+
+    An address gets a key where it is the provider's own or given with the command.
+    """
     embedder = AdaptedEmbedder.load(directory)
     closed = embedder.source.closed
     options = ClosedOptions.of(config.closed, closed.provider, embedder.source.options)
-    check_closed(closed, options)
-    return AdaptedEmbedder.load(directory, options)
+    given = ("base_url" if closed.provider == "openai" else "cohere_base_url") in config.closed.model_fields_set
+    keyless = not given and not options.is_official(closed.provider)
+    check_closed(closed, options, keyless=keyless)
+    return AdaptedEmbedder.load(directory, options, keyless=keyless)
 
 
 def _pairs(config: SearchConfig, side: str | None) -> Pairs:

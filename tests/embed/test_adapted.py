@@ -13,7 +13,7 @@ from sentence_transformers.sentence_transformer.modules import Dense
 
 from tests.embed_server import KEY, EmbedServer, embed, embed_server
 from tune.embed.adapted import AdaptedEmbedder, write_adapted
-from tune.embed.closed import ClosedName, ClosedOptions
+from tune.embed.closed import ClosedName, ClosedOptions, clients
 from tune.errors import ModelError, ResultsError
 
 NAME = ClosedName("cohere", "embed-v4.0", 256)
@@ -40,13 +40,16 @@ def dense_of(bias: bool = True, activation: Any = None) -> Dense:
     return Dense(256, 16, bias=bias, activation_function=activation or torch.nn.Identity())
 
 
+def asked(server: EmbedServer) -> ClosedOptions:
+    return ClosedOptions(base_url=server.cohere_url, max_retries=0)
+
+
 def write(server: EmbedServer, directory: Path, dense: Dense, activation: str = "identity") -> Path:
-    options = ClosedOptions(base_url=server.cohere_url, max_retries=0)
     return write_adapted(
         directory,
         dense.state_dict(),
         NAME,
-        options,
+        asked(server),
         activation=activation,
         prompts=PROMPTS,
         about={"threshold": 0.5},
@@ -59,7 +62,7 @@ def write(server: EmbedServer, directory: Path, dense: Dense, activation: str = 
 def test_it_gives_what_torch_gives(server: EmbedServer, tmp_path: Path, activation: str, bias: bool) -> None:
     dense = dense_of(bias, torch.nn.Tanh() if activation == "tanh" else None)
     written = write(server, tmp_path / "new" / "model", dense, activation)
-    embedder = AdaptedEmbedder.load(written)
+    embedder = AdaptedEmbedder.load(written, asked(server))
     a, b = embedder.encode(TEXTS), embedder.encode(TEXTS[:2], side="b")
     assert a.dtype == np.float32 and a.shape == (3, embedder.dims) == (3, 16)
     assert np.array_equal(a[0], a[2]), "bought once"
@@ -81,13 +84,50 @@ def test_the_directory_says_what_it_is_and_holds_no_key(server: EmbedServer, tmp
     about = json.loads((written / "embedtune.json").read_text())
     assert about["threshold"] == 0.5 and about["closed"]["name"] == "cohere:embed-v4.0@256"
     assert (about["closed"]["dims_in"], about["closed"]["dims"]) == (256, 16)
-    embedder = AdaptedEmbedder.load(written)
+    embedder = AdaptedEmbedder.load(written, asked(server))
     embedder.encode(TEXTS)
     assert not any(b"SECRET" in path.read_bytes() for path in written.iterdir())
     assert b"SECRET" not in pickle.dumps(embedder)
     moved = AdaptedEmbedder.load(written, ClosedOptions(base_url="http://127.0.0.1:9", max_retries=0))
     with pytest.raises(ModelError, match=r"no connection to 127\.0\.0\.1:9"):
         moved.encode(TEXTS)
+
+
+@pytest.mark.parametrize("name", [NAME, ClosedName("openai", "text-embedding-3-small", 256)])
+def test_an_address_from_the_directory_gets_no_key(
+    server: EmbedServer,
+    tmp_path: Path,
+    name: ClosedName,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setattr(clients, "_TOLD", set())
+    url = server.cohere_url if name.provider == "cohere" else server.openai_url
+    options = ClosedOptions(base_url=url, max_retries=0)
+    prompts = PROMPTS if name.provider == "cohere" else ("", "")
+    state = dense_of().state_dict()
+    written = write_adapted(tmp_path / "m", state, name, options, activation="identity", prompts=prompts)
+    with pytest.raises(ModelError, match="keys go to no address that a model's directory names"):
+        AdaptedEmbedder.load(written).encode(TEXTS)
+    host = url.removeprefix("http://")
+    assert f"its directory names {host} as its server: texts go there, keys do not" in caplog.text
+    # A server that wants no key serves it, and never sees one.
+    server.key = None
+    assert AdaptedEmbedder.load(written).encode(TEXTS).shape == (3, 16)
+    assert not server.keys_seen & {KEY}
+    server.key = KEY
+    assert AdaptedEmbedder.load(written, options).encode(TEXTS).shape == (3, 16)
+    assert KEY in server.keys_seen
+    assert f"the key in {name.provider.upper()}_API_KEY goes to {host}" in caplog.text and KEY not in caplog.text
+
+
+def test_an_open_way_to_the_provider_itself_is_not_its_own_address() -> None:
+    own = ("https://api.openai.com/v1", "https://API.openai.com/v1/", None)
+    assert all(ClosedOptions(base_url=url).is_official("openai") for url in own)
+    others = ("http://api.openai.com/v1", "https://api.openai.com.example.com/v1", "https://api.cohere.com")
+    assert not any(ClosedOptions(base_url=url).is_official("openai") for url in others)
 
 
 def test_it_is_whole_or_absent(server: EmbedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

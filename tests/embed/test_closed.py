@@ -20,7 +20,7 @@ import pytest
 from tests.command import background, wait_for
 from tests.embed_server import COHERE_PATH, KEY, OPENAI_PATH, OWN_MODEL, EmbedServer, embed, embed_server
 from tune.data.demo import demo_pairs
-from tune.embed.closed import ClosedName, ClosedOptions, ClosedSource, check_closed
+from tune.embed.closed import ClosedName, ClosedOptions, ClosedSource, check_closed, clients
 from tune.embed.closed.clients import KEYS
 from tune.embed.closed.source import ask_all
 from tune.embed.snapshot import Snapshot, text_key
@@ -446,12 +446,19 @@ def test_check_closed_needs_no_network(monkeypatch: pytest.MonkeyPatch, caplog: 
     monkeypatch.setenv("OPENAI_BASE_URL", "https://elsewhere.example/v1")
     with pytest.raises(ModelError, match="OPENAI_BASE_URL is set, but only a given base_url counts"):
         check_closed(openai, official)
-    check_closed(openai, own)
     monkeypatch.setenv("OPENAI_BASE_URL", "https://api.openai.com/v1/")
     check_closed(openai, official)
     assert not caplog.records
+    monkeypatch.setattr(clients, "_TOLD", set())
+    for _ in range(2):
+        check_closed(openai, own)
+    [told] = caplog.messages
+    assert told.endswith("the key in OPENAI_API_KEY goes to 127.0.0.1:8080/v1")
     check_closed(openai, ClosedOptions(base_url="http://models.example.com/v1"))
-    assert "the key goes to models.example.com/v1 unencrypted" in caplog.text and "SECRET" not in caplog.text
+    assert (
+        "the key in OPENAI_API_KEY goes to models.example.com/v1 unencrypted" in caplog.text
+        and "SECRET" not in caplog.text
+    )
 
 
 @pytest.mark.parametrize("provider", ["openai", "cohere"])

@@ -50,10 +50,12 @@ class AdaptedEmbedder:
         self.prompts = prompts
 
     @classmethod
-    def load(cls, directory: str | Path, options: ClosedOptions | None = None) -> Self:
+    def load(cls, directory: str | Path, options: ClosedOptions | None = None, *, keyless: bool | None = None) -> Self:
         """What `write_adapted` wrote. options: instead of those it was written with (an own server may have moved).
 
-        ModelError where the directory is not such a one, or is damaged.
+        An address that the directory names, other than the provider's own, gets no key: the directory may be a
+        stranger's, and the address with it. Given in `options` it is the caller's, and gets one. keyless: instead of
+        that rule. ModelError where the directory is not such a one, or is damaged.
         """
         directory = Path(directory)
         try:
@@ -69,7 +71,9 @@ class AdaptedEmbedder:
             ) from None
         if name is None:
             raise ModelError(f"{directory}: {about['name']} is no closed model; export it again")
-        source = ClosedSource(name, asked, max_length)
+        if keyless is None:
+            keyless = options is None and not asked.is_official(name.provider)
+        source = ClosedSource(name, asked, max_length, keyless=keyless)
         if source.known_dims not in (None, weight.shape[1]):
             raise ModelError(f"{directory}: the adapter takes {weight.shape[1]} dims, and {name} gives {source.dims}")
         source.dims = weight.shape[1]

@@ -37,10 +37,16 @@ class Client(Protocol):
         ...
 
 
-def check_closed(name: ClosedName, options: ClosedOptions, *, key: bool = True, sdk: bool = True) -> None:
+_TOLD: set[str] = set()
+"""Lines on where keys go, each said once."""
+
+
+def check_closed(
+    name: ClosedName, options: ClosedOptions, *, key: bool = True, sdk: bool = True, keyless: bool = False
+) -> None:
     """Whether the model can be asked, without asking it. ModelError where the SDK or the key is missing.
 
-    key, sdk: whether they have to be here (to know a price neither has to).
+    key, sdk: whether they have to be here (to know a price neither has to). keyless: as in `make_client`.
     """
     if sdk and importlib.util.find_spec(name.provider) is None:
         raise ModelError(
@@ -56,18 +62,44 @@ def check_closed(name: ClosedName, options: ClosedOptions, *, key: bool = True, 
         )
     if not key:
         return
-    url = options.base_url
-    if _key(name, options) != _NO_KEY and url is not None and url.startswith("http:") and not is_near(url):
-        logger.warning("base model %s: the key goes to %s unencrypted; use https", name, options.server(name.provider))
+    url, server = options.base_url, options.server(name.provider)
+    if keyless:
+        _tell(f"base model {name}: its directory names {server or url} as its server: texts go there, keys do not")
+    elif _key(name, options) != _NO_KEY and url is not None and not options.is_official(name.provider):
+        open_way = " unencrypted; use https" if url.startswith("http:") and not is_near(url) else ""
+        _tell(f"base model {name}: the key in {_variable(name)} goes to {server or url}{open_way}")
 
 
-def make_client(name: ClosedName, options: ClosedOptions) -> Client:
-    """The SDK's client, with the key of the environment. ModelError as in `check_closed`."""
-    check_closed(name, options)
-    return OpenAIClient(name, options) if name.provider == "openai" else CohereClient(name, options)
+def _tell(line: str) -> None:
+    if line not in _TOLD:
+        _TOLD.add(line)
+        logger.warning(line)
 
 
-def _key(name: ClosedName, options: ClosedOptions) -> str:
+def make_client(name: ClosedName, options: ClosedOptions, keyless: bool = False) -> Client:
+    """The SDK's client, with the key of the environment. ModelError as in `check_closed`.
+
+    keyless: no key is sent, since nobody here has chosen the address.
+    """
+    check_closed(name, options, keyless=keyless)
+    kind = OpenAIClient if name.provider == "openai" else CohereClient
+    return kind(name, options, keyless)
+
+
+def has_key(name: ClosedName) -> bool:
+    """Whether the environment has a key of the model's provider."""
+    return any(os.environ.get(variable, "").strip() for variable in KEYS[name.provider])
+
+
+def _variable(name: ClosedName) -> str:
+    """The variable that the key is from, or would be."""
+    variables = KEYS[name.provider]
+    return next((variable for variable in variables if os.environ.get(variable, "").strip()), variables[0])
+
+
+def _key(name: ClosedName, options: ClosedOptions, keyless: bool = False) -> str:
+    if keyless:
+        return _NO_KEY
     variables = KEYS[name.provider]
     for variable in variables:
         if key := os.environ.get(variable, "").strip():
@@ -87,13 +119,14 @@ class OpenAIClient:
     A server that leaves the index out is believed to keep the order.
     """
 
-    def __init__(self, name: ClosedName, options: ClosedOptions) -> None:
+    def __init__(self, name: ClosedName, options: ClosedOptions, keyless: bool = False) -> None:
         import openai
 
-        self._failures = _Failures(name, options, _key(name, options))
+        key = _key(name, options, keyless)
+        self._failures = _Failures(name, options, key, keyless)
         self._name = name
         self._sdk = openai.OpenAI(
-            api_key=_key(name, options),
+            api_key=key,
             base_url=options.base_url or OFFICIAL["openai"],
             timeout=options.timeout,
             max_retries=options.max_retries,
@@ -127,14 +160,15 @@ class CohereClient:
     and it is refused. Without the texts only the number of vectors can be checked.
     """
 
-    def __init__(self, name: ClosedName, options: ClosedOptions) -> None:
+    def __init__(self, name: ClosedName, options: ClosedOptions, keyless: bool = False) -> None:
         import cohere
 
-        self._failures = _Failures(name, options, _key(name, options))
+        key = _key(name, options, keyless)
+        self._failures = _Failures(name, options, key, keyless)
         self._name = name
         self._truncate = "END" if options.too_long == "truncate" else "NONE"
         self._sdk = cohere.ClientV2(
-            api_key=_key(name, options),
+            api_key=key,
             base_url=options.base_url or OFFICIAL["cohere"],
             timeout=options.timeout,
             max_retries=options.max_retries,
@@ -198,9 +232,9 @@ def _matrix(failures: "_Failures", rows: Sequence[Any]) -> NDArray[np.float32]:
 class _Failures:
     """One line for whatever goes wrong with a model, never with the key in it."""
 
-    def __init__(self, name: ClosedName, options: ClosedOptions, key: str) -> None:
-        self._name, self._options, self._key = name, options, key
-        self._variable = next((v for v in KEYS[name.provider] if os.environ.get(v, "").strip()), KEYS[name.provider][0])
+    def __init__(self, name: ClosedName, options: ClosedOptions, key: str, keyless: bool) -> None:
+        self._name, self._options, self._key, self._keyless = name, options, key, keyless
+        self._variable = _variable(name)
         self._where = options.server(name.provider) or OFFICIAL[name.provider].split("//")[1]
 
     def __reduce__(self) -> Any:
@@ -238,6 +272,11 @@ class _Failures:
         said = self._message(error)
         code = {str(getattr(error, name, None)) for name in ("code", "type")}
         if status in (401, 403):
+            if self._keyless:
+                return (
+                    f"{self._where} wants a key ({status}), and keys go to no address that a model's directory names; "
+                    "where you trust it, give the address yourself, by --base-url or ClosedOptions"
+                )
             refused = "is refused" if status == 401 else "may not use it"
             if self._key == _NO_KEY:
                 return f"{self._where} wants a key ({status}); set {self._variable} in the environment"

@@ -183,6 +183,10 @@ class ClosedOptions:
             return None
         return _place(self.base_url)
 
+    def is_official(self, provider: Provider) -> bool:
+        """Whether it is the provider itself that is asked, and nobody listens."""
+        return self.base_url is None or (self.base_url.startswith("https:") and self.server(provider) is None)
+
     def is_elsewhere(self, provider: Provider, url: str) -> bool:
         """Whether `url` is another place than the one that is asked."""
         return _place(url) != _place(self.base_url or OFFICIAL[provider])

@@ -34,11 +34,17 @@ class ClosedSource:
     a text bought as query and as document is two rows of a snapshot, and the same input type is never bought twice.
     `prompts` makes such prompts.
 
-    max_length: estimated tokens of a text at most; longer texts are cut.
+    max_length: estimated tokens of a text at most; longer texts are cut. keyless: it is asked without a key, since its
+    address comes from a file that may be a stranger's.
     """
 
     def __init__(
-        self, name: str | ClosedName, options: ClosedOptions | None = None, max_length: int | None = None
+        self,
+        name: str | ClosedName,
+        options: ClosedOptions | None = None,
+        max_length: int | None = None,
+        *,
+        keyless: bool = False,
     ) -> None:
         closed = parse_closed(name) if isinstance(name, str) else name
         if closed is None:
@@ -46,6 +52,7 @@ class ClosedSource:
         self.closed = closed
         self.options = options or ClosedOptions()
         self.max_length = max_length
+        self.keyless = keyless
         self.name = str(closed)
         self.known_dims: int | None = closed.known_dims
         own_dims = closed.facts.dims if closed.facts else None
@@ -146,7 +153,7 @@ class ClosedSource:
         if not sent:
             return
         with self._lock:
-            self._client = client = self._client or make_client(self.closed, self.options)
+            self._client = client = self._client or make_client(self.closed, self.options, self.keyless)
 
         def ask(positions: list[int]) -> NDArray[np.float32]:
             vectors = client.ask([sent[position] for position in positions], input_type)
