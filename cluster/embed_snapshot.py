@@ -3,6 +3,8 @@
 Where a search has several base models their calls run in parallel; a single open one the head embeds on its own GPU.
 """
 
+import contextlib
+import gc
 import time
 from typing import Any
 
@@ -28,6 +30,10 @@ def embed_snapshot(order: Any, queue: str, partition: str) -> dict[str, Any]:
     order: tune.embedding.EmbedOrder. queue, partition: where progress is told. A UserError of ours comes back as
     `error`: raised, it would be retried.
     """
+    gc.collect()
+    # Open files of an earlier call refuse it; then a model may be downloaded once more, and that is all.
+    with contextlib.suppress(RuntimeError):
+        settings.hub_volume.reload()
     answer = _embedded(order, queue, partition)
     if "error" not in answer:
         settings.hub_volume.commit()
@@ -60,6 +66,10 @@ def _embedded(order: Any, queue: str, partition: str, commit_seconds: float | No
     from tune.events import Embedding, Event
 
     settings.quiet()
+    # A warm container sees what others committed since only after this. Nothing of the Volume may be open, so what an
+    # earlier call has mapped has to be gone.
+    gc.collect()
+    settings.snapshots_volume.reload()
     told = EventSender(modal.Queue.from_id(queue), partition)
     committed = time.monotonic()
 
