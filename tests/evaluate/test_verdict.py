@@ -59,6 +59,7 @@ def test_to_json_holds_names_outcome_sentence_and_numbers() -> None:
         (32, 1536, "at 32 dims, 1/48 of its storage"),
         (256, 384, "at 256 dims, 2/3 of its storage"),
         (100, 1536, "at 100 dims, 0.065 of its storage"),
+        (1535, 1536, "at 1535 dims, about the same storage"),
         (256, 256, "at 256 dims"),
         (512, 384, "at 512 dims"),
     ],

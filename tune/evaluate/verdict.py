@@ -49,6 +49,8 @@ def storage(dims: int, other: int) -> str:
         told = _PARTS[part.denominator]
     else:
         told = str(part) if part.denominator <= _SIMPLEST else f"{float(part):.2g}"
+    if told == "1":
+        return f"at {dims} dims, about the same storage"
     return f"at {dims} dims, {told} of its storage"
 
 
