@@ -224,7 +224,8 @@ def test_without_a_terminal_a_price_above_the_limit_is_refused(
     assert "nothing was bought" in line and "agree to it with --max-embed-usd 0.0" in line
     unknown = [*arguments, "--base-model", "openai:brand-new", "--base-url", "https://example.com/v1"]
     [line] = refused(capsys, tmp_path, unknown)
-    assert "the price of openai:brand-new is not known" in line and "--price-per-million" in line
+    assert "the price of openai:brand-new is not known" in line
+    assert "--price-per-million openai:brand-new=USD" in line
     assert main(["search", *unknown, "--price-per-million", "0.5", "--dry-run"]) == 0
     assert "at 0.5 USD per million tokens (as given)" in capsys.readouterr().out
     assert server.book.requests == []
@@ -276,8 +277,14 @@ def test_an_own_server_with_a_model_that_no_table_knows(
     server: EmbedServer, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = options(server, pairs, tmp_path, "--prompt-a", "q: ", "--name", "own")
-    assert main(["baselines", *arguments, "--base-model", f"openai:{OWN_MODEL},{COHERE}"]) == 0
-    assert "about 0.00 USD at 0 USD per million tokens (own server)" in capsys.readouterr().out
+    models = ("--base-model", f"openai:{OWN_MODEL},{COHERE}")
+    # A server that is given a key may be a gateway to a paid model.
+    assert main(["baselines", *arguments, *models]) == 2
+    assert f"the price of openai:{OWN_MODEL} is not known" in capsys.readouterr().err
+    assert main(["baselines", *arguments, *models, "--price-per-million", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "about 0.00 USD at 0 USD per million tokens (as given)" in said
+    assert "at 0.12 USD per million tokens (list price" in said, "a bare price is not of listed models"
     rows = {row["base_model"]: row for row in leaderboard(tmp_path / "results" / "own")}
     assert (
         rows[f"openai:{OWN_MODEL}"]["dims"] == "256" and rows[f"openai:{OWN_MODEL}"]["usd_per_million_texts"] == "0.0"

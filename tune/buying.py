@@ -13,6 +13,7 @@ from tune.config.closed import ClosedConfig
 from tune.config.search import SearchConfig
 from tune.data.split import Split
 from tune.embed.closed import ClosedSource
+from tune.embed.closed.clients import has_key
 from tune.embed.prepare import texts_by_prompt
 from tune.embed.prices import Estimate, estimate, usd
 from tune.embed.snapshot import Snapshot
@@ -30,7 +31,7 @@ Agree = Callable[[SearchConfig, Split, Emit], None]
 
 
 def texts_to_buy(
-    source: ClosedSource, by_prompt: dict[str, list[str]], cache: Path | None, price_per_million: float | None
+    source: ClosedSource, by_prompt: dict[str, list[str]], cache: Path | None, config: ClosedConfig
 ) -> Estimate:
     """What has to be bought of a closed model. cache: whose snapshot counts; None: all texts, the worst case.
 
@@ -48,7 +49,9 @@ def texts_to_buy(
         source.closed,
         chain.from_iterable(sent),
         source.options,
-        price_per_million=price_per_million,
+        price_per_million=config.price_of(source.name, source.closed.base),
+        unlisted_price=config.unlisted_price,
+        keyed=not source.keyless and has_key(source.closed),
         tokens_per_text=source.tokens_per_text,
     )
     return replace(found, cut=cut)
@@ -63,7 +66,7 @@ def search_estimates(config: SearchConfig, split: Split, cache: Path | None) -> 
         source = load_closed(name, config.data.max_length, config.closed)
         given = config.data.prompt_a, config.data.prompt_b
         by_prompt = texts_by_prompt(sides.values(), source.prompts(split.pairs.columns.query_document, given))
-        estimates.append(texts_to_buy(source, by_prompt, cache, config.closed.price_per_million))
+        estimates.append(texts_to_buy(source, by_prompt, cache, config.closed))
     return estimates
 
 
@@ -76,8 +79,8 @@ def agree(estimates: Sequence[Estimate], config: ClosedConfig, emit: Emit, ask: 
     if unknown := [one for one in estimates if one.usd is None]:
         names = ", ".join(one.name for one in unknown)
         raise UserError(
-            f"nothing was bought: the price of {names} is not known; give it with --price-per-million (USD per million "
-            "tokens; 0 where it costs nothing)"
+            f"nothing was bought: the price of {names} is not known; give it with --price-per-million "
+            f"{unknown[0].name}=USD (per million tokens; 0 where it costs nothing)"
         )
     total = sum(one.usd or 0.0 for one in estimates)
     if total <= config.max_embed_usd:

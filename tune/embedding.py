@@ -17,6 +17,7 @@ from tune.config.data import DataConfig
 from tune.config.search import SearchConfig
 from tune.data.split import Split, train_order
 from tune.embed.closed import ClosedSource
+from tune.embed.closed.clients import has_key
 from tune.embed.prepare import (
     LabelledPairs,
     PreparedBase,
@@ -155,9 +156,14 @@ def _usd_per_million(source: ClosedSource, order: EmbedOrder, prompts: tuple[str
     """USD for a million texts as long as those of the order are on average."""
     by_prompt = texts_by_prompt(order.sides.values(), prompts)
     sent = (text for prompt, texts in by_prompt.items() for text in source.sent(texts, prompt))
-    price = order.closed.price_per_million
     return estimate(
-        source.closed, sent, source.options, price_per_million=price, tokens_per_text=source.tokens_per_text
+        source.closed,
+        sent,
+        source.options,
+        price_per_million=order.closed.price_of(source.name, source.closed.base),
+        unlisted_price=order.closed.unlisted_price,
+        keyed=has_key(source.closed),
+        tokens_per_text=source.tokens_per_text,
     ).per_million_texts()
 
 

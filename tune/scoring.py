@@ -149,7 +149,7 @@ def _bought(
     cache = config.search.cache.expanduser()
     check_cache(cache)
     by_prompt = texts_by_prompt([pairs], prompts)
-    wanted = texts_to_buy(source, by_prompt, cache, config.closed.price_per_million)
+    wanted = texts_to_buy(source, by_prompt, cache, config.closed)
     agree([wanted], config.closed, emit, ask)
     snapshot = Snapshot(cache / "snapshots", source.fingerprint, source.known_dims)
     began = time.perf_counter()

@@ -28,6 +28,17 @@ def test_it_is_written_where_a_model_is_closed_and_runs_again(tmp_path: Path) ->
     assert not [name for name in OPTIONS if "key" in name or "token" in name]
 
 
+def test_prices_by_name_and_of_all_without_one(tmp_path: Path) -> None:
+    for given in ("0.5, openai:a/b=0,openai:c@256=2", [0.5, "openai:a/b=0", "openai:c@256=2"]):
+        config = search_config(space={"base_model": "openai:c"}, closed={"price_per_million": given})
+        (tmp_path / "search.toml").write_text(write_toml(config))
+        for closed in (config.closed, search_config(**read_toml(tmp_path / "search.toml")).closed):
+            assert closed.unlisted_price == 0.5 and closed.price_of("openai:a/b@3", "openai:a/b") == 0
+            assert closed.price_of("openai:c@256", "openai:c") == 2 and closed.price_of("openai:c") is None
+    assert ClosedConfig(price_per_million=0).unlisted_price == 0  # type: ignore[arg-type]
+    assert ClosedConfig().unlisted_price is None and ClosedConfig().price_of("openai:c") is None
+
+
 def test_a_provider_is_asked_as_the_table_says() -> None:
     config = ClosedConfig(base_url="http://127.0.0.1:1/v1", request_timeout=5, too_long="refuse")
     assert ClosedOptions.of(config, "openai") == ClosedOptions("http://127.0.0.1:1/v1", timeout=5, too_long="refuse")
@@ -49,10 +60,15 @@ def test_a_provider_is_asked_as_the_table_says() -> None:
         ("max_in_flight", "0", "greater than or equal to 1"),
         ("max_embed_usd", "-1", "greater than or equal to 0"),
         ("price_per_million", "-1", "greater than or equal to 0"),
+        ("price_per_million", "openai:a=1,cheap", "'cheap' is neither PRICE nor NAME=PRICE"),
+        ("price_per_million", "minilm=1", "minilm is no closed model"),
+        ("price_per_million", "1,2", "one price of a model"),
+        ("price_per_million", "nan", "greater than or equal to 0"),
+        ("price_per_million", True, "one price of a model"),
         ("api_key", "SECRET", "no such option"),
     ],
 )
-def test_what_it_does_not_take(option: str, value: str, says: str) -> None:
+def test_what_it_does_not_take(option: str, value: object, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         search_config(closed={option: value})
     [problem] = caught.value.problems

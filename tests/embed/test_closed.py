@@ -100,6 +100,13 @@ def test_dims_are_asked_of_the_api(server: EmbedServer, name: str) -> None:
     assert (server.book.bodies[0].get("dimensions") or server.book.bodies[0].get("output_dimension")) == 256
 
 
+@pytest.mark.parametrize("name", ["openai:text-embedding-ada-002@1536", "cohere:embed-english-v3.0@1024"])
+def test_a_models_own_dims_are_not_asked(server: EmbedServer, name: str) -> None:
+    source = source_of(server, name)
+    assert source.embed(TEXTS[:1], prompt_of(source)).shape == (1, source.dims)
+    assert not {"dimensions", "output_dimension"} & set(server.book.bodies[0])
+
+
 @pytest.mark.parametrize("name", [OPENAI, COHERE])
 def test_aucs_are_real(server: EmbedServer, name: str) -> None:
     matching = [(a, b) for a, b, label in demo_pairs() if label][:60]

@@ -214,5 +214,10 @@ def test_an_unknown_model_is_free_only_on_an_own_server(base_url: str | None, us
     assert ("price unknown" in told.sentence()) == (usd is None)
     assert estimate(name, [], ClosedOptions(base_url=base_url)).within(0), "nothing to buy costs nothing"
     assert estimate(name, ["a"], ClosedOptions(base_url=base_url), price_per_million=0).usd == 0
-    # A gateway to a model that has a price does not make it free.
-    assert estimate(SMALL, ["a"], ClosedOptions(base_url=base_url)).usd == pytest.approx(2e-8)
+    # A gateway to a model that has a price does not make it free, whatever it puts before the name.
+    for gateway in (SMALL, ClosedName("openai", "openai/text-embedding-3-small")):
+        told = estimate(gateway, ["a"], ClosedOptions(base_url=base_url), unlisted_price=0)
+        assert told.usd == pytest.approx(2e-8)
+    # A server that wants a key may be a gateway too.
+    assert estimate(name, ["a"], ClosedOptions(base_url=base_url), keyed=True).usd is None
+    assert estimate(name, ["a"], ClosedOptions(base_url=base_url), keyed=True, unlisted_price=1).usd == 1e-6

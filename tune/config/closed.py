@@ -4,10 +4,10 @@ Every option of the `[closed]` table is named, typed and given its default here,
 from the environment.
 """
 
-from typing import Annotated, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Provider = Literal["openai", "cohere"]
 InputType = Literal["search_query", "search_document", "classification", "clustering"]
@@ -41,6 +41,33 @@ def _address(url: str) -> str:
     return url
 
 
+def _prices(given: Any) -> Any:
+    """`a,b` of a number, a list or such a text; each is PRICE or NAME=PRICE."""
+    if given is None:
+        return None
+    given = list(given) if isinstance(given, list | tuple) else [given]
+    items = [part.strip() for item in given if not isinstance(item, bool) for part in str(item).split(",")]
+    names = [_price(item)[0] for item in items]
+    if not names or len(set(names)) < len(names):
+        raise ValueError("give one price of a model; PRICE or NAME=PRICE, several as a list a,b")
+    return ",".join(items)
+
+
+def _price(item: str) -> tuple[str, float]:
+    """(NAME, or "" for all models without a list price; PRICE)."""
+    name, _, price = item.rpartition("=")
+    name = name.strip()
+    try:
+        usd = float(price)
+    except ValueError:
+        raise ValueError(f"{item!r} is neither PRICE nor NAME=PRICE, as in openai:my-model=0.05") from None
+    if name and provider_of(name) is None:
+        raise ValueError(f"{name} is no closed model; write openai:MODEL=PRICE or cohere:MODEL=PRICE")
+    if not 0 <= usd < float("inf"):
+        raise ValueError(f"a price should be greater than or equal to 0, not {price}")
+    return name, usd
+
+
 class ClosedConfig(BaseModel):
     """The `[closed]` table: of base models `openai:MODEL[@DIMS]` and `cohere:MODEL[@DIMS]`."""
 
@@ -71,6 +98,20 @@ class ClosedConfig(BaseModel):
         float, Field(ge=0, description="estimated price of the texts to embed up to which nobody is asked")
     ] = 1.0
     price_per_million: Annotated[
-        float | None,
-        Field(ge=0, description="USD per million tokens, instead of the list price (of all closed models)"),
+        str | None,
+        BeforeValidator(_prices),
+        Field(
+            description="USD per million tokens: PRICE of the models without a list price, NAME=PRICE of that model "
+            "instead of its list price; several as a list a,b"
+        ),
     ] = None
+
+    def price_of(self, *names: str) -> float | None:
+        """The price given for the first of these names that has one."""
+        given = dict(_price(item) for item in (self.price_per_million or "").split(",") if item)
+        return next((given[name] for name in names if name in given), None)
+
+    @property
+    def unlisted_price(self) -> float | None:
+        """The price given for all models without a list price."""
+        return self.price_of("")

@@ -25,6 +25,8 @@ PRICES: dict[str, float] = {
 """USD per million tokens of text, from the providers' pricing pages ("Pricing", OpenAI and Cohere). Cohere lists its v3
 models there no more; theirs is the last price it listed."""
 
+_BY_MODEL = {name.partition(":")[2]: price for name, price in PRICES.items()}
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -65,32 +67,44 @@ def estimate(
     options: ClosedOptions | None = None,
     *,
     price_per_million: float | None = None,
+    unlisted_price: float | None = None,
+    keyed: bool = False,
     tokens_per_text: int | None = None,
 ) -> Estimate:
     """The estimate for `texts`, as they are to be sent (`ClosedSource.sent`), each of which is bought.
 
-    price_per_million: overrides the table. tokens_per_text: what the API counts of a text at most, where it cuts.
-    A model that is not in the table costs nothing on this machine or its network (base_url), and an unknown price
-    elsewhere; one that is in it costs its price, whatever gateway it is reached by. ModelError: a negative price.
+    price_per_million: overrides the table. unlisted_price: of a model that is not in it. keyed: whether a key is sent
+    along. tokens_per_text: what the API counts of a text at most, where it cuts.
+    A model that is not in the table costs nothing on this machine or its network (base_url) if it wants no key: what is
+    given one there may be a gateway to a paid model. Elsewhere its price is unknown. One that is in the table costs its
+    price, whatever gateway it is reached by, and under whatever prefix (`openai:openai/MODEL`). ModelError: a negative
+    price.
     """
-    if price_per_million is not None and not 0 <= price_per_million < float("inf"):
-        raise ModelError(f"base model {name}: a price is 0 USD or more per million tokens, not {price_per_million:g}")
+    for price in (price_per_million, unlisted_price):
+        if price is not None and not 0 <= price < float("inf"):
+            raise ModelError(f"base model {name}: a price is 0 USD or more per million tokens, not {price:g}")
     count = tokens = 0
     for text in texts:
         count += 1
         of_text = estimate_tokens(text)
         tokens += of_text if tokens_per_text is None else min(of_text, tokens_per_text)
-    price, origin = _price(name, options or ClosedOptions(), price_per_million)
+    price, origin = _price(name, options or ClosedOptions(), price_per_million, unlisted_price, keyed)
     cost = 0.0 if not count else None if price is None else tokens * price / 1e6
     return Estimate(str(name), count, tokens, cost, price, origin)
 
 
-def _price(name: ClosedName, options: ClosedOptions, given: float | None) -> tuple[float | None, str]:
+def _price(
+    name: ClosedName, options: ClosedOptions, given: float | None, unlisted: float | None, keyed: bool
+) -> tuple[float | None, str]:
     if given is not None:
         return given, "as given"
-    if name.base in PRICES:
-        return PRICES[name.base], f"list price of {PRICES_AS_OF}"
-    if options.base_url is not None and options.server(name.provider) and is_near(options.base_url):
+    # Gateways put the provider, or several, before a model's name.
+    listed = PRICES.get(name.base, _BY_MODEL.get(name.model.split("/")[-1]))
+    if listed is not None:
+        return listed, f"list price of {PRICES_AS_OF}"
+    if unlisted is not None:
+        return unlisted, "as given"
+    if options.base_url is not None and options.server(name.provider) and is_near(options.base_url) and not keyed:
         return 0.0, "own server"
     return None, "unknown"
 

@@ -134,7 +134,7 @@ class OpenAIClient:
 
     def ask(self, texts: Sequence[str], input_type: str | None) -> NDArray[np.float32]:
         """As in `Client`; OpenAI knows no input types."""
-        wanted: dict[str, Any] = {} if self._name.dims is None else {"dimensions": self._name.dims}
+        wanted: dict[str, Any] = {} if self._name.asked_dims is None else {"dimensions": self._name.asked_dims}
         answer = self._failures.call(
             self._sdk.embeddings.create,
             model=self._name.model,
@@ -177,7 +177,7 @@ class CohereClient:
 
     def ask(self, texts: Sequence[str], input_type: str | None) -> NDArray[np.float32]:
         """As in `Client`."""
-        wanted: dict[str, Any] = {} if self._name.dims is None else {"output_dimension": self._name.dims}
+        wanted: dict[str, Any] = {} if self._name.asked_dims is None else {"output_dimension": self._name.asked_dims}
         answer = self._failures.call(
             self._sdk.embed,
             model=self._name.model,

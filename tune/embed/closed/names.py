@@ -83,6 +83,11 @@ class ClosedName:
         return MODELS.get(self.base)
 
     @property
+    def asked_dims(self) -> int | None:
+        """The dims to ask the API for; None for the model's own, which some models do not let themselves be asked."""
+        return None if self.facts is not None and self.dims == self.facts.dims else self.dims
+
+    @property
     def known_dims(self) -> int | None:
         """The dims of its vectors where that is known before any call."""
         return self.dims or (self.facts.dims if self.facts else None)

@@ -55,10 +55,8 @@ class ClosedSource:
         self.keyless = keyless
         self.name = str(closed)
         self.known_dims: int | None = closed.known_dims
-        own_dims = closed.facts.dims if closed.facts else None
         # The model's own dims are not spelled out: a name keeps its folder when its model gets into the table.
-        asked_dims = None if closed.dims == own_dims else closed.dims
-        described = [closed.provider, closed.model, asked_dims, self.options.server(closed.provider), max_length]
+        described = [closed.provider, closed.model, closed.asked_dims, self.options.server(closed.provider), max_length]
         digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
         slug = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in closed.model.split("/")[-1])
         self.fingerprint = f"{slug[-40:].lstrip('-.') or 'model'}-{digest}"
