@@ -19,11 +19,14 @@ import pytest
 
 from tests.command import background, wait_for
 from tests.embed_server import COHERE_PATH, KEY, OPENAI_PATH, OWN_MODEL, EmbedServer, embed, embed_server
+from tune.begin import SIDES
 from tune.data.demo import demo_pairs
 from tune.embed.closed import ClosedName, ClosedOptions, ClosedSource, check_closed, clients
 from tune.embed.closed.clients import KEYS
 from tune.embed.closed.source import ask_all
+from tune.embed.prepare import LabelledPairs, prepare_base
 from tune.embed.snapshot import Snapshot, text_key
+from tune.embed.view import View
 from tune.errors import ModelError
 from tune.evaluate.score import roc_auc
 
@@ -236,6 +239,44 @@ def test_kill_9_never_buys_a_stored_text_again(server: EmbedServer, tmp_path: Pa
     # Lost at most what was in flight: two requests of 10 texts.
     assert set(sold) == set(TEXTS) and sum(sold.values()) <= 120
     assert np.allclose(snapshot.vectors([text_key(prompt_of(source), t) for t in TEXTS]), embed(TEXTS, 1536), atol=1e-6)
+
+
+def test_two_runs_at_a_time_buy_a_text_once(server: EmbedServer, tmp_path: Path) -> None:
+    server.delay = 0.05
+    sources = [source_of(server) for _ in range(2)]
+    snapshots = [snapshot_of(source, tmp_path) for source in sources]
+    bought: list[int] = []
+
+    def run(at: int) -> None:
+        bought.append(snapshots[at].embed(sources[at], prompt_of(sources[at]), TEXTS[: 60 + 40 * at]))
+
+    runs = [threading.Thread(target=run, args=(at,)) for at in range(2)]
+    for one in runs:
+        one.start()
+    for one in runs:
+        one.join(60)
+    assert sum(bought) == 100 and set(server.book.texts().values()) == {1}
+    assert stored(snapshots[1], sources[1]) == set(TEXTS)
+
+
+def test_vectors_that_are_other_when_bought_again_have_a_view_of_their_own(server: EmbedServer, tmp_path: Path) -> None:
+    label = np.array([0, 1], np.int8)
+    sides = {name: LabelledPairs(TEXTS[at : at + 2], TEXTS[at + 2 : at + 4], label) for at, name in enumerate(SIDES)}
+    digests = []
+    for lost in (False, True):
+        source = source_of(server)
+        if lost:
+            [shard] = (tmp_path / "snapshots" / source.fingerprint).glob("*.npy")
+            rows = np.load(shard)
+            rows["vector"] *= -1
+            np.save(shard, rows)
+        base = prepare_base(source, sides, tmp_path, ("", ""))
+        assert prepare_base(source_of(server), sides, tmp_path, ("", "")).digest == base.digest
+        vectors, rows = base.rows(tmp_path, sides["val"])
+        view = View.open(base.view(tmp_path))
+        assert np.array_equal(view.vectors[view.val.a], vectors[rows.a])
+        digests.append(base.digest)
+    assert len(set(digests)) == 2
 
 
 INTERRUPTED = """

@@ -1,10 +1,12 @@
 """Snapshots: a text is embedded once, whatever is killed, torn or run beside it; sources say what they are."""
 
+import errno
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from tune.embed.prepare import LabelledPairs, near_copies, prepare_base
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.sources import SentenceTransformerSource, check_source, load_source
 from tune.embed.view import View
-from tune.errors import ModelError
+from tune.errors import ModelError, UserError
 
 TEXTS = [f"where is the swift purse number {i}" for i in range(100)]
 
@@ -84,6 +86,7 @@ def test_another_content_is_another_source(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 from tune.embed import snapshot
 from tune.embed.sources import load_source
 snapshot.TEXTS_PER_SHARD = 10
@@ -118,6 +121,21 @@ def test_a_damaged_shard_is_embedded_again(
     assert len(snapshot) == 50 and "embedded again" in caplog.text
     assert snapshot.embed(source, "", TEXTS) == 50
     assert np.array_equal(snapshot_of(source, tmp_path).vectors(keys(TEXTS)), source.source.embed(TEXTS))
+
+
+def test_a_shard_that_cannot_be_opened_is_not_taken_for_damaged(
+    source: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot_of(source, tmp_path).embed(source, "", TEXTS)
+
+    def exhausted(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tune.embed.snapshot.np.load", exhausted)
+        with pytest.raises(UserError, match=r"cannot be read \(Too many open files\); mend that and run again"):
+            snapshot_of(source, tmp_path)
+    assert len(snapshot_of(source, tmp_path)) == 100
 
 
 def test_views_are_shared_by_memory_map_and_hold_no_test_rows(source: Counting, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.data.folds import fold_of
-from tune.embed.snapshot import Snapshot, text_key
+from tune.embed.snapshot import Batched, Snapshot, text_key
 from tune.embed.sources import EmbeddingSource, SentenceTransformerSource
 from tune.embed.view import PairRows, ViewTexts, is_sound, view_digest, write_folds, write_texts, write_view
 
@@ -142,9 +142,11 @@ def prepare_base(
     cut = len(sides["train"])
     train = PairRows(rows.a[:cut], rows.b[:cut], rows.label[:cut])
     val = PairRows(rows.a[cut:], rows.b[cut:], rows.label[cut:])
-    digest = view_digest(source.fingerprint, keys, train, val)
+    # What is bought again under the same name may be other vectors: a provider's model can change.
+    bought = snapshot.vectors(keys) if isinstance(source, Batched) else None
+    digest = view_digest(source.fingerprint, keys, train, val, bought)
     if not is_sound(cache / "views" / digest):
-        write_view(cache / "views", digest, snapshot.vectors(keys), train, val)
+        write_view(cache / "views", digest, snapshot.vectors(keys) if bought is None else bought, train, val)
     if texts:
         write_texts(cache / "views" / digest, view_texts(source.name, both, prompts, max_length))
     if fold is not None:

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.embed.sources import EmbeddingSource
-from tune.errors import ModelError
-from tune.files import replace_atomic
+from tune.errors import ModelError, UserError
+from tune.files import lock_file, replace_atomic
 
 logger = logging.getLogger(__name__)
 
 TEXTS_PER_SHARD = 2048
 KEY_BYTES = 16
+_LOCK = ".lock"
 
 Progress = Callable[[int, int], None]
 """Called with (texts embedded so far, texts to embed)."""
@@ -70,7 +71,7 @@ class Snapshot:
         return int(self._dtype["vector"].shape[0])
 
     def refresh(self) -> None:
-        """Takes in shards that have appeared since."""
+        """Takes in shards that have appeared since. UserError where one is there and cannot be read."""
         again = True
         while again:
             # A shard that is gone when it is read was put into a larger one, which is there by then.
@@ -84,7 +85,13 @@ class Snapshot:
             shard = np.load(path, mmap_mode="r")
         except FileNotFoundError:
             return False
-        except (ValueError, OSError, EOFError) as error:
+        except OSError as error:
+            # Nothing says that it is damaged, and what is in it may have been paid for.
+            raise UserError(
+                f"snapshot shard {path} cannot be read ({error.strerror or error}); mend that and run again, "
+                "or move the shard away: its texts are embedded again then"
+            ) from None
+        except (ValueError, EOFError) as error:
             logger.warning("snapshot shard %s cannot be read (%s): its texts are embedded again", path, error)
             return True
         if self._dtype is None and shard.dtype.names == ("key", "vector"):
@@ -158,10 +165,30 @@ class Snapshot:
     ) -> int:
         """Embeds the texts that have no vector yet; returns how many there were.
 
-        Every batch is stored before the next is taken. ModelError where the source fails, or gives vectors of other
+        Every batch is stored before the next is taken. What is bought is bought by one run at a time; the next to come
+        waits, and buys what is missing then. ModelError where the source fails, or gives vectors of other
         dims than those that are here; what it gave before is kept.
         """
         keys = [text_key(prompt, text) for text in texts]
+        if not self.missing(keys):
+            return 0
+        if not isinstance(source, Batched):
+            return self._embed(source, prompt, texts, keys, progress)
+        # Two runs at a time would both buy what neither has.
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with open(self.directory / _LOCK, "a") as handle:
+            lock_file(handle)
+            self.refresh()
+            return self._embed(source, prompt, texts, keys, progress)
+
+    def _embed(
+        self,
+        source: EmbeddingSource,
+        prompt: str,
+        texts: Sequence[str],
+        keys: Sequence[bytes],
+        progress: Progress | None,
+    ) -> int:
         todo = self.missing(keys)
         done = 0
         try:

@@ -155,8 +155,13 @@ def is_sound(directory: Path) -> bool:
     return True
 
 
-def view_digest(fingerprint: str, keys: list[bytes], train: PairRows, val: PairRows) -> str:
-    """Names a view by what is in it: whose vectors, of which texts, in which pairs, in which order."""
+def view_digest(
+    fingerprint: str, keys: list[bytes], train: PairRows, val: PairRows, vectors: NDArray[np.float32] | None = None
+) -> str:
+    """Names a view by what is in it: whose vectors, of which texts, in which pairs, in which order.
+
+    vectors: themselves, where the fingerprint cannot tell them (a closed model's).
+    """
     digest = hashlib.sha256(fingerprint.encode())
     for key in keys:
         digest.update(key)
@@ -164,6 +169,9 @@ def view_digest(fingerprint: str, keys: list[bytes], train: PairRows, val: PairR
         for array in (rows.a, rows.b, rows.label):
             digest.update(b"|")
             digest.update(np.ascontiguousarray(array).tobytes())
+    if vectors is not None:
+        digest.update(b"|")
+        digest.update(np.ascontiguousarray(vectors).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()[:24]
 
 
