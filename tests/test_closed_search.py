@@ -95,7 +95,9 @@ def searched(one_server: EmbedServer, pairs: Path, tmp_path_factory: pytest.Temp
         check=False,
         env={**environment(), **keys(), "RAY_TMPDIR": str(ray)},
     )
-    assert done.returncode == 0 and done.stderr == "", done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = done.stderr.splitlines()
+    assert len(told) == 2 and all("_API_KEY goes to 127.0.0.1:" in line for line in told), done.stderr
     sold = one_server.book.sold
     yield Searched(root, root / "results" / "one", done.stdout, ray, sold.total(), max(sold.values()))
     shutil.rmtree(ray, ignore_errors=True)
