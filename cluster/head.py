@@ -5,6 +5,7 @@ starts the same call again), or after a crash, by --resume.
 """
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -35,6 +36,7 @@ class HeadOrder:
     """What a head is asked to run. config: with a name. data: where uploaded pairs lie in a container, or None.
 
     events: partition of the Queue that progress goes to. gpu, trial_timeout: of the trials, None for the default.
+    agreed_usd: estimated price of the texts to buy that the user has agreed to.
     """
 
     config: SearchConfig
@@ -43,6 +45,7 @@ class HeadOrder:
     data: str | None = None
     gpu: str | None = None
     trial_timeout: int | None = None
+    agreed_usd: float = 0.0
 
     @property
     def name(self) -> str:
@@ -114,7 +117,12 @@ class _Head:
 
         self._begin()
         backend = Backend(
-            jobs=settings.JOBS, search=self._search, embed=self._embed, kept=self._keeper.commit, facts=self._facts
+            jobs=settings.JOBS,
+            search=self._search,
+            embed=self._embed,
+            kept=self._keeper.commit,
+            facts=self._facts,
+            agree=self._within_agreed,
         )
         resume = self.order.name if (self.root / "search.toml").is_file() else None
         try:
@@ -139,6 +147,16 @@ class _Head:
         if self.root.exists() and not (self.root / "search.toml").is_file():
             # A head was lost before it had written what it searches.
             shutil.rmtree(self.root)
+
+    def _within_agreed(self, config: SearchConfig, split: Any, emit: Any) -> None:
+        """Backend.agree: nobody is to be asked here, so what the Volume lacks costs at most what was agreed to."""
+        from tune.buying import search_estimates, within_agreed
+
+        if config.closed_models:
+            settings.snapshots_volume.reload()
+            within_agreed(search_estimates(config, split, settings.CACHE), self.order.agreed_usd)
+            # What was mapped for it would keep the Volume from being reloaded once all is embedded.
+            gc.collect()
 
     def _embed(self, orders: Sequence[Any], cache: Path, emit: Any) -> list[Any]:
         from tune.config.closed import provider_of

@@ -8,6 +8,7 @@ and downloads: with `modal run --detach` the search outlives it. Modal keeps --h
 import argparse
 import contextlib
 import json
+import os
 import shlex
 import sys
 import tempfile
@@ -92,7 +93,7 @@ def launch(arguments: Sequence[str]) -> int:
         return _dry_run(config)
     if request.resume is not None:
         return _resume(SearchRequest(config, request.resume), options, command)
-    config = _checked(config)
+    config, agreed_usd = _checked(config)
     order = HeadOrder(
         config=config,
         command=command,
@@ -100,6 +101,7 @@ def launch(arguments: Sequence[str]) -> int:
         data=upload_data(settings.results_volume, config.data.data),
         gpu=options.gpu,
         trial_timeout=options.trial_timeout,
+        agreed_usd=agreed_usd,
     )
     return _watch(_spawn(order, options), order.events, config)
 
@@ -131,8 +133,11 @@ def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -
     return Options(given.get("gpu"), given.get("head_gpu"), numbers["trial_timeout"]), config
 
 
-def _checked(config: SearchConfig) -> SearchConfig:
-    """The configuration with a name, after everything that can be checked here: options, base models, names, pairs."""
+def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
+    """(the configuration with a name, USD agreed to), after everything that can be checked here.
+
+    That is options, base models and their servers, names, pairs.
+    """
     from tune.begin import name_stem, read_split
     from tune.buying import agree, search_estimates
     from tune.checks import check_search
@@ -143,6 +148,7 @@ def _checked(config: SearchConfig) -> SearchConfig:
     remote = tuple(one for one in config.base_models if one not in PACKAGED)
     if local := [one for one in remote if Path(one).expanduser().exists()]:
         raise ConfigError([f"[space] base_model: containers cannot see the folder {local[0]}; give a hub name"])
+    refuse_near(config)
     check_search(config, resume=False, elsewhere=set(PACKAGED), sdks=False)
     name = config.search.name
     taken = _searches()
@@ -152,15 +158,39 @@ def _checked(config: SearchConfig) -> SearchConfig:
         )
 
     split, _ = read_split(config, ignore)
+    agreed_usd = config.closed.max_embed_usd
     if config.closed_models:
         _stop_modals_spinner()
         display = SearchDisplay()
-        agree(search_estimates(config, split, None), config.closed, display.emit, display.asker(), _WORST)
+        estimates = search_estimates(config, split, None)
+        agree(estimates, config.closed, display.emit, display.asker(), _WORST)
+        agreed_usd = max(agreed_usd, sum(one.usd or 0.0 for one in estimates))
     if name is None:
         stem = f"{name_stem(config)}-{time.strftime('%Y%m%d-%H%M')}"
         names = [stem, *(f"{stem}-{number}" for number in range(2, 100))]
         name = next(one for one in names if one not in taken and not (config.search.results / one).exists())
-    return config.model_copy(update={"search": config.search.model_copy(update={"name": name})})
+    return config.model_copy(update={"search": config.search.model_copy(update={"name": name})}), agreed_usd
+
+
+def refuse_near(config: SearchConfig) -> None:
+    """ConfigError where a closed model's server is of this machine or its network, which containers cannot reach."""
+    from tune.config.closed import provider_of
+    from tune.embed.closed.names import is_near
+
+    # A stand-in of Modal on this machine, as the tests have it, runs its containers here as well.
+    modals = os.environ.get("MODAL_SERVER_URL", "")
+    if modals and is_near(modals):
+        return
+    providers = {provider_of(name) for name in config.closed_models}
+    addresses = {"openai": "base_url", "cohere": "cohere_base_url"}
+    problems = [
+        f"[closed] {option}: containers cannot reach {url}, which is of this machine or its network; give a public "
+        "address, or search here: python -m tune search"
+        for provider, option in addresses.items()
+        if provider in providers and (url := getattr(config.closed, option)) is not None and is_near(url)
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _dry_run(config: SearchConfig) -> int:
@@ -169,6 +199,7 @@ def _dry_run(config: SearchConfig) -> int:
     from tune.embed.sources import PACKAGED
     from tune.terminal import SearchDisplay
 
+    refuse_near(config)
     check_search(config, resume=True, elsewhere=set(PACKAGED), buys=False)
     _stop_modals_spinner()
     dry_run(config, SearchDisplay().emit, None, _WORST)
@@ -195,7 +226,12 @@ def _begun_on_modal(folder: Path) -> Path:
 
 
 def _resume(request: SearchRequest, options: Options, command: str) -> int:
-    """A finished search is downloaded, a running one watched, any other gets a new head."""
+    """A finished search is downloaded, a running one watched, any other gets a new head.
+
+    What that one still has to buy may cost max_embed_usd: only it sees what the Volume lacks.
+    """
+    from tune.embed.sources import check_source
+
     config, name = request.config, str(request.resume)
     summary = json.loads(read_text(settings.results_volume, f"{name}/summary.json") or "{}")
     if summary.get("finished"):
@@ -205,6 +241,9 @@ def _resume(request: SearchRequest, options: Options, command: str) -> int:
     if about.get("call") and not is_over(about["call"]):
         print(f"search {name} is running: watching it from here on")
         return _watch(modal.FunctionCall.from_id(about["call"]), about["events"], config)
+    refuse_near(config)
+    for model in config.closed_models:
+        check_source(model, config.closed, sdk=False)
     order = HeadOrder(
         config=config,
         command=command,
@@ -212,6 +251,7 @@ def _resume(request: SearchRequest, options: Options, command: str) -> int:
         data=about.get("data"),
         gpu=options.gpu or about.get("gpu"),
         trial_timeout=options.trial_timeout or about.get("trial_timeout"),
+        agreed_usd=config.closed.max_embed_usd,
     )
     return _watch(_spawn(order, options), order.events, config)
 

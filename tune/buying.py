@@ -76,12 +76,7 @@ def agree(estimates: Sequence[Estimate], config: ClosedConfig, emit: Emit, ask: 
     ask: None where nobody is at a terminal. note: said with every estimate.
     """
     _say(estimates, emit, note)
-    if unknown := [one for one in estimates if one.usd is None]:
-        names = ", ".join(one.name for one in unknown)
-        raise UserError(
-            f"nothing was bought: the price of {names} is not known; give it with --price-per-million "
-            f"{unknown[0].name}=USD (per million tokens; 0 where it costs nothing)"
-        )
+    _refuse_unknown(estimates)
     total = sum(one.usd or 0.0 for one in estimates)
     if total <= config.max_embed_usd:
         return
@@ -93,6 +88,18 @@ def agree(estimates: Sequence[Estimate], config: ClosedConfig, emit: Emit, ask: 
         )
     if not ask(f"Embedding costs {above}. Buy? [y/N] "):
         raise UserError(f"nothing was bought: embedding costs {above}, and it was not agreed to")
+
+
+def within_agreed(estimates: Sequence[Estimate], agreed_usd: float) -> None:
+    """UserError where it costs more than was agreed to elsewhere, or nobody knows how much."""
+    _refuse_unknown(estimates)
+    total = sum(one.usd or 0.0 for one in estimates)
+    # The same sum, perhaps in another order.
+    if total > agreed_usd * (1 + 1e-9):
+        raise UserError(
+            f"nothing was bought: embedding costs about {usd(total)} USD, and {usd(agreed_usd)} USD are agreed to; "
+            f"agree to it with --max-embed-usd {_at_least(total)}"
+        )
 
 
 def agreement(ask: Ask | None) -> Agree:
@@ -117,6 +124,15 @@ def dry_run(config: SearchConfig, emit: Emit, cache: Path | None, note: str = ""
     if estimates and all(one.usd is not None for one in estimates):
         emit(Message(f"in all about {usd(sum(one.usd or 0.0 for one in estimates))} USD"))
     emit(Message("dry run: nothing was embedded, bought or written"))
+
+
+def _refuse_unknown(estimates: Iterable[Estimate]) -> None:
+    if unknown := [one for one in estimates if one.usd is None]:
+        names = ", ".join(one.name for one in unknown)
+        raise UserError(
+            f"nothing was bought: the price of {names} is not known; give it with --price-per-million "
+            f"{unknown[0].name}=USD (per million tokens; 0 where it costs nothing)"
+        )
 
 
 def _say(estimates: Iterable[Estimate], emit: Emit, note: str) -> None:

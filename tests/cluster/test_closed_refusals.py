@@ -1,0 +1,42 @@
+"""What is refused of closed models on Modal without starting anything there."""
+
+import pytest
+
+from cluster.launch import refuse_near
+from tune.buying import within_agreed
+from tune.config.search import SearchConfig, search_config
+from tune.embed.closed import ClosedName
+from tune.embed.prices import estimate
+from tune.errors import ConfigError, UserError
+
+
+def config_of(base_model: str, **closed: str) -> SearchConfig:
+    return search_config(space={"base_model": base_model}, closed=closed)
+
+
+def test_a_server_that_containers_cannot_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODAL_SERVER_URL", raising=False)
+    for url in ("http://127.0.0.1:8080/v1", "http://192.168.1.7/v1", "http://tei:8080/v1"):
+        near = config_of("openai:my-model", base_url=url, cohere_base_url=url)
+        with pytest.raises(ConfigError, match=r"\[closed\] base_url: containers cannot reach http") as caught:
+            refuse_near(near)
+        assert len(caught.value.problems) == 1, "no model is asked at the other address"
+        refuse_near(config_of("wordllama", base_url=url))
+    refuse_near(config_of("openai:my-model", base_url="https://models.example.com/v1"))
+    # A stand-in of Modal on this machine runs its containers here.
+    monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
+    refuse_near(near)
+    monkeypatch.setenv("MODAL_SERVER_URL", "https://api.modal.com")
+    with pytest.raises(ConfigError):
+        refuse_near(near)
+
+
+def test_the_head_buys_at_most_what_was_agreed() -> None:
+    listed, unlisted = ClosedName("openai", "text-embedding-3-small"), ClosedName("openai", "brand-new")
+    costs = [estimate(listed, ["a"] * 1000, price_per_million=1000.0)] * 3
+    within_agreed(costs, 3.0)
+    within_agreed([estimate(unlisted, [])], 0.0)
+    with pytest.raises(UserError, match=r"about 3.00 USD, and 2.00 USD are agreed to; .* --max-embed-usd 3.01"):
+        within_agreed(costs, 2.0)
+    with pytest.raises(UserError, match="the price of openai:brand-new is not known"):
+        within_agreed([estimate(unlisted, ["a"])], 100.0)
