@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tune.cli import main
+
 TIMEOUT = 180
 
 
@@ -42,6 +46,14 @@ def tune(*arguments: object, cwd: Path | None = None) -> Ran:
         cwd=cwd,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def tune_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ran:
+    """The same in this process, where no process of its own is the point: it saves the imports."""
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return Ran(code, captured.out, captured.err)
 
 
 @contextlib.contextmanager

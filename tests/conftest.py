@@ -30,6 +30,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return prepare_tiny(tmp_path_factory.mktemp("prepared"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers the tests of a file stay together, since they share its fixtures.
 

@@ -26,7 +26,7 @@ from tune.embed.adapted import AdaptedEmbedder
 from tune.embed.closed import ClosedOptions
 
 OPENAI, COHERE = "openai:text-embedding-3-small", "cohere:embed-v4.0@256"
-ALL = f"wordllama,{OPENAI},{COHERE}"
+ALL = f"minilm,{OPENAI},{COHERE}"
 SIZES = {"train": 700, "val": 260, "test": 260}
 
 
@@ -111,7 +111,7 @@ def test_all_three_are_baselines_and_have_adapters(searched: Searched, pairs: Pa
     for row in rows:
         assert float(row["test_auc_low"]) < float(row["test_auc"]) < float(row["test_auc_high"])
         assert float(row["bytes_per_million_vectors"]) == 4e6 * int(row["dims"])
-        assert bool(row["usd_per_million_texts"]) == (row["base_model"] != "wordllama")
+        assert bool(row["usd_per_million_texts"]) == (row["base_model"] != "minilm")
         assert all(row[f"test_{name}"] for name in ("accuracy", "precision", "recall", "hard_auc_logistic"))
     assert float(rows[0]["test_auc"]) > 0.7
     prices = {row["base_model"]: float(row["usd_per_million_texts"] or 0) for row in rows}
@@ -127,7 +127,7 @@ def test_the_price_is_told_before_and_the_verdicts_after(searched: Searched, pai
     assert len(facts["verdicts"]) == 3 and facts["verdicts"][0] == facts["verdict"]["sentence"]
     for sentence in facts["verdicts"]:
         assert f"{sentence[0].upper()}{sentence[1:]}." in said
-    assert " the untouched wordllama by " in said and " at 32 dims, an eighth of its storage" in said
+    assert " the untouched minilm by " in said and " at 32 dims, a twelfth of its storage" in said
     assert f" beats {OPENAI} by " in said and "1/48 of its storage" in said and f"untouched {OPENAI}" not in said
     assert len(facts["comparisons"]) == 9 and "corrected for 9 comparisons (Holm)" in said
     assert facts["correction"] in said.replace("P-values", "p-values")

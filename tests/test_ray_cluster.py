@@ -49,6 +49,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         head.wait(20)
 
 
+@pytest.mark.slow
 def test_a_search_on_a_cluster_that_runs_already(cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     options = ("--results", tmp_path, "--cache", tmp_path / "cache", "--ray-address", cluster)

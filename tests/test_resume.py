@@ -123,6 +123,7 @@ def test_ctrl_c_keeps_everything_and_says_how_to_go_on(tmp_path: Path, cache: Pa
     assert not (folder / "test.json").exists() and (folder / "search.toml").exists()
 
 
+@pytest.mark.slow
 def test_max_hours_ends_in_good_order(tmp_path: Path, cache: Path) -> None:
     options = ("--results", tmp_path, "--cache", cache, "--name", "short", "--max-hours", 15 / 3600)
     ran = tune("search", *SPACES["grid"], *SLOW, "--epochs", 400, *options)
@@ -135,6 +136,7 @@ def test_max_hours_ends_in_good_order(tmp_path: Path, cache: Path) -> None:
     assert (folder / "best" / "embedtune.json").exists() == (folder / "test.json").exists() == (ran.code == 0)
 
 
+@pytest.mark.slow
 def test_no_trial_that_can_be_trained_is_said_and_test_stays_closed(tmp_path: Path, cache: Path) -> None:
     options = ("--results", tmp_path, "--cache", cache, "--name", "failed", "--jobs", 1)
     space = ("--dims", 16, "--loss", "cosent", "--learning-rate", "3e38", "--epochs", 1, "--base-model", "wordllama")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.command import Ran, environment, leaderboard, summary, tune
+from tests.command import Ran, environment, leaderboard, summary, tune, tune_here
 from tune.data.demo import demo_pairs
 from tune.results.leaderboard import COLUMNS
 
@@ -108,7 +108,9 @@ def test_rows(asha: tuple[Ran, Path], tmp_path_factory: pytest.TempPathFactory) 
     return path
 
 
-def test_the_exported_model_scores_what_was_reported(asha: tuple[Ran, Path], test_rows: Path, tmp_path: Path) -> None:
+def test_the_exported_model_scores_what_was_reported(
+    asha: tuple[Ran, Path], test_rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, folder = asha
     top = leaderboard(folder)[0]
     only_test = tmp_path / "test.csv"
@@ -135,7 +137,7 @@ def test_the_exported_model_scores_what_was_reported(asha: tuple[Ran, Path], tes
     assert scored["threshold"] == pytest.approx(float(top["threshold"])) and scored["n"] == len(
         table[table.side == "test"]
     )
-    plain = tune("score", folder / "best", "--data", only_test, "--threshold", "2")
+    plain = tune_here(capsys, "score", folder / "best", "--data", only_test, "--threshold", "2")
     assert plain.code == 0 and f"accuracy           {1 - scored['positives'] / scored['n']:.6f}" in plain.out
 
 
@@ -179,17 +181,19 @@ def test_trials_see_no_test_rows(asha: tuple[Ran, Path], cache: Path) -> None:
     assert about["train"] + about["val"] == (split.side != "test").sum()
 
 
-def test_another_trial_can_be_exported(asha: tuple[Ran, Path], tmp_path: Path) -> None:
+def test_another_trial_can_be_exported(
+    asha: tuple[Ran, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, folder = asha
     row = leaderboard(folder)[4]
-    ran = tune("export", folder, "--trial", row["trial"][:8], "--to", tmp_path / "fifth")
+    ran = tune_here(capsys, "export", folder, "--trial", row["trial"][:8], "--to", tmp_path / "fifth")
     assert ran.code == 0, ran.err
     about = json.loads((tmp_path / "fifth" / "embedtune.json").read_text())
     assert about["trial"] == row["trial"] and about["test"] is None
     assert about["threshold"] == pytest.approx(float(row["threshold"]))
-    again = tune("export", folder, "--to", tmp_path / "fifth")
+    again = tune_here(capsys, "export", folder, "--to", tmp_path / "fifth")
     assert again.code == 2 and "exists" in again.err and again.err.count("\n") == 1
-    unknown = tune("export", folder, "--trial", "zzz", "--to", tmp_path / "z")
+    unknown = tune_here(capsys, "export", folder, "--trial", "zzz", "--to", tmp_path / "z")
     assert unknown.code == 2 and "zzz" in unknown.err and not (tmp_path / "z").exists()
 
 
