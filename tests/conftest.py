@@ -30,16 +30,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return prepare_tiny(tmp_path_factory.mktemp("prepared"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """With several workers the tests of a file stay together, since they share its fixtures.
 
     Those that start Modal's containers stay together as well: each test has two at a time, and the machine may have
     two cores.
     """
-    for item in items:
-        group = "containers" if "modal" in item.path.name or item.path.parent.name == "cluster" else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+    group = "containers" if "modal" in item.path.name or item.path.parent.name == "cluster" else item.path.stem
+    item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
