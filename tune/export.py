@@ -138,14 +138,14 @@ def _write_on_open(weights: Path, facts: ExportFacts, max_length: int | None, to
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize
 
-    from tune.embed.sources import load_open, weights_hash
+    from tune.embed.sources import load_open
     from tune.train.dense import load_dense
     from tune.train.finetune import load_finetuned
 
     if to.exists():
         raise ResultsError(f"{to} exists; choose another directory")
     source = load_open(facts.base.name, "fp32", max_length)
-    if facts.base.weights != weights_hash(source.model):
+    if facts.base.weights != source.weights:
         raise ModelError(f"base model {facts.base.name} has other weights now than when the search ran")
     if facts.config.freeze:
         dense = load_dense(facts.config, weights, facts.base.dims).to(torch.float32)

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,10 +35,16 @@ class EmbeddingSource(Protocol):
     """Something that turns texts into vectors."""
 
     name: str
-    fingerprint: str
-    """Names all that the vectors depend on besides prompt and text; a folder name."""
-    weights: str
-    """Names the weights, so far as they can be known."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names all that the vectors depend on besides prompt and text; a folder name."""
+        ...
+
+    @property
+    def weights(self) -> str:
+        """Names the weights, so far as they can be known."""
+        ...
 
     @property
     def known_dims(self) -> int | None:
@@ -54,7 +61,10 @@ class EmbeddingSource(Protocol):
 
 
 class SentenceTransformerSource:
-    """A SentenceTransformer in memory. `model` is what an export builds on."""
+    """A SentenceTransformer in memory. `model` is what an export builds on.
+
+    Its weights are hashed when they are first asked for: a trial that trains the model itself never asks.
+    """
 
     def __init__(self, name: str, precision: str = "fp32", max_length: int | None = None) -> None:
         import torch
@@ -68,9 +78,19 @@ class SentenceTransformerSource:
         if dims is None:
             raise ModelError(f"base model {name} does not say its dimension; it cannot be used")
         self.dims = int(dims)
-        self.weights = weights_hash(self.model)
-        described = json.dumps([self.weights, modules_of(self.model), self.model.max_seq_length, max_length, precision])
-        self.fingerprint = f"{_slug(name)}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
+        self._max_length = max_length
+
+    @cached_property
+    def weights(self) -> str:
+        """Hash of all weights."""
+        return weights_hash(self.model)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names weights, modules, length and precision."""
+        limits = self.model.max_seq_length, self._max_length
+        described = json.dumps([self.weights, modules_of(self.model), *limits, self.precision])
+        return f"{_slug(self.name)}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
 
     @property
     def known_dims(self) -> int | None:

@@ -33,6 +33,16 @@ def training_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def learned_from(config: TrialConfig, pairs: PairRows) -> PairRows:
+    """The pairs that the trial's loss learns from. TrialFailed for one that wants positives where there are none."""
+    if not LOSS_KINDS[config.loss].positives_only:
+        return pairs
+    positives = pairs.take(pairs.label == 1)
+    if not len(positives):
+        raise TrialFailed(f"the loss {config.loss} learns from positive pairs, and there are none to train on")
+    return positives
+
+
 def make_optimizer(dense: Dense, config: TrialConfig) -> torch.optim.AdamW:
     """AdamW as transformers' Trainer sets it up: biases are not decayed."""
     groups = [
@@ -91,10 +101,7 @@ class Fit:
         self, config: TrialConfig, vectors: TrainingVectors, train: PairRows, validation: Validation | None = None
     ) -> None:
         kind = LOSS_KINDS[config.loss]
-        if kind.positives_only:
-            train = train.take(train.label == 1)
-            if not len(train):
-                raise TrialFailed(f"the loss {config.loss} learns from positive pairs, and there are none to train on")
+        train = learned_from(config, train)
         plan = Plan(train.a, train.b, config.batch_size, config.epochs, config.seed, distinct=kind.positives_only)
         self._batches = list(chain.from_iterable(plan.epoch(number) for number in range(config.epochs)))
         sizes = [len(batch) for batch in self._batches]

@@ -35,7 +35,7 @@ from tune.evaluate.score import fit_accuracy_threshold, roc_auc
 from tune.train.dense import cosine
 from tune.train.directory import TrialDirectory
 from tune.train.finetune import build_model, encode_pairs, trained_weights
-from tune.train.fit import MAX_GRADIENT_NORM, training_device
+from tune.train.fit import MAX_GRADIENT_NORM, learned_from, training_device
 from tune.train.isolated import Isolated
 from tune.train.lora import merged
 from tune.train.losses import LOSS_KINDS, make_loss
@@ -115,14 +115,8 @@ def _train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Repo
 
 
 def training_pairs(config: TrialConfig, train: PairRows) -> PairRows:
-    """The pairs that the trial trains on. TrialFailed for a loss that wants positives where there are none."""
-    pairs = train.prefix(config.train_size)
-    if not LOSS_KINDS[config.loss].positives_only:
-        return pairs
-    positives = pairs.take(pairs.label == 1)
-    if not len(positives):
-        raise TrialFailed(f"the loss {config.loss} learns from positive pairs, and there are none to train on")
-    return positives
+    """The pairs that the trial trains on. TrialFailed as in `learned_from`."""
+    return learned_from(config, train.prefix(config.train_size))
 
 
 def plan_steps(config: TrialConfig, pairs: PairRows, texts: ViewTexts) -> list[list[list[Batch]]]:
