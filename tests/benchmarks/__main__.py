@@ -20,6 +20,7 @@ NAMES = {
     "quora_reference": True,
     "trial_vs_trainer": True,
     "sweep_vs_trainer": True,
+    "validation_share": True,
 }
 """Benchmark -> whether it needs `--data`."""
 

@@ -1,5 +1,6 @@
 """Trials that train the base itself: the stream's contract, their numbers, and that they are the trainer's own."""
 
+import dataclasses
 import math
 import tempfile
 import threading
@@ -36,8 +37,8 @@ from tune.train.training import (
     training_loss,
     training_pairs,
     training_rows,
-    validation_places,
 )
+from tune.train.validation import Looks, planned_looks
 
 __all__ = ["TestStream"]
 
@@ -51,7 +52,9 @@ class Topics:
 
     def config(self, **changes: Any) -> TrialConfig:
         """A trial of a second that learns."""
-        values = {"dims": 16, "batch_size": 16, "epochs": 1, "learning_rate": 5e-3, "freeze": False}
+        values = {
+            "dims": 16, "batch_size": 16, "epochs": 1, "learning_rate": 5e-3, "freeze": False, "eval_pairs": 200,
+        }  # fmt: skip
         return self.prepared.config(**(values | changes))
 
     def run(self, directory: Path, **changes: Any) -> list[Report]:
@@ -107,7 +110,7 @@ def reproduced(topics: Topics, directory: Path, config: TrialConfig, dims: int |
     """AUC of the model that is read back, on the pairs that reports look at."""
     model = load_finetuned(config, directory / "best.safetensors", config.base_model, None)
     pairs = training_pairs(config, topics.view.train)
-    val = topics.view.val.take(validation_places(topics.view.val, config, len(pairs) * config.epochs))
+    val = topics.view.val.take(planned_looks(topics.view.val, config, len(pairs) * config.epochs).places)
     return roc_auc(score_model_pairs(model, topics.view.texts(), val, dims), val.label)
 
 
@@ -364,22 +367,51 @@ def test_batches_with_nothing_to_learn_are_taken(static: Topics, tmp_path: Path,
     assert static.run(tmp_path, loss=loss, batch_size=1, train_size=20)[-1].budget == 1.0
 
 
+def looks(eval_pairs: int | None, planned: int, seed: int = 0, val: int = 5000, train: str = "full") -> Looks:
+    """Of a trial over `planned` pairs. One pair in a thousand of val is positive."""
+    rows = np.arange(val)
+    config = TrialConfig(
+        base_model="x", dims=None, loss="cosent", learning_rate=1, eval_pairs=eval_pairs, seed=seed, train=train
+    )
+    return planned_looks(PairRows(rows, rows, (rows % 1000 == 7).astype(np.int8)), config, planned)
+
+
 def test_validation_looks_at_a_prefix_of_one_order_with_both_classes() -> None:
-    rows = np.arange(5000)
-    val = PairRows(rows, rows, (rows % 1000 == 7).astype(np.int8))
+    assert [len(looks(asked, 9).places) for asked in (0, 4500)] == [5000, 4500], "as it was asked for"
+    least = looks(1, 9)
+    assert set(least.places % 1000 == 7) == {True, False}, "extended until both classes are there"
+    assert (looks(3000, 9).places[: len(least.places)] == least.places).all()
+    assert (looks(0, 9, seed=1).places[:9] != least.places[:9]).any()
+    assert len(least.marks) == 16, "as often as any trial"
 
-    def size(eval_pairs: int | None, planned: int, seed: int = 0) -> PairRows:
-        config = TrialConfig(
-            base_model="x", dims=None, loss="cosent", learning_rate=1, eval_pairs=eval_pairs, seed=seed
-        )
-        return val.take(validation_places(val, config, planned))
 
-    assert len(size(None, 36 * 3500)) == 3500, "a 36th of the planned pairs"
-    assert len(size(None, 36 * 9000)) == 4000 and len(size(None, 0)) >= 500, "within bounds"
-    assert len(size(0, 0)) == 5000 and len(size(4500, 0)) == 4500, "as it was asked for"
-    least = size(1, 0)
-    assert set(least.label) == {0, 1}, "extended until both classes are there"
-    assert (size(3000, 0).a[: len(least)] == least.a).all() and (size(0, 0, seed=1).a[:9] != least.a[:9]).any()
+@pytest.mark.parametrize("train", ["full", "lora"])
+@pytest.mark.parametrize("val", [200, 5000])
+def test_looks_stay_a_small_share_of_trials_of_any_length(train: str, val: int) -> None:
+    """In forward passes, of which training a pair costs three, or two with LoRA."""
+    counts = []
+    for planned in (10_000, 20_000, 30_000, 60_000, 300_000, 3_000_000):
+        found = looks(None, planned, val=val, train=train)
+        passes = len(found.marks) * len(found.places)
+        assert passes / (passes + planned * (3 if train == "full" else 2)) < 0.15
+        assert len(found.places) <= min(val, 4000) and len(found.places) >= min(val, 500)
+        assert {1, 4, 16} <= set(found.marks), "the rungs of asha"
+        counts.append(len(found.marks))
+    assert counts == sorted(counts) and counts[-1] == 16
+    assert looks(None, 300, val=val, train=train).marks == (16,), "a look at too few pairs is worth nothing"
+    assert looks(None, 2500, train=train).marks == (1, 4, 16)
+
+
+def test_a_short_trial_reports_less_often(bert: Topics, tmp_path: Path) -> None:
+    """2 epochs of 480 pairs pay for 430 passes over pairs, so for one look at all of val; 8 epochs for more."""
+    val = len(bert.view.val)
+    reports = bert.run(tmp_path / "short", eval_pairs=None, epochs=2)
+    assert [report.budget for report in reports] == [1.0] and reports[0].val_pairs == val
+    reports = bert.run(tmp_path / "longer", eval_pairs=None, epochs=8)
+    assert [report.number for report in reports] == list(range(1, len(reports) + 1))
+    assert [report.budget for report in reports] == pytest.approx([k / 16 for k in (1, 4, 8, 12, 16)], abs=0.01)
+    config = bert.config(eval_pairs=None, epochs=8)
+    assert reproduced(bert, tmp_path / "longer", config) == pytest.approx(reports[-1].best_auc, abs=1e-6)
 
 
 def test_pairs_of_a_batch_are_of_similar_length() -> None:
@@ -414,14 +446,37 @@ def test_minilm_is_trained_for_some_steps(tmp_path: Path) -> None:
         assert reproduced(topics, tmp_path / train, config) == pytest.approx(reports[-1].best_auc, abs=1e-5)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_trains_in_bf16_and_scores_in_fp32(bert: Topics, tmp_path: Path) -> None:
-    config = bert.config(epochs=2)
-    reports = list(open_finetune(config, tmp_path, bert.view))
+def assert_bf16(topics: Topics, directory: Path, train: str) -> None:
+    """Trained and reported in bf16; weights, and the model that is read back, are fp32."""
+    config = topics.config(epochs=2, train=train, learning_rate=2e-2 if train == "lora" else 5e-3)
+    reports = list(open_finetune(config, directory, topics.view))
     assert training_module.training_arguments(config, tempfile.gettempdir()).bf16
     assert reports[-1].best_auc > reports[0].auc + 0.02 and math.isfinite(reports[-1].loss)
-    assert reproduced(bert, tmp_path, config) == pytest.approx(reports[-1].best_auc, abs=1e-5)
+    exact = reproduced(topics, directory, config)
+    assert exact == pytest.approx(reports[-1].best_auc, abs=5e-3) and exact != reports[-1].best_auc
+    model = load_finetuned(config, directory / "best.safetensors", config.base_model, None)
+    assert {tensor.dtype for tensor in model.state_dict().values() if tensor.is_floating_point()} == {torch.float32}
+
+
+@pytest.mark.parametrize("train", ["full", "lora"])
+def test_bf16_is_a_matter_of_training_alone(
+    bert: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train: str
+) -> None:
+    """On a CPU that is told to use it; only a GPU does so by itself."""
+    plain = training_module.training_arguments
+
+    def with_bf16(config: TrialConfig, directory: str) -> SentenceTransformerTrainingArguments:
+        return dataclasses.replace(plain(config, directory), bf16=True, use_cpu=True)
+
+    monkeypatch.setattr(training_module, "training_arguments", with_bf16)
+    assert_bf16(bert, tmp_path, train)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("train", ["full", "lora"])
+def test_a_gpu_trains_in_bf16(bert: Topics, tmp_path: Path, train: str) -> None:
+    assert_bf16(bert, tmp_path, train)
 
 
 def test_chunks_are_of_no_use_to_static_vectors_and_change_nothing(static: Topics, tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ class SearchOptions(BaseModel):
         int | None,
         Field(
             ge=0,
-            description="validation pairs per report of a trial with freeze=false (0: all; default: 500 to 4000, "
-            "as many as keep validation under 15% of a trial)",
+            description="validation pairs at each of the sixteen reports of a trial with freeze=false (0: all; "
+            "default: as many, and reports as often, as keep validation under 15% of the trial)",
         ),
     ] = None
     accumulation: Annotated[int, Field(ge=1, description="batches per step of the optimizer, with freeze=false")] = 1

@@ -1,7 +1,8 @@
 """Models of trials that train the base itself: that of a configuration, that of its best weights, and their scores.
 
-How it is trained is in `training.py`. What is reported is what the model of `load_finetuned` scores: fp32 weights,
-LoRA merged, each text encoded as `model.encode` does it.
+How it is trained is in `training.py`. What is said of it in the results is what the model of `load_finetuned` scores:
+fp32 weights, LoRA merged, each text encoded as `model.encode` does it. Reports on the way are in the precision of
+training.
 """
 
 import contextlib

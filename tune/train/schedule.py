@@ -1,7 +1,7 @@
 """Which pairs a step sees and at which learning rate: the plan of a trial, all of it known before it starts."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,17 +121,22 @@ class Plan:
             yield np.array(batch, dtype=np.int64)
 
 
-def report_steps(batch_sizes: list[int]) -> dict[int, float]:
+_MARKS = tuple(range(1, REPORTS_PER_TRIAL + 1))
+
+
+def report_steps(batch_sizes: list[int], marks: Sequence[int] = _MARKS) -> dict[int, float]:
     """Steps (counted from 1) after which a report is due -> budget there.
 
-    Report k comes after the first step with budget >= k/16; a plan of fewer steps has fewer reports.
+    marks: sixteenths of the plan, ascending, the last of them 16. The report of mark k comes after the first step with
+    budget >= k/16; a step that passes several marks has one report.
     """
     total = sum(batch_sizes)
     due: dict[int, float] = {}
-    seen, k = 0, 1
+    seen, left = 0, deque(marks)
     for step, size in enumerate(batch_sizes, start=1):
         seen += size
-        if seen * REPORTS_PER_TRIAL >= k * total:
+        if left and seen * REPORTS_PER_TRIAL >= left[0] * total:
             due[step] = 1.0 if seen == total else seen / total
-            k = seen * REPORTS_PER_TRIAL // total + 1
+            while left and seen * REPORTS_PER_TRIAL >= left[0] * total:
+                left.popleft()
     return due

@@ -12,7 +12,6 @@ add up.
 import contextlib
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,13 +42,9 @@ from tune.train.opening import open_trial_directory
 from tune.train.progress import Progress
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.stream import Reports, TrialFailed
+from tune.train.validation import planned_looks
 
 Batch = NDArray[np.int64]
-
-# 16 reports of P / 36 pairs are 0.44 P forward passes; a training pair costs about three of them: 15%.
-_LEAST_EVAL_PAIRS = 500
-_MOST_EVAL_PAIRS = 4000
-_EVAL_SHARE = 36
 
 
 def open_finetune(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
@@ -67,9 +62,10 @@ def _train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Repo
     steps = [step for epoch in epochs for step in epoch]
     epoch_starts = {0, *np.cumsum([len(epoch) for epoch in epochs]).tolist()}
     sizes = [sum(map(len, step)) for step in steps]
-    due = report_steps(sizes)
+    looks = planned_looks(view.val, config, sum(sizes))
+    due = report_steps(sizes, looks.marks)
     factors = learning_rate_factors(config.scheduler, len(steps), config.warmup)
-    val = view.val.take(validation_places(view.val, config, sum(sizes)))
+    val = view.val.take(looks.places)
 
     isolated = Isolated(config.seed, device)
     with isolated():
@@ -138,25 +134,6 @@ def plan_steps(config: TrialConfig, pairs: PairRows, texts: ViewTexts) -> list[l
             [batches[start : start + config.accumulation] for start in range(0, len(batches), config.accumulation)]
         )
     return epochs
-
-
-def validation_places(val: PairRows, config: TrialConfig, planned_pairs: int) -> Batch:
-    """Places of the val pairs that every report looks at: a prefix of one order by the seed, with both classes in it.
-
-    planned_pairs: training pairs that the whole plan sees. Where the configuration leaves the number open, validation
-    stays a small share of the trial, unless that is a short one: AUC on fewer than 500 pairs says little.
-    """
-    order = np.random.default_rng([config.seed, len(val)]).permutation(len(val))
-    wanted = config.eval_pairs
-    if wanted is None:
-        wanted = min(_MOST_EVAL_PAIRS, max(_LEAST_EVAL_PAIRS, planned_pairs // _EVAL_SHARE))
-    size = min(wanted or len(val), len(val))
-    label = val.label[order]
-    for kind in (0, 1):
-        there = np.flatnonzero(label == kind)
-        if len(there):
-            size = max(size, int(there[0]) + 1)
-    return order[:size]
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -263,8 +240,11 @@ class _Learner:
         return loss_sum
 
     def score(self, val: PairRows) -> dict[str, Any]:
-        """auc, accuracy and threshold at the smallest dims; with Matryoshka, auc_by_dims."""
-        with _plain_forward(self.model), merged(self.model, self.config):
+        """auc, accuracy and threshold at the smallest dims; with Matryoshka, auc_by_dims.
+
+        In the precision of training: fp32 would take a GPU several times as long as bf16.
+        """
+        with merged(self.model, self.config):
             vectors, rows = encode_pairs(self.model, self.texts, val)
         every = [*self.config.matryoshka, vectors.shape[1]]
         scores = [cosine(vectors[:, :dims], rows) for dims in every]
@@ -302,17 +282,6 @@ class _Learner:
         self._optimizer.state.clear()
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-@contextlib.contextmanager
-def _plain_forward(model: SentenceTransformer) -> Iterator[None]:
-    """Without the wrapper for bf16 that is put around a model in training: scores are those of fp32."""
-    wrapped = model.__dict__.pop("forward", None)
-    try:
-        yield
-    finally:
-        if wrapped is not None:
-            model.__dict__["forward"] = wrapped
 
 
 def _checkpoint_activations(model: SentenceTransformer) -> None:

@@ -1,0 +1,91 @@
+"""What share of a trial that trains its base goes into looking at validation pairs, for trials of several lengths.
+
+Whole models and LoRA on MiniLM, whole models on wordllama; one epoch over the first N labelled pairs, on one thread as
+trials have it. Seconds are those of a trial's own scoring of val against all of the trial: model loaded, steps taken,
+scores, weights and reports written. --eval-pairs is at its default: what is measured is how far that bounds.
+
+Held against a target: no share above 15%.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.common import Options, Result, Target, first, pairs_config, split_of, threads
+from tune.config.trial import TrialConfig
+from tune.embed.prepare import prepare_base
+from tune.embed.sources import load_source
+from tune.embed.view import View
+from tune.train import training
+from tune.train.training import open_finetune
+
+TITLE = "share of validation in trials that train their base"
+MOST = 0.15
+TRIALS = {
+    "minilm whole": ("minilm", "full", (288, 2_000, 6_000, 16_000)),
+    "minilm LoRA": ("minilm", "lora", (288, 2_000, 6_000)),
+    "wordllama whole": ("wordllama", "full", (288, 2_000, 16_000)),
+}
+
+
+def run(options: Options) -> Result:
+    """Runs the trials one after the other."""
+    result = Result()
+    views: dict[str, View] = {}
+    with threads(1), tempfile.TemporaryDirectory() as folder:
+        for name, (base_model, train, sizes) in TRIALS.items():
+            if base_model not in views:
+                views[base_model] = _view(options, base_model, max(sizes))
+            for size in sizes[: options.pick(len(sizes), 1)]:
+                config = TrialConfig(
+                    base_model=base_model, dims=128, loss="cosent", learning_rate=2e-5, epochs=1, freeze=False,
+                    train=train, train_size=size,
+                )  # fmt: skip
+                directory = Path(folder) / f"{name} {size}"
+                figures = result.figures[f"{name}, {size} pairs"] = _measure(config, directory, views[base_model])
+                result.targets.append(Target(f"{name}, {size} pairs", figures["validation_share"], most=MOST))
+    return result
+
+
+def _view(options: Options, base_model: str, largest: int) -> View:
+    _, sides = split_of(pairs_config(options, space={"base_model": base_model}))
+    sides["train"] = first(sides["train"], options.pick(largest, 288))
+    base = prepare_base(load_source(base_model), sides, options.cache, ("", ""), texts=True)
+    return View.open(base.view(options.cache))
+
+
+def _measure(config: TrialConfig, directory: Path, view: View) -> dict[str, Any]:
+    scoring: list[float] = []
+    with _timed(scoring):
+        began = time.perf_counter()
+        reports = list(open_finetune(config, directory, view))
+        seconds = time.perf_counter() - began
+    return {
+        "reports": len(reports),
+        "val_pairs_per_report": reports[-1].val_pairs,
+        "seconds": seconds,
+        "validation_seconds": sum(scoring),
+        "validation_share": sum(scoring) / seconds,
+    }
+
+
+@contextmanager
+def _timed(seconds: list[float]) -> Iterator[None]:
+    """Appends how long each scoring of val takes."""
+    plain = training._Learner.score
+
+    def timed(*given: Any) -> dict[str, Any]:
+        began = time.perf_counter()
+        try:
+            return plain(*given)
+        finally:
+            seconds.append(time.perf_counter() - began)
+
+    training._Learner.score = timed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        training._Learner.score = plain  # type: ignore[method-assign]
