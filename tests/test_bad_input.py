@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.command import environment
+from tests.tiny import save_tiny_bert, save_tiny_model
 from tune.cli import main
 from tune.data.demo import demo_pairs
 
@@ -207,6 +208,30 @@ def test_what_is_refused_at_once_does_not_wait_for_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, env=environment()
     )
     assert done.stdout.strip() == "[]" and done.stderr.count("error: ") == 2
+
+
+def test_lora_on_static_vectors_is_refused_with_all_else_before_a_model_is_loaded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder, and a hub model in the local cache."""
+    folder = save_tiny_model(tmp_path / "static")
+    # The hub's cache as huggingface_hub lays it out.
+    kept = tmp_path / "hub" / "models--someone--words"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (kept / "refs").mkdir(parents=True)
+    write(kept / "refs" / "main", commit)
+    (kept / "snapshots" / commit).mkdir(parents=True)
+    write(kept / "snapshots" / commit / "modules.json", (folder / "modules.json").read_bytes())
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    bert = save_tiny_bert(tmp_path / "bert")
+    capsys.readouterr()
+    lines = refused(
+        capsys, tmp_path / "results", "--data", tmp_path / "missing.csv", "--freeze", "true,false",
+        "--train", "full,lora", "--base-model", f"{folder},{bert},someone/words",
+    )  # fmt: skip
+    assert len(lines) == 3 and "no such file" in lines[2]
+    for line, name in zip(lines, (folder, "someone/words"), strict=False):
+        assert f"[space] train: lora needs attention layers, and {name} has none; use train=full for it" in line
 
 
 ODD = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tune.config.search import SearchConfig
 from tune.data.pairs import check_data
-from tune.embed.sources import check_source
+from tune.embed.sources import check_lora, check_source
 from tune.errors import ConfigError, UserError
 from tune.results.layout import check_results
 
@@ -27,6 +27,11 @@ def check_search(
             partial(check_source, name, config.closed, key=buys, sdk=buys and sdks)
             for name in config.base_models
             if name not in elsewhere
+        ),
+        *(
+            partial(check_lora, name)
+            for name in config.base_models
+            if name not in elsewhere and config.trained_by_lora(name)
         ),
         partial(check_data, config.data),
     ]

@@ -15,6 +15,7 @@ from tune.begin import SIDES
 from tune.config.closed import ClosedConfig, provider_of
 from tune.config.data import DataConfig
 from tune.config.search import SearchConfig
+from tune.config.space_rules import NO_ATTENTION
 from tune.data.split import Split, train_order
 from tune.embed.closed import ClosedSource
 from tune.embed.closed.clients import has_key
@@ -88,7 +89,7 @@ def embed_bases(
             sides=sides,
             query_document=query_document,
             texts=config.trained(name),
-            lora=any(name in space.base_model and "lora" in space.train for space in config.spaces),
+            lora=config.trained_by_lora(name),
             smaller=_below_own(config, name),
             folds=config.search.folds,
             seed=config.search.seed,
@@ -177,9 +178,7 @@ def _check(order: EmbedOrder, source: Source) -> None:
         from tune.train.lora import lora_targets
 
         if not lora_targets(source.model):
-            problems.append(
-                f"[space] train: lora needs attention layers, and {order.base_model} has none; use train=full for it"
-            )
+            problems.append(f"[space] {NO_ATTENTION.format(order.base_model)}")
     if order.smaller >= source.dims:
         problems.append(
             f"[space] dims: {order.smaller} beside none with matryoshka, but {order.base_model} has {source.dims} "

@@ -107,6 +107,10 @@ class SearchConfig(BaseModel):
         """Whether some trial trains that base model itself, so that it has to read texts."""
         return any(base_model in space.base_model and False in space.freeze for space in self.spaces)
 
+    def trained_by_lora(self, base_model: str) -> bool:
+        """Whether some trial does so with LoRA."""
+        return any(base_model in space.base_model and "lora" in space.train for space in self.spaces)
+
 
 OPTIONS: dict[str, tuple[str, type[BaseModel]]] = {
     name: (table, model)

@@ -11,6 +11,8 @@ from tune.config.space import DEMO_BASE_MODELS, Space
 _STATIC = ("wordllama",)
 """Packaged base models without attention layers; of others that is known when they are looked at."""
 
+NO_ATTENTION = "train: lora needs attention layers, and {} has none; use train=full for it"
+
 # (range, value of a grid) by (freeze, train): a whole model is spoilt by rates that a new layer needs.
 _LEARNING_RATES = {
     (True, "full"): ("1e-4:1e-2", 1e-3),
@@ -75,7 +77,7 @@ def space_problems(space: Space, algorithm: str | None, folds: int, bad: Collect
     if "lora" in space.train and not whole:
         found.append("train: lora trains the base model, so it needs freeze=false")
     if "lora" in space.train and whole and (static := [one for one in space.base_model if one in _STATIC]):
-        found.append(f"train: lora needs attention layers, and {static[0]} has none; use train=full for it")
+        found.append(NO_ATTENTION.format(static[0]))
     if True in space.matryoshka and len(space.dims) < 2:
         found.append("matryoshka: needs two dims or more, such as dims=64,128,256")
     if folds and whole:

