@@ -25,8 +25,8 @@ from tune.train.training import open_finetune
 TITLE = "share of validation in trials that train their base"
 MOST = 0.15
 TRIALS = {
-    "minilm whole": ("minilm", "full", (288, 2_000, 6_000, 16_000)),
-    "minilm LoRA": ("minilm", "lora", (288, 2_000, 6_000)),
+    "minilm whole": ("minilm", "full", (288, 2_000, 6_000)),
+    "minilm LoRA": ("minilm", "lora", (288, 2_000)),
     "wordllama whole": ("wordllama", "full", (288, 2_000, 16_000)),
 }
 
