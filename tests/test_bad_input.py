@@ -234,6 +234,20 @@ def test_lora_on_static_vectors_is_refused_with_all_else_before_a_model_is_loade
         assert f"[space] train: lora needs attention layers, and {name} has none; use train=full for it" in line
 
 
+def test_a_ranking_loss_that_would_see_no_positives_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Train has both classes, its first pair is a negative one."""
+    rows = ["text1,text2,label,split"]
+    for side, count, every in (("train", 600, 100), ("val", 300, 2), ("test", 300, 2)):
+        rows += [f"{side} question {i},{side} answer {i},{int(i % every == 1)},{side}" for i in range(count)]
+    data = write(tmp_path / "pairs.csv", "\n".join(rows))
+    sizes = ("--data", data, "--split-column", "split", *OFFLINE, "--search", "grid", "--train-size", "1,500")
+    [line] = refused(capsys, tmp_path / "results", *sizes, "--loss", "cosent,mnr", "--freeze", "true,false")
+    assert "mnr learns from positive pairs" in line and "train_size=1;" in line
+    assert main(["search", *map(str, sizes), "--loss", "cosent", "--dry-run"]) == 0
+
+
 ODD = [
     ("byte order mark", lambda text: b"\xef\xbb\xbf" + text.encode()),
     ("windows line ends", lambda text: text.replace("\n", "\r\n").encode()),

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from tune.config.search import SearchConfig
+from tune.config.trial import RANKING_LOSSES
 from tune.data.clean import clean_pairs
 from tune.data.pairs import read_pairs
-from tune.data.split import Split, split_pairs, text_overlaps
+from tune.data.split import Split, split_pairs, text_overlaps, train_order
 from tune.errors import ConfigError
 from tune.events import Emit, Message
 
@@ -30,6 +31,7 @@ def read_split(config: SearchConfig, emit: Emit, data: str | None = None) -> tup
     where = f"the train side has {there} pairs" if not folds else f"{folds} folds leave {there} pairs to train on"
     if large := [size for size in config.train_sizes if size > there]:
         raise ConfigError([f"[space] train_size: {large[0]} asked for, but {where}; ask for less"])
+    _refuse_no_positives(config, split)
     dropped = {name: n for name, n in cleaned.items() if n and name not in ("read", "kept", "identical_kept")}
     emit(
         Message(
@@ -48,6 +50,23 @@ def read_split(config: SearchConfig, emit: Emit, data: str | None = None) -> tup
         "leaks": {"texts_seen_in_train": text_overlaps(split)},
     }
     return split, facts
+
+
+def _refuse_no_positives(config: SearchConfig, split: Split) -> None:
+    """ConfigError where a loss that learns from positives would see none. Train as a whole has both classes."""
+    ranking = [space for space in config.spaces if RANKING_LOSSES.intersection(space.loss)]
+    size = min((size for space in ranking for size in space.train_size if size), default=0)
+    if not size or config.search.folds:
+        return
+    first = train_order(split, config.search.seed)[:size]
+    if not (split.pairs.label[first] == 1).any():
+        loss = next(loss for loss in ranking[0].loss if loss in RANKING_LOSSES)
+        raise ConfigError(
+            [
+                f"[space] loss: {loss} learns from positive pairs, and there are none among the {size} of "
+                f"train_size={size}; ask for more, or leave {loss} out"
+            ]
+        )
 
 
 def _side_line(split: Split, side: str) -> str:

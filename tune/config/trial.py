@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Loss = Literal["online_contrastive", "contrastive", "cosine", "cosent", "angle", "mnr"]
+RANKING_LOSSES: frozenset[Loss] = frozenset(["mnr"])
+"""Losses that learn from positive pairs alone: the others of a batch are their negatives."""
+
 Scheduler = Literal["constantlr", "warmupconstant", "warmuplinear", "warmupcosine", "warmupcosinewithhardrestarts"]
 Activation = Literal["identity", "tanh"]
 Train = Literal["full", "lora"]
@@ -66,6 +69,11 @@ class TrialConfig(BaseModel):
     chunk_size: Annotated[int, Field(ge=0)] = 0
     """Pairs at a time through the model for mnr with larger batches (freeze=False); 0 means the whole batch."""
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def positives_only(self) -> bool:
+        """Whether it learns from positive pairs alone."""
+        return self.loss in RANKING_LOSSES
 
     @property
     def all_dims(self) -> tuple[int | None, ...]:

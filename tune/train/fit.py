@@ -35,7 +35,7 @@ def training_device() -> torch.device:
 
 def learned_from(config: TrialConfig, pairs: PairRows) -> PairRows:
     """The pairs that the trial's loss learns from. TrialFailed for one that wants positives where there are none."""
-    if not LOSS_KINDS[config.loss].positives_only:
+    if not config.positives_only:
         return pairs
     positives = pairs.take(pairs.label == 1)
     if not len(positives):
@@ -102,7 +102,7 @@ class Fit:
     ) -> None:
         kind = LOSS_KINDS[config.loss]
         train = learned_from(config, train)
-        plan = Plan(train.a, train.b, config.batch_size, config.epochs, config.seed, distinct=kind.positives_only)
+        plan = Plan(train.a, train.b, config.batch_size, config.epochs, config.seed, distinct=config.positives_only)
         self._batches = list(chain.from_iterable(plan.epoch(number) for number in range(config.epochs)))
         sizes = [len(batch) for batch in self._batches]
         self.steps, self.step = len(sizes), 0

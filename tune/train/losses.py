@@ -1,4 +1,4 @@
-"""The losses of the `loss` axis: sentence-transformers' own classes, with the label type and pairs each wants."""
+"""The losses of the `loss` axis: sentence-transformers' own classes, with the label type each wants."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,10 @@ from sentence_transformers.sentence_transformer import losses as st_losses
 
 @dataclass(frozen=True)
 class LossKind:
-    """A loss class, the dtype of its labels, and whether it learns from positives alone."""
+    """A loss class and the dtype of its labels."""
 
     make: type[torch.nn.Module]
     labels: torch.dtype
-    positives_only: bool = False
 
 
 LOSS_KINDS: dict[str, LossKind] = {
@@ -24,7 +23,7 @@ LOSS_KINDS: dict[str, LossKind] = {
     "cosent": LossKind(st_losses.CoSENTLoss, torch.float32),
     "angle": LossKind(st_losses.AnglELoss, torch.float32),
     # In-batch negatives: another pair's text is taken for a negative, so a batch must hold no text twice.
-    "mnr": LossKind(st_losses.MultipleNegativesRankingLoss, torch.int64, positives_only=True),
+    "mnr": LossKind(st_losses.MultipleNegativesRankingLoss, torch.int64),
 }
 
 

@@ -124,7 +124,7 @@ def plan_steps(config: TrialConfig, pairs: PairRows, texts: ViewTexts) -> list[l
         config.batch_size,
         config.epochs,
         config.seed,
-        distinct=LOSS_KINDS[config.loss].positives_only,
+        distinct=config.positives_only,
         lengths=length[pairs.a] + length[pairs.b],
     )
     epochs = []
