@@ -174,7 +174,7 @@ def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
 
 def refuse_near(config: SearchConfig) -> None:
     """ConfigError where a closed model's server is of this machine or its network, which containers cannot reach."""
-    from tune.config.closed import provider_of
+    from tune.config.closed import ADDRESS_OPTION, provider_of
     from tune.embed.closed.names import is_near
 
     # A stand-in of Modal on this machine, as the tests have it, runs its containers here as well.
@@ -182,11 +182,10 @@ def refuse_near(config: SearchConfig) -> None:
     if modals and is_near(modals):
         return
     providers = {provider_of(name) for name in config.closed_models}
-    addresses = {"openai": "base_url", "cohere": "cohere_base_url"}
     problems = [
         f"[closed] {option}: containers cannot reach {url}, which is of this machine or its network; give a public "
         "address, or search here: python -m tune search"
-        for provider, option in addresses.items()
+        for provider, option in ADDRESS_OPTION.items()
         if provider in providers and (url := getattr(config.closed, option)) is not None and is_near(url)
     ]
     if problems:

@@ -13,9 +13,8 @@ from tune.config.closed import ClosedConfig
 from tune.config.search import SearchConfig
 from tune.data.split import Split
 from tune.embed.closed import ClosedSource
-from tune.embed.closed.clients import has_key
 from tune.embed.prepare import texts_by_prompt
-from tune.embed.prices import Estimate, estimate, usd
+from tune.embed.prices import Estimate, estimate_for, usd
 from tune.embed.snapshot import Snapshot
 from tune.embed.sources import load_closed
 from tune.embedding import labelled_sides
@@ -45,16 +44,7 @@ def texts_to_buy(
         lacking = texts if snapshot is None else snapshot.lacking(prompt, texts)
         sent.append(whole if snapshot is None else source.sent(lacking, prompt))
         cut += source.above_limit(lacking, prompt)
-    found = estimate(
-        source.closed,
-        chain.from_iterable(sent),
-        source.options,
-        price_per_million=config.price_of(source.name, source.closed.base),
-        unlisted_price=config.unlisted_price,
-        keyed=not source.keyless and has_key(source.closed),
-        tokens_per_text=source.tokens_per_text,
-    )
-    return replace(found, cut=cut)
+    return replace(estimate_for(source, chain.from_iterable(sent), config), cut=cut)
 
 
 def search_estimates(config: SearchConfig, split: Split, cache: Path | None) -> list[Estimate]:

@@ -18,10 +18,9 @@ from tune.options import (
     DRY_RUN,
     Parser,
     add_options,
-    plain_config,
+    plain_request,
     search_parser,
     search_request,
-    unknown_problems,
 )
 
 USAGE = """usage: python -m tune COMMAND ...
@@ -34,6 +33,10 @@ USAGE = """usage: python -m tune COMMAND ...
 
 python -m tune COMMAND --help says more.
 """
+
+
+_OF_PAIRS = {name for name, (table, _) in OPTIONS.items() if table in ("data", "closed")}
+"""Options of whatever reads pairs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,11 +141,8 @@ def baselines(arguments: list[str]) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", default=False, help=DRY_RUN)
     own = ("base_model", "seed", "precision", "cache", "results", "name")
-    add_options(parser, {*own, *(name for name, (table, _) in OPTIONS.items() if table in ("data", "closed"))})
-    parsed, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        raise ConfigError(unknown_problems(unknown, parser))
-    config = plain_config(vars(parsed))
+    add_options(parser, {*own, *_OF_PAIRS})
+    config, parsed = plain_request(parser, arguments)
     from tune.checks import check_search
 
     check_search(config, parsed.dry_run, buys=not parsed.dry_run)
@@ -212,13 +212,8 @@ def score(arguments: list[str]) -> int:
     )
     parser.add_argument("--threshold", type=float, default=None, help="cosine from which a pair belongs together")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON")
-    not_here = ("split", "prompt_a", "prompt_b", "max_length")
-    of_tables = {name for name, (table, _) in OPTIONS.items() if table in ("data", "closed")}
-    add_options(parser, {"cache", *of_tables} - {*not_here})
-    parsed, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        raise ConfigError(unknown_problems(unknown, parser))
-    config = plain_config(vars(parsed))
+    add_options(parser, {"cache", *_OF_PAIRS} - {"split", "prompt_a", "prompt_b", "max_length"})
+    config, parsed = plain_request(parser, arguments)
     from tune.scoring import score_model
     from tune.terminal import SearchDisplay, make_console, show_score
 

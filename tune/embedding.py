@@ -18,7 +18,6 @@ from tune.config.search import SearchConfig
 from tune.config.space_rules import NO_ATTENTION
 from tune.data.split import Split, train_order
 from tune.embed.closed import ClosedSource
-from tune.embed.closed.clients import has_key
 from tune.embed.prepare import (
     LabelledPairs,
     PreparedBase,
@@ -27,7 +26,7 @@ from tune.embed.prepare import (
     texts_by_prompt,
     with_exact_test,
 )
-from tune.embed.prices import estimate
+from tune.embed.prices import estimate_for
 from tune.embed.sources import Source, load_open, load_source
 from tune.embed.view import View
 from tune.errors import ConfigError
@@ -127,8 +126,8 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
     _check(order, source)
     prompts = source.prompts(order.query_document, (data.prompt_a, data.prompt_b))
 
-    def told(model: str, done: int, total: int, per_second: float) -> None:
-        emit(Embedding(model, done, total, per_second))
+    def told(*progress: Any) -> None:
+        emit(Embedding(*progress))
 
     base = prepare_base(
         source,
@@ -157,15 +156,7 @@ def _usd_per_million(source: ClosedSource, order: EmbedOrder, prompts: tuple[str
     """USD for a million texts as long as those of the order are on average."""
     by_prompt = texts_by_prompt(order.sides.values(), prompts)
     sent = (text for prompt, texts in by_prompt.items() for text in source.sent(texts, prompt))
-    return estimate(
-        source.closed,
-        sent,
-        source.options,
-        price_per_million=order.closed.price_of(source.name, source.closed.base),
-        unlisted_price=order.closed.unlisted_price,
-        keyed=has_key(source.closed),
-        tokens_per_text=source.tokens_per_text,
-    ).per_million_texts()
+    return estimate_for(source, sent, order.closed).per_million_texts()
 
 
 def _check(order: EmbedOrder, source: Source) -> None:

@@ -5,9 +5,6 @@ closed one an AdaptedEmbedder.
 """
 
 import json
-import os
-import shutil
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 from tune.card import ExportFacts, model_card
 from tune.config.search import search_config
 from tune.config.toml import read_toml
+from tune.embed.adapted import ABOUT, write_adapted, write_exported
 from tune.embed.prepare import PreparedBase
 from tune.embed.view import View
 from tune.errors import ModelError, ResultsError
@@ -22,8 +20,6 @@ from tune.results.layout import ResultsFolder
 from tune.results.summary import Summary
 from tune.search.outcomes import trial_outcomes
 from tune.train.stream import Report
-
-ABOUT = "embedtune.json"
 
 
 def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
@@ -53,9 +49,7 @@ def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
         if all((base.view(cache) / name).exists() for name in View.files_for(outcome.config)):
             finals = {dims: final.to_json() for dims, final in model.val().items()}
         elif outcome.config.folds:
-            raise ResultsError(
-                f"the embedded texts of {base.name} are gone from {cache}; search again, or give --cache"
-            )
+            raise ResultsError(f"the embedded texts of {base.name} are gone from {cache}; search again")
         else:
             finals = {dims: _reported(best, dims, first=dims == model.dims[0]) for dims in model.dims}
     facts = ExportFacts(
@@ -114,7 +108,6 @@ def write_model(weights: Path, facts: ExportFacts, max_length: int | None, to: P
 def _write_on_closed(
     weights: Path, facts: ExportFacts, options: dict[str, Any], max_length: int | None, to: Path
 ) -> Path:
-    from tune.embed.adapted import write_adapted
     from tune.embed.closed import ClosedOptions, parse_closed
     from tune.train.dense import load_dense
 
@@ -160,20 +153,12 @@ def _write_on_open(weights: Path, facts: ExportFacts, max_length: int | None, to
         similarity_fn_name="cosine",
         device="cpu",
     )
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
-    except OSError as error:
-        raise ResultsError(f"{to} cannot be made ({error.strerror}); choose another directory") from None
-    try:
-        part.chmod(0o755)
-        model.save(str(part), create_model_card=False)
-        (part / "README.md").write_text(model_card(facts), encoding="utf-8")
-        # Last: a directory with this file is complete.
-        (part / ABOUT).write_text(json.dumps(about(facts), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.rename(part, to)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    write_exported(
+        to,
+        lambda part: model.save(str(part), create_model_card=False),
+        about(facts),
+        {"README.md": model_card(facts)},
+    )
     return to
 
 

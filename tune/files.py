@@ -3,10 +3,14 @@
 import errno
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def replace_atomic(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
@@ -35,6 +39,29 @@ def write_atomic(path: Path, content: str | bytes, *, sync: bool = True) -> None
     """Puts `content` into `path` as a whole."""
     data = content.encode() if isinstance(content, str) else content
     replace_atomic(path, lambda part: part.write_bytes(data), sync=sync)
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Puts the array into `path` (.npy) as a whole."""
+
+    def save(part: Path) -> None:
+        with open(part, "wb") as handle:  # by name numpy would add a suffix
+            np.save(handle, array)
+
+    replace_atomic(path, save)
+
+
+def make_directory(path: Path, fill: Callable[[Path], object]) -> None:
+    """Lets `fill` fill a directory beside `path`, then gives it that name. OSError where `path` is there by then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        # mkdtemp makes directories for the owner only.
+        part.chmod(0o755)
+        fill(part)
+        os.rename(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def sync_file(path: Path) -> None:

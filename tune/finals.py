@@ -17,7 +17,7 @@ from tune.embed.prepare import LabelledPairs
 from tune.errors import ModelError
 from tune.evaluate.intervals import ComponentBootstrap, with_interval
 from tune.evaluate.multiple import holm, two_sided_p
-from tune.evaluate.score import roc_auc, score_pairs
+from tune.evaluate.score import score_pairs
 from tune.evaluate.verdict import Verdict, correction, storage, verdict
 from tune.models import Final, Models, TrialModel, base_val, baseline_key
 from tune.search.outcomes import TrialOutcome
@@ -112,12 +112,14 @@ def open_test(
             finals[model.key(dims)] = model.val()[dims]
     draws = {key: bootstrap.aucs(values) for key, values in scores.items()}
     scored: dict[str, Final] = {}
+    aucs: dict[str, float] = {}
     for key, final in finals.items():
         test = score_pairs(scores[key], pairs.label, final.threshold, final.logistic_threshold)
+        aucs[key] = test.auc
         scored[key] = replace(final, test=with_interval(test, bootstrap, draws[key]))
 
     def compared(a: str, b: str, name: str, other: str, aside: str) -> Verdict:
-        delta = roc_auc(scores[a], pairs.label) - roc_auc(scores[b], pairs.label)
+        delta = aucs[a] - aucs[b]
         return verdict(name, other, bootstrap.difference_of(delta, draws[a], draws[b]), aside)
 
     result: dict[str, Any] = {
@@ -169,9 +171,9 @@ def _comparisons(
             a, b = whole.dims[0], frozen.dims[0]
             other = f"the best frozen one ({described(frozen, b)})"
             add("frozen", whole.key(a), frozen.key(b), described(whole, a), other)
-    adjusted = holm([two_sided_p(entry["share_above_zero"], entry["draws"]) for entry in entries])
-    for entry, p_holm in zip(entries, adjusted, strict=True):
-        entry |= {"p": two_sided_p(entry["share_above_zero"], entry["draws"]), "p_holm": p_holm}
+    p_values = [two_sided_p(entry["share_above_zero"], entry["draws"]) for entry in entries]
+    for entry, p, p_holm in zip(entries, p_values, holm(p_values), strict=True):
+        entry |= {"p": p, "p_holm": p_holm}
     return entries
 
 

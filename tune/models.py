@@ -204,11 +204,10 @@ class WholeModel(TrialModel):
         return self._scores(view_texts(self.base.name, pairs, prompts, self.max_length), rows)
 
     def _scores(self, texts: ViewTexts, rows: PairRows) -> Scores:
-        from tune.train.finetune import encode_pairs, load_finetuned
+        from tune.train.finetune import load_finetuned, score_model_pairs
 
         model = load_finetuned(self.config, self.best, self.base.name, self.max_length)
-        vectors, of_pairs = encode_pairs(model, texts, rows)
-        return {dims: cosine(vectors[:, :dims], of_pairs) for dims in self.dims}
+        return score_model_pairs(model, texts, rows, self.dims)
 
 
 @dataclass

@@ -140,11 +140,14 @@ def search_request(
     return SearchRequest(config, None), parsed
 
 
-def plain_config(flags: Mapping[str, Any], **fixed: Any) -> SearchConfig:
-    """The configuration of flags alone. ConfigError with every problem found."""
+def plain_request(parser: Parser, arguments: Sequence[str]) -> tuple[SearchConfig, argparse.Namespace]:
+    """The configuration of flags alone, and all that was parsed. ConfigError with every problem found."""
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise ConfigError(unknown_problems(unknown, parser))
     tables = Tables(search={}, data={}, closed={}, space=[{}])
-    _put(tables, {**fixed, **{name: value for name, value in flags.items() if name in OPTIONS}})
-    return search_config(**tables)
+    _put(tables, {name: value for name, value in vars(parsed).items() if name in OPTIONS})
+    return search_config(**tables), parsed
 
 
 def _put(tables: Tables, flags: Mapping[str, Any]) -> None:

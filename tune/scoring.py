@@ -4,7 +4,6 @@ What closed models sell for it goes through the snapshots, so that a text is bou
 """
 
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,13 @@ from numpy.typing import NDArray
 
 from tune.buying import Ask, agree, texts_to_buy
 from tune.checks import check_cache
+from tune.config.closed import ADDRESS_OPTION
 from tune.config.search import SearchConfig
 from tune.data.clean import clean_pairs
 from tune.data.pairs import Pairs, check_data, read_pairs
 from tune.embed.adapted import AdaptedEmbedder, is_adapted
 from tune.embed.closed import ClosedOptions, ClosedSource, check_closed
-from tune.embed.prepare import LabelledPairs, keyed_rows, texts_by_prompt
+from tune.embed.prepare import LabelledPairs, keyed_rows, texts_by_prompt, with_rate
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.sources import Source, check_source, load_source
 from tune.errors import DataError, UserError
@@ -95,7 +95,7 @@ def _adapted(directory: Path, config: SearchConfig) -> AdaptedEmbedder:
     embedder = AdaptedEmbedder.load(directory)
     closed = embedder.source.closed
     options = ClosedOptions.of(config.closed, closed.provider, embedder.source.options)
-    given = ("base_url" if closed.provider == "openai" else "cohere_base_url") in config.closed.model_fields_set
+    given = ADDRESS_OPTION[closed.provider] in config.closed.model_fields_set
     keyless = not given and not options.is_official(closed.provider)
     check_closed(closed, options, keyless=keyless)
     return AdaptedEmbedder.load(directory, options, keyless=keyless)
@@ -152,11 +152,7 @@ def _bought(
     wanted = texts_to_buy(source, by_prompt, cache, config.closed)
     agree([wanted], config.closed, emit, ask)
     snapshot = Snapshot(cache / "snapshots", source.fingerprint, source.known_dims)
-    began = time.perf_counter()
-
-    def progress(done: int, total: int) -> None:
-        emit(Embedding(source.name, done, total, done / max(time.perf_counter() - began, 1e-9)))
-
+    progress = with_rate(source.name, lambda *told: emit(Embedding(*told)))
     for prompt, texts in by_prompt.items():
         snapshot.embed(source, prompt, texts, progress)
     return snapshot.vectors(keyed_rows(pairs, *prompts)[0])

@@ -227,8 +227,7 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
     console.print(table)
     if not all(_on_all_of_val(row, rows) for row in trials):
         console.print("~ on a part of validation (--eval-pairs); val_pairs in the leaderboard says how many")
-    for note in dict.fromkeys(f"* {short_name(row['base_model'])}: {row['note']}" for row in rows if row["note"]):
-        console.print(note, markup=False)
+    _show_notes(rows, console)
     if len(trials) > _SHOWN_ROWS:
         console.print(f"  ... and {len(trials) - _SHOWN_ROWS} more trials in the leaderboard")
     if failed:
@@ -266,6 +265,11 @@ def _on_all_of_val(row: dict[str, str], rows: list[dict[str, str]]) -> bool:
     return not row["rank"] or int(row["val_pairs"]) == max(int(one["val_pairs"]) for one in rows if one["val_pairs"])
 
 
+def _show_notes(rows: list[dict[str, str]], console: Console) -> None:
+    for note in dict.fromkeys(f"* {short_name(row['base_model'])}: {row['note']}" for row in rows if row["note"]):
+        console.print(note, markup=False)
+
+
 def _interval(row: dict[str, str]) -> str:
     if not row["test_auc"]:
         return ""
@@ -299,8 +303,7 @@ def show_baselines(folder: ResultsFolder, console: Console | None = None) -> Non
         )
     console.print()
     console.print(table)
-    for note in dict.fromkeys(f"* {short_name(row['base_model'])}: {row['note']}" for row in rows if row["note"]):
-        console.print(note, markup=False)
+    _show_notes(rows, console)
     console.print(
         f"On {test['pairs']} test pairs, with thresholds fitted on validation. hard AUC (hard_auc_logistic) is that of "
         "hard 0/1 predictions.",

@@ -137,7 +137,7 @@ def test_it_is_whole_or_absent(server: EmbedServer, tmp_path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("tune.embed.adapted.os.rename", full)
+        patched.setattr("tune.files.os.rename", full)
         with pytest.raises(ResultsError, match=r"cannot be written \(No space left"):
             write(server, target, dense_of())
     assert list(tmp_path.iterdir()) == []

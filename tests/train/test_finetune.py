@@ -111,7 +111,8 @@ def reproduced(topics: Topics, directory: Path, config: TrialConfig, dims: int |
     model = load_finetuned(config, directory / "best.safetensors", config.base_model, None)
     pairs = training_pairs(config, topics.view.train)
     val = topics.view.val.take(planned_looks(topics.view.val, config, len(pairs) * config.epochs).places)
-    return roc_auc(score_model_pairs(model, topics.view.texts(), val, dims), val.label)
+    [scores] = score_model_pairs(model, topics.view.texts(), val, [dims]).values()
+    return roc_auc(scores, val.label)
 
 
 @pytest.mark.parametrize("train", ["full", "lora"])
@@ -209,7 +210,8 @@ def test_a_trial_is_what_train_of_the_trainer_gives(dropping: Topics, tmp_path: 
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    auc = roc_auc(score_model_pairs(model, texts, dropping.view.val), dropping.view.val.label)
+    [scores] = score_model_pairs(model, texts, dropping.view.val).values()
+    auc = roc_auc(scores, dropping.view.val.label)
     assert reports[-1].auc == pytest.approx(auc, abs=1e-4), "equal to the last bit, also with dropout, on one thread"
     assert auc > reports[0].auc + 0.02, "the trial must have learned something"
 

@@ -13,6 +13,9 @@ Provider = Literal["openai", "cohere"]
 InputType = Literal["search_query", "search_document", "classification", "clustering"]
 TooLong = Literal["truncate", "refuse"]
 
+ADDRESS_OPTION: dict[Provider, str] = {"openai": "base_url", "cohere": "cohere_base_url"}
+"""The option that says where a provider's models are asked, if not at the provider itself."""
+
 
 def provider_of(base_model: str) -> Provider | None:
     """Whose a closed base model is (`openai:MODEL`, `cohere:MODEL`); None for all others, whose weights are at hand."""

@@ -4,10 +4,7 @@ Written as a directory, whole or not at all, that holds no key; loading it needs
 """
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 from tune.embed.closed.names import ClosedName, ClosedOptions, parse_closed
 from tune.embed.closed.source import ClosedSource
 from tune.errors import ModelError, ResultsError
+from tune.files import make_directory
 
 ADAPTER = "adapter.safetensors"
 ABOUT = "embedtune.json"
@@ -144,25 +142,31 @@ def write_adapted(
         "max_length": max_length,
     }
     AdaptedEmbedder(ClosedSource(name, options, max_length), arrays[WEIGHT], arrays.get(BIAS), activation, prompts)
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
-    except OSError as error:
-        raise ResultsError(f"{directory} cannot be made ({error.strerror}); choose another directory") from None
-    try:
-        part.chmod(0o755)
-        save_file(arrays, str(part / ADAPTER))
+    write_exported(
+        directory, lambda part: save_file(arrays, str(part / ADAPTER)), {**(about or {}), "closed": closed}, files
+    )
+    return directory
+
+
+def write_exported(
+    directory: Path, save: Callable[[Path], object], about: Mapping[str, Any], files: Mapping[str, str] | None = None
+) -> None:
+    """Makes an exported model's directory, whole or not at all. ResultsError where it cannot be made.
+
+    save: puts the model into a directory. about: the content of embedtune.json. files: more files, name -> content.
+    """
+
+    def fill(part: Path) -> None:
+        save(part)
         for file, content in (files or {}).items():
             (part / file).write_text(content, encoding="utf-8")
         # Last: a directory with this file is complete.
-        text = json.dumps({**(about or {}), "closed": closed}, indent=1, ensure_ascii=False)
-        (part / ABOUT).write_text(text + "\n", encoding="utf-8")
-        os.rename(part, directory)
+        (part / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    try:
+        make_directory(directory, fill)
     except OSError as error:
         raise ResultsError(f"{directory} cannot be written ({error.strerror}); choose another directory") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return directory
 
 
 def _array(tensor: Any) -> Any:

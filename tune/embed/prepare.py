@@ -21,6 +21,17 @@ EmbedProgress = Callable[[str, int, int, float], None]
 """Called with (base model, texts embedded, texts to embed, texts per second)."""
 
 
+def with_rate(name: str, progress: EmbedProgress | None) -> Callable[[int, int], None]:
+    """Takes (done, total) and tells the progress of the model `name`, at the rate since now."""
+    began = time.perf_counter()
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress(name, done, total, done / max(time.perf_counter() - began, 1e-9))
+
+    return report
+
+
 @dataclass(frozen=True)
 class LabelledPairs:
     """Pairs of one side, in order: text_a, text_b [n], label [n].
@@ -127,11 +138,7 @@ def prepare_base(
     fold = _folds(sides, folds, seed) if folds else None
     snapshot = Snapshot(cache / "snapshots", source.fingerprint, source.known_dims)
     by_prompt = texts_by_prompt(sides.values(), prompts)
-
-    def report(done: int, total: int) -> None:
-        if progress is not None:
-            progress(source.name, done, total, done / max(time.perf_counter() - began, 1e-9))
-
+    report = with_rate(source.name, progress)
     embedded = sum(snapshot.embed(source, prompt, texts, report) for prompt, texts in by_prompt.items())
     both = LabelledPairs(
         sides["train"].text_a + sides["val"].text_a,
@@ -197,12 +204,7 @@ def with_exact_test(
 ) -> PreparedBase:
     """The base with its test texts embedded by `exact`, the same model with the weights that an export has."""
     snapshot = Snapshot(cache / "snapshots", exact.fingerprint, exact.dims)
-    began = time.perf_counter()
-
-    def report(done: int, total: int) -> None:
-        if progress is not None:
-            progress(exact.name, done, total, done / max(time.perf_counter() - began, 1e-9))
-
+    report = with_rate(exact.name, progress)
     for prompt, texts in ((base.prompt_a, test.text_a), (base.prompt_b, test.text_b)):
         snapshot.embed(exact, prompt, texts, report)
     return replace(base, test_fingerprint=exact.fingerprint, weights=exact.weights)

@@ -6,7 +6,10 @@ Pure numbers; nothing here calls an API.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tune.config.closed import ClosedConfig
+from tune.embed.closed.clients import has_key
 from tune.embed.closed.names import ClosedName, ClosedOptions, is_near
+from tune.embed.closed.source import ClosedSource
 from tune.embed.closed.tokens import estimate_tokens
 from tune.errors import ModelError
 
@@ -91,6 +94,19 @@ def estimate(
     price, origin = _price(name, options or ClosedOptions(), price_per_million, unlisted_price, keyed)
     cost = 0.0 if not count else None if price is None else tokens * price / 1e6
     return Estimate(str(name), count, tokens, cost, price, origin)
+
+
+def estimate_for(source: ClosedSource, sent: Iterable[str], config: ClosedConfig) -> Estimate:
+    """The estimate for texts as the source sends them, with the prices that the configuration gives."""
+    return estimate(
+        source.closed,
+        sent,
+        source.options,
+        price_per_million=config.price_of(source.name, source.closed.base),
+        unlisted_price=config.unlisted_price,
+        keyed=not source.keyless and has_key(source.closed),
+        tokens_per_text=source.tokens_per_text,
+    )
 
 
 def _price(

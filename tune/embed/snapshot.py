@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tune.embed.sources import EmbeddingSource
 from tune.errors import ModelError, UserError
-from tune.files import lock_file, replace_atomic
+from tune.files import lock_file, write_array
 
 logger = logging.getLogger(__name__)
 
@@ -133,12 +133,7 @@ class Snapshot:
     def _write(self, rows: NDArray[np.void]) -> int:
         """The number of the shard that has these rows."""
         path = self.directory / f"{hashlib.sha256(rows.tobytes()).hexdigest()[:24]}.npy"
-
-        def write(part: Path) -> None:
-            with open(part, "wb") as handle:
-                np.save(handle, rows)
-
-        replace_atomic(path, write)
+        write_array(path, rows)
         if path.name not in self._known:
             self._take(path.name, np.load(path, mmap_mode="r"))
         return self._known[path.name]

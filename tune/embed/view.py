@@ -7,9 +7,7 @@ trials with folds the fold of each pair.
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -18,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.config.trial import TrialConfig
-from tune.files import replace_atomic, write_atomic
+from tune.files import make_directory, write_array, write_atomic
 
 _TEXTS = "texts.json"
 _ARRAYS = ("train_a", "train_b", "train_label", "val_a", "val_b", "val_label")
@@ -132,11 +130,7 @@ def write_folds(directory: Path, fold: NDArray[np.int8], folds: int, seed: int) 
     except (OSError, ValueError, EOFError):
         pass
 
-    def save(part: Path) -> None:
-        with open(part, "wb") as handle:  # by name numpy would add a suffix
-            np.save(handle, fold)
-
-    replace_atomic(path, save)
+    write_array(path, fold)
 
 
 def _folds_path(directory: Path, folds: int, seed: int) -> Path:
@@ -180,10 +174,8 @@ def write_view(root: Path, digest: str, vectors: NDArray[np.float32], train: Pai
     final = root / digest
     if (final / "view.json").exists():
         return final
-    root.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=root, prefix=f".{digest}."))
-    try:
-        part.chmod(0o755)
+
+    def fill(part: Path) -> None:
         np.save(part / "vectors.npy", vectors)
         for side, rows in (("train", train), ("val", val)):
             np.save(part / f"{side}_a.npy", rows.a)
@@ -191,12 +183,11 @@ def write_view(root: Path, digest: str, vectors: NDArray[np.float32], train: Pai
             np.save(part / f"{side}_label.npy", rows.label)
         about = {"digest": digest, "texts": len(vectors), "train": len(train), "val": len(val)}
         (part / "view.json").write_text(json.dumps(about))
-        try:
-            os.rename(part, final)
-        except OSError:
-            # Another search made the same view meanwhile: the content is the same.
-            if not (final / "view.json").exists():
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+
+    try:
+        make_directory(final, fill)
+    except OSError:
+        # Another search made the same view meanwhile: the content is the same.
+        if not (final / "view.json").exists():
+            raise
     return final

@@ -6,7 +6,7 @@ training.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,18 +90,16 @@ def encode_rows(model: SentenceTransformer, texts: ViewTexts, rows: NDArray[np.i
     return np.stack(vectors)
 
 
-def encode_pairs(model: SentenceTransformer, texts: ViewTexts, pairs: PairRows) -> tuple[NDArray[np.float32], PairRows]:
-    """Vectors of the pairs' distinct texts, each encoded once, [texts, dims], and the pairs as rows of them."""
-    used, (a, b) = used_rows(pairs)
-    return encode_rows(model, texts, used), PairRows(a, b, pairs.label)
-
-
 def score_model_pairs(
-    model: SentenceTransformer, texts: ViewTexts, pairs: PairRows, dims: int | None = None
-) -> NDArray[np.float64]:
-    """Cosine similarity of the pairs by the model, float64 [pairs]. dims: of the first components alone."""
-    vectors, rows = encode_pairs(model, texts, pairs)
-    return cosine(vectors[:, :dims], rows)
+    model: SentenceTransformer, texts: ViewTexts, pairs: PairRows, dims: Sequence[int | None] = (None,)
+) -> dict[int, NDArray[np.float64]]:
+    """Cosine similarity of the pairs by the model, float64 [pairs], at each of the dims, in their order.
+
+    Each distinct text is encoded once. dims: numbers of first components; None: all of them.
+    """
+    used, (a, b) = used_rows(pairs)
+    vectors, rows = encode_rows(model, texts, used), PairRows(a, b, pairs.label)
+    return {wanted or vectors.shape[1]: cosine(vectors[:, :wanted], rows) for wanted in dims}
 
 
 def _whole(config: TrialConfig, base_model: str, max_length: int | None) -> SentenceTransformer:

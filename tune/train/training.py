@@ -31,9 +31,8 @@ from transformers import PreTrainedModel
 from tune.config.trial import TrialConfig
 from tune.embed.view import PairRows, View, ViewTexts
 from tune.evaluate.score import fit_accuracy_threshold, roc_auc
-from tune.train.dense import cosine
 from tune.train.directory import TrialDirectory
-from tune.train.finetune import build_model, encode_pairs, trained_weights
+from tune.train.finetune import build_model, score_model_pairs, trained_weights
 from tune.train.fit import MAX_GRADIENT_NORM, learned_from, training_device
 from tune.train.isolated import Isolated
 from tune.train.lora import merged
@@ -245,15 +244,18 @@ class _Learner:
         In the precision of training: fp32 would take a GPU several times as long as bf16.
         """
         with merged(self.model, self.config):
-            vectors, rows = encode_pairs(self.model, self.texts, val)
-        every = [*self.config.matryoshka, vectors.shape[1]]
-        scores = [cosine(vectors[:, :dims], rows) for dims in every]
-        if not all(np.isfinite(one).all() for one in scores):
+            scores = score_model_pairs(self.model, self.texts, val, self.config.all_dims)
+        if not all(np.isfinite(of_dims).all() for of_dims in scores.values()):
             raise TrialFailed("the weights are no longer finite; try a lower learning rate")
-        aucs = [roc_auc(one, val.label) for one in scores]
-        threshold, accuracy = fit_accuracy_threshold(scores[0], val.label)
-        by_dims = {str(dims): auc for dims, auc in zip(every, aucs, strict=True)} if self.config.matryoshka else {}
-        return {"auc": aucs[0], "accuracy": accuracy, "threshold": threshold, "auc_by_dims": by_dims}
+        aucs = {str(dims): roc_auc(of_dims, val.label) for dims, of_dims in scores.items()}
+        smallest = next(iter(scores))
+        threshold, accuracy = fit_accuracy_threshold(scores[smallest], val.label)
+        return {
+            "auc": aucs[str(smallest)],
+            "accuracy": accuracy,
+            "threshold": threshold,
+            "auc_by_dims": aucs if self.config.matryoshka else {},
+        }
 
     def weights(self) -> dict[str, torch.Tensor]:
         """What training changes."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self, get_args
 from urllib.parse import urlsplit
 
-from tune.config.closed import ClosedConfig, InputType, Provider, TooLong, address_problem, provider_of
+from tune.config.closed import ADDRESS_OPTION, ClosedConfig, InputType, Provider, TooLong, address_problem, provider_of
 from tune.errors import ModelError
 
 OFFICIAL: dict[Provider, str] = {"openai": "https://api.openai.com/v1", "cohere": "https://api.cohere.com"}
@@ -171,7 +171,7 @@ class ClosedOptions:
         values = {
             own: getattr(config, option)
             for own, option in (
-                ("base_url", "base_url" if provider == "openai" else "cohere_base_url"),
+                ("base_url", ADDRESS_OPTION[provider]),
                 ("input_type", "input_type"),
                 ("max_in_flight", "max_in_flight"),
                 ("timeout", "request_timeout"),
