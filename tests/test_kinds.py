@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 from sklearn.metrics import roc_auc_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.command import Ran, leaderboard, summary, tune
 from tests.tiny import save_tiny_bert, topic_pairs
@@ -17,7 +18,6 @@ from tune.results.layout import ResultsFolder
 SPACES = """
 [search]
 search = "grid"
-eval_pairs = 150
 finalists = 1
 
 [data]
@@ -97,8 +97,15 @@ def test_every_kind_is_in_one_leaderboard(mixed: tuple[Ran, Path]) -> None:
     assert all(float(row["test_auc_low"]) < float(row["test_auc"]) < float(row["test_auc_high"]) for row in trials)
     assert {row["val_pairs"] for row in trials} == {"400"}, "finalists are judged on all of val, whatever was reported"
     for row in trials:
-        reported = (folder / "trials" / row["trial"] / "reports.jsonl").read_text().splitlines()[-1]
-        assert json.loads(reported)["val_pairs"] == (0 if row["freeze"] == "true" else 150)
+        reports = (folder / "trials" / row["trial"] / "reports.jsonl").read_text().splitlines()
+        # Three epochs of 700 pairs pay for three looks, LoRA for shorter ones.
+        looked = 0 if row["freeze"] == "true" else {"full": 313, "lora": 209}[row["train"]]
+        assert [json.loads(report)["val_pairs"] for report in reports] == [looked] * (3 if looked else 16)
+        [log] = folder.glob(f"ray/{row['trial']}_*/events.out.tfevents.*")
+        events = EventAccumulator(str(log.parent))
+        events.Reload()
+        steps = [1, 4, 16] if looked else list(range(1, 17))
+        assert [one.step for one in events.Scalars("ray/tune/auc")] == steps, "curves share an axis"
     assert float(trials[0]["test_auc"]) > 0.8
 
 

@@ -412,6 +412,7 @@ def test_a_short_trial_reports_less_often(bert: Topics, tmp_path: Path) -> None:
     reports = bert.run(tmp_path / "longer", eval_pairs=None, epochs=8)
     assert [report.number for report in reports] == list(range(1, len(reports) + 1))
     assert [report.budget for report in reports] == pytest.approx([k / 16 for k in (1, 4, 8, 12, 16)], abs=0.01)
+    assert [report.sixteenth for report in reports] == [1, 4, 8, 12, 16]
     config = bert.config(eval_pairs=None, epochs=8)
     assert reproduced(bert, tmp_path / "longer", config) == pytest.approx(reports[-1].best_auc, abs=1e-6)
 

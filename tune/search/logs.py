@@ -49,7 +49,7 @@ def _write(folder: Path, outcome: TrialOutcome) -> None:
             # As Ray does: an entry of a dict has a path of its own, and what is no number has no curve.
             for name, value in flatten_dict(report.metrics()).items():
                 if isinstance(value, int | float):
-                    writer.add_scalar(f"ray/tune/{name}", value, report.number)
+                    writer.add_scalar(f"ray/tune/{name}", value, report.sixteenth)
         if outcome.last is not None:
             settings = {
                 name: value if isinstance(value, int | float | str | bool) else str(value)

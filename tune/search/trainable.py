@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune as ray_tune
+from ray.tune.result import TIMESTEPS_TOTAL
 
 from tune.config.trial import TrialConfig, trial_config
 from tune.train.stream import Reports, TrialFailed, TrialOpener
@@ -62,7 +63,8 @@ class StreamTrainable(ray_tune.Trainable):
         if report is None:
             # A stopped trial, drawn again, has no more reports than it had.
             return {**self._last, "done": True}
-        self._last = report.metrics()
+        # TensorBoard's axis: trials with fewer reports would else seem to have ended early.
+        self._last = {**report.metrics(), TIMESTEPS_TOTAL: report.sixteenth}
         if report.last:
             self._close()
         return {**self._last, "done": report.last}

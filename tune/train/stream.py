@@ -58,6 +58,11 @@ class Report:
         """True for the report that ends the plan."""
         return self.budget >= 1.0
 
+    @property
+    def sixteenth(self) -> int:
+        """How many sixteenths of the plan are behind it: 1 to 16, rising, in every trial."""
+        return int(self.budget * REPORTS_PER_TRIAL + 1e-9)
+
     def to_line(self) -> str:
         """One line of reports.jsonl, without the line end."""
         return json.dumps(asdict(self))
