@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,8 @@ from tests.command import environment
 from tests.tiny import save_tiny_bert, save_tiny_model
 from tune.cli import main
 from tune.data.demo import demo_pairs
+from tune.embed.sources import check_lora
+from tune.errors import ModelError
 
 OFFLINE = ("--base-model", "wordllama")
 
@@ -210,6 +213,13 @@ def test_what_is_refused_at_once_does_not_wait_for_torch() -> None:
     assert done.stdout.strip() == "[]" and done.stderr.count("error: ") == 2
 
 
+def _downloaded(file: Path, repository: str, name: str, *, cache_dir: str, etag_timeout: float) -> str:
+    """As hf_hub_download does it."""
+    folder = Path(cache_dir) / repository.replace("/", "--")
+    folder.mkdir(parents=True)
+    return str(write(folder / name, file.read_bytes()))
+
+
 def test_lora_on_static_vectors_is_refused_with_all_else_before_a_model_is_loaded(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +233,11 @@ def test_lora_on_static_vectors_is_refused_with_all_else_before_a_model_is_loade
     (kept / "snapshots" / commit).mkdir(parents=True)
     write(kept / "snapshots" / commit / "modules.json", (folder / "modules.json").read_bytes())
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    # A model that is not in the cache: the list comes from the hub, and leaves no half of a model there.
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", partial(_downloaded, folder / "modules.json"))
+    with pytest.raises(ModelError, match="someone/more has none"):
+        check_lora("someone/more")
+    assert [path.name for path in (tmp_path / "hub").iterdir()] == ["models--someone--words"]
     bert = save_tiny_bert(tmp_path / "bert")
     capsys.readouterr()
     lines = refused(
@@ -237,10 +252,10 @@ def test_lora_on_static_vectors_is_refused_with_all_else_before_a_model_is_loade
 def test_a_ranking_loss_that_would_see_no_positives_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Train has both classes, its first pair is a negative one."""
+    """Train has both classes; its first pair in the file is a positive one, that of its seeded order is not."""
     rows = ["text1,text2,label,split"]
     for side, count, every in (("train", 600, 100), ("val", 300, 2), ("test", 300, 2)):
-        rows += [f"{side} question {i},{side} answer {i},{int(i % every == 1)},{side}" for i in range(count)]
+        rows += [f"{side} question {i},{side} answer {i},{int(i % every == 0)},{side}" for i in range(count)]
     data = write(tmp_path / "pairs.csv", "\n".join(rows))
     sizes = ("--data", data, "--split-column", "split", *OFFLINE, "--search", "grid", "--train-size", "1,500")
     [line] = refused(capsys, tmp_path / "results", *sizes, "--loss", "cosent,mnr", "--freeze", "true,false")

@@ -14,10 +14,12 @@ from tune.events import Emit, Message
 SIDES = ("train", "val", "test")
 
 
-def read_split(config: SearchConfig, emit: Emit, data: str | None = None) -> tuple[Split, dict[str, Any]]:
+def read_split(
+    config: SearchConfig, emit: Emit, data: str | None = None, *, begun: bool = False
+) -> tuple[Split, dict[str, Any]]:
     """Pairs read, cleaned and split, and what the summary says of them. UserError where they cannot be searched on.
 
-    data: where the pairs lie on this machine, if not where the configuration says.
+    data: where the pairs lie on this machine, if not where the configuration says. begun: whether the search goes on.
     """
     raw = read_pairs(config.data if data is None else config.data.model_copy(update={"data": data}))
     if raw.synthetic:
@@ -31,7 +33,8 @@ def read_split(config: SearchConfig, emit: Emit, data: str | None = None) -> tup
     where = f"the train side has {there} pairs" if not folds else f"{folds} folds leave {there} pairs to train on"
     if large := [size for size in config.train_sizes if size > there]:
         raise ConfigError([f"[space] train_size: {large[0]} asked for, but {where}; ask for less"])
-    _refuse_no_positives(config, split)
+    if not begun:
+        _refuse_no_positives(config, split)
     dropped = {name: n for name, n in cleaned.items() if n and name not in ("read", "kept", "identical_kept")}
     emit(
         Message(

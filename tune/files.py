@@ -7,10 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def replace_atomic(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
@@ -41,8 +41,9 @@ def write_atomic(path: Path, content: str | bytes, *, sync: bool = True) -> None
     replace_atomic(path, lambda part: part.write_bytes(data), sync=sync)
 
 
-def write_array(path: Path, array: NDArray[Any]) -> None:
+def write_array(path: Path, array: "NDArray[Any]") -> None:
     """Puts the array into `path` (.npy) as a whole."""
+    import numpy as np
 
     def save(part: Path) -> None:
         with open(part, "wb") as handle:  # by name numpy would add a suffix

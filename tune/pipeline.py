@@ -41,7 +41,7 @@ def run(
     """
     clock = Clock()
     with clock.phase("data"):
-        split, facts = read_split(config, emit, data)
+        split, facts = read_split(config, emit, data, begun=resume is not None)
     if config.search.search == "grid":
         emit(Message(f"grid: {planned_trials(config)} trials"))
     begun = None if resume is None else existing_folder(config.search.results / resume)

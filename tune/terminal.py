@@ -143,7 +143,7 @@ class SearchDisplay:
         if self._embedding is not None:
             parts.append(Text(self._embedding_text()))
         if self._started is not None and not self._trials:
-            parts.append(Text(f"waiting for the first report, {time.monotonic() - self._began:.0f} s"))
+            parts.append(Text(f"waiting for the first trial, {time.monotonic() - self._began:.0f} s"))
         if self._trials:
             table = Table(box=None, pad_edge=False)
             for heading in (

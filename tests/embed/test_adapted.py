@@ -147,6 +147,7 @@ def test_it_is_whole_or_absent(server: EmbedServer, tmp_path: Path, monkeypatch:
         write_adapted(target, {"weight": np.eye(2)}, NAME, ClosedOptions(), activation="identity", prompts=PROMPTS)
     assert list(tmp_path.iterdir()) == []
     write(server, target, dense_of())
+    assert target.stat().st_mode & 0o777 == 0o755, "others may read it"
     with pytest.raises(ResultsError, match="exists; choose another"):
         write(server, target, dense_of())
 

@@ -156,6 +156,8 @@ def write_exported(
     save: puts the model into a directory. about: the content of embedtune.json. files: more files, name -> content.
     """
 
+    from safetensors import SafetensorError
+
     def fill(part: Path) -> None:
         save(part)
         for file, content in (files or {}).items():
@@ -165,8 +167,9 @@ def write_exported(
 
     try:
         make_directory(directory, fill)
-    except OSError as error:
-        raise ResultsError(f"{directory} cannot be written ({error.strerror}); choose another directory") from None
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ResultsError(f"{directory} cannot be written ({why}); choose another directory") from None
 
 
 def _array(tensor: Any) -> Any:

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -219,29 +220,35 @@ def check_lora(name: str) -> None:
 
     ModelError for one of static vectors or of words. One that cannot be had says nothing here: `check_source` does.
     """
-    listed = _modules_file(name)
     try:
-        kinds = [str(module["type"]) for module in json.loads(listed.read_text())] if listed else []
+        kinds = [str(module["type"]) for module in json.loads(_modules_list(name))]
     except (OSError, ValueError, LookupError, TypeError):
         return
     if kinds and kinds[0].rpartition(".")[2] in _WITHOUT_ATTENTION:
         raise ModelError(f"[space] {NO_ATTENTION.format(name)}")
 
 
-def _modules_file(name: str) -> Path | None:
-    """modules.json of a folder or of a hub model; None where there is none: a transformer alone, or packaged."""
+def _modules_list(name: str) -> str:
+    """modules.json of a folder or of a hub model; "[]" where there is none: a transformer alone, or packaged.
+
+    OSError where it cannot be had. The hub's cache is left as it is: a model of which it has one file is not there.
+    """
     if name in PACKAGED:
-        return None
+        return "[]"
     path = Path(name).expanduser()
     if path.exists():
-        return path / "modules.json"
-    from huggingface_hub import hf_hub_download
+        return (path / "modules.json").read_text()
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     try:
-        return Path(hf_hub_download(_hub_name(name), "modules.json", etag_timeout=10))
-    except Exception:
+        cached = try_to_load_from_cache(_hub_name(name), "modules.json")
+        if isinstance(cached, str):
+            return Path(cached).read_text()
+        with tempfile.TemporaryDirectory() as folder:
+            return Path(hf_hub_download(_hub_name(name), "modules.json", cache_dir=folder, etag_timeout=10)).read_text()
+    except Exception as error:
         # Whatever the network stack raises; and names that are none.
-        return None
+        raise OSError(str(error)) from None
 
 
 def load_model(name: str, dtype: Any = None) -> Any:

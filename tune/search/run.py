@@ -91,7 +91,7 @@ def past_trials(outcomes: Sequence[TrialOutcome], trial_places: TrialPlaces) -> 
     for outcome in outcomes:
         point = point_of(outcome.config)
         if trial_places.digest(point) == outcome.trial:
-            best = {report.number: report.best_auc for report in outcome.reports}
+            best = {report.sixteenth: report.best_auc for report in outcome.reports}
             past.append(PastTrial(point, outcome.status, best))
     return past
 
@@ -192,6 +192,10 @@ class _Told(ray_tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its callbacks into a state that is never read back here; a terminal cannot be pickled."""
         return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Its first report may be long in coming."""
+        self._tell(trial, "running")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

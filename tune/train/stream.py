@@ -61,7 +61,7 @@ class Report:
     @property
     def sixteenth(self) -> int:
         """How many sixteenths of the plan are behind it: 1 to 16, rising, in every trial."""
-        return int(self.budget * REPORTS_PER_TRIAL + 1e-9)
+        return sixteenth(self.budget)
 
     def to_line(self) -> str:
         """One line of reports.jsonl, without the line end."""
@@ -78,6 +78,11 @@ class Report:
     def metrics(self) -> dict[str, Any]:
         """As Ray Tune takes it."""
         return asdict(self)
+
+
+def sixteenth(budget: float) -> int:
+    """Whole sixteenths of the plan in a budget."""
+    return int(budget * REPORTS_PER_TRIAL + 1e-9)
 
 
 Reports = Generator[Report, None, None]

@@ -70,6 +70,7 @@ def _train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Repo
     with isolated():
         learner = _Learner(config, trial, texts, pairs, isolated)
     with contextlib.closing(learner):
+        _drop_of_another_plan(trial, list(due.values()), len(val))
         run = Progress(trial, learner)
         kept = run.resume()
         yield from kept
@@ -107,6 +108,15 @@ def _train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Repo
             if report is not None:
                 yield report
                 began = time.perf_counter()
+
+
+def _drop_of_another_plan(trial: TrialDirectory, budgets: list[float], val_pairs: int) -> None:
+    """Starts over a trial whose reports an earlier version planned at other places, or over other val pairs."""
+    kept = trial.reports()
+    planned = [(budget, val_pairs) for budget in budgets]
+    if [(report.budget, report.val_pairs) for report in kept] != planned[: len(kept)]:
+        trial.keep_reports([])
+        trial.state.unlink(missing_ok=True)
 
 
 def training_pairs(config: TrialConfig, train: PairRows) -> PairRows:

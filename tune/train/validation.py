@@ -30,6 +30,13 @@ _MARKS = (
     ((1, 4, 16), 200),
     ((16,), 0),
 )
+_LEAST_PAIRS = 200
+"""Of the only look: on fewer, luck decides which trials are the best, and a trial so short takes seconds anyway."""
+
+
+def looking_order(val: PairRows, config: TrialConfig) -> NDArray[np.int64]:
+    """Places of all val pairs in the order of which every look takes a prefix."""
+    return np.random.default_rng([config.seed, len(val)]).permutation(len(val))
 
 
 @dataclass(frozen=True)
@@ -44,14 +51,14 @@ def planned_looks(val: PairRows, config: TrialConfig, planned_pairs: int) -> Loo
     """How often a trial looks at val, and at which of its pairs: a prefix of one order by the seed, of both classes.
 
     planned_pairs: training pairs that the whole plan sees. Where the configuration says how many val pairs, there are
-    sixteen reports; where it does not, all of them together stay below 15% of the trial (more only where a class is so
-    rare that fewer pairs would have none of it).
+    sixteen reports; where it does not, all of them together stay below 15% of the trial. A trial too short to pay for
+    one look at 200 pairs (450 training pairs, with LoRA 670) has that all the same, and more where a class is rare.
     """
-    order = np.random.default_rng([config.seed, len(val)]).permutation(len(val))
+    order = looking_order(val, config)
     if config.eval_pairs is None:
         passes = int(planned_pairs * _PASSES[config.train] * _SHARE / (1 - _SHARE))
         marks = next(marks for marks, worth in _MARKS if len(marks) * min(worth, len(val)) <= passes)
-        size = min(passes // len(marks), _MOST_PAIRS)
+        size = max(min(passes // len(marks), _MOST_PAIRS), _LEAST_PAIRS)
     else:
         marks, size = _MARKS[0][0], config.eval_pairs or len(val)
     label = val.label[order]
