@@ -24,7 +24,10 @@ class Embedding:
 
 @dataclass(frozen=True)
 class TrialEvent:
-    """A trial has reported or ended. status: running, done, stopped, failed, lost (its worker died; it goes on)."""
+    """A trial has begun (no best_auc yet), reported or ended.
+
+    status: running, done, stopped, failed, lost (its worker died; it goes on).
+    """
 
     trial: str
     status: str

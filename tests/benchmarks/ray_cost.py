@@ -91,7 +91,7 @@ def _sweep(root: Path, algorithm: str, trials: int) -> _Sweep:
     stop = threading.Event()
 
     def emit(event: Event) -> None:
-        if isinstance(event, TrialEvent) and event.status == "running":
+        if isinstance(event, TrialEvent) and event.status == "running" and event.best_auc is not None:
             if not seen:
                 sampler.start()
             seen.append((event.trial, time.perf_counter() - began))
