@@ -131,7 +131,7 @@ def run_look(*arglist):
 
 def run_cancel():
     with modal.Queue.ephemeral() as queue:
-        call = count.spawn(queue.object_id, "a", 100, 0.1)
+        call = count.spawn(queue.object_id, "a", 60, 1.0)  # asleep when it is cancelled, not within a put
         first = queue.get(partition="a", timeout=20)
         try:
             call.get(timeout=0)
@@ -218,7 +218,7 @@ def run_objects():
     variant = size.with_options(gpu="A10G", timeout=7)
     variant.hydrate()
     modal.Function.from_id(variant.object_id).remote("x")
-    whole = os.urandom(9_000_000)
+    whole = os.urandom((8 << 20) - 3) + bytes(5) + os.urandom(600_000)  # the client leaves out zeros at a block's end
     with open("whole", "wb") as file:
         file.write(whole)
     with volume.batch_upload() as batch:

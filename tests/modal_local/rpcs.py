@@ -206,7 +206,8 @@ class Rpcs:
                 path: Path = self._object(request.volume_id) / file.path.lstrip("/")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 blocks = [(self.pool.store / block.contents_sha256.hex()).read_bytes() for block in file.blocks]
-                path.write_bytes(b"".join(blocks)[: file.size].ljust(file.size, b"\0"))  # blocks lack trailing zeros
+                whole = b"".join(block.ljust(BLOCK_BYTES, b"\0") for block in blocks)  # they lack trailing zeros
+                path.write_bytes(whole[: file.size])
         return {"missing_blocks": missing}
 
     def QueueGetOrCreate(self, request: Any) -> Fields:
