@@ -22,17 +22,10 @@ def check_search(
     asked, so that their keys are needed; sdks: whether from here.
     """
     problems: list[str] = []
+    here = [name for name in config.base_models if name not in elsewhere]
     checks: list[Callable[[], None]] = [
-        *(
-            partial(check_source, name, config.closed, key=buys, sdk=buys and sdks)
-            for name in config.base_models
-            if name not in elsewhere
-        ),
-        *(
-            partial(check_lora, name)
-            for name in config.base_models
-            if name not in elsewhere and config.trained_by_lora(name)
-        ),
+        *(partial(check_source, name, config.closed, key=buys, sdk=buys and sdks) for name in here),
+        *(partial(check_lora, name) for name in here if config.trained_by_lora(name)),
         partial(check_data, config.data),
     ]
     checks.append(partial(check_cache, config.search.cache.expanduser()))

@@ -170,7 +170,7 @@ class WholeModel(TrialModel):
     """Of a trial that trained the base model itself: texts go through the model that is exported."""
 
     _sample_auc: float = 0.0
-    _sample_label: NDArray[np.int8] = np.empty(0, np.int8)
+    _rounding: float = 0.0
 
     def val_auc(self) -> float:
         """AUC on all of val; its reports may have looked at fewer pairs."""
@@ -184,7 +184,7 @@ class WholeModel(TrialModel):
     def rounding(self) -> float:
         """Wider than for vectors that are the same everywhere: on a GPU, reports are of scores in bf16."""
         self.val()
-        return max(_LEAST_ROUNDING, _BF16_SWAPS / _comparisons(self._sample_label))
+        return self._rounding
 
     def _on_val(self, view: View) -> dict[int, Final]:
         from tune.train.validation import looking_order
@@ -193,8 +193,9 @@ class WholeModel(TrialModel):
         assert self.outcome.best is not None
         # By its reports: how many pairs a trial looks at is for training to say.
         sample = looking_order(view.val, self.config)[: self.outcome.best.val_pairs]
-        self._sample_label = view.val.label[sample]
-        self._sample_auc = roc_auc(scores[self.dims[0]][sample], self._sample_label)
+        label = view.val.label[sample]
+        self._sample_auc = roc_auc(scores[self.dims[0]][sample], label)
+        self._rounding = max(_LEAST_ROUNDING, _BF16_SWAPS / _comparisons(label))
         return {dims: final_of(of_dims, view.val.label) for dims, of_dims in scores.items()}
 
     def test(self, pairs: LabelledPairs) -> Scores:

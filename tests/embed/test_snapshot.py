@@ -86,7 +86,6 @@ def test_another_content_is_another_source(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from typing import Any
 from tune.embed import snapshot
 from tune.embed.sources import load_source
 snapshot.TEXTS_PER_SHARD = 10

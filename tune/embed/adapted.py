@@ -155,7 +155,6 @@ def write_exported(
 
     save: puts the model into a directory. about: the content of embedtune.json. files: more files, name -> content.
     """
-
     from safetensors import SafetensorError
 
     def fill(part: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from ray.tune.result import TRAINING_ITERATION
 from ray.tune.search.optuna import OptunaSearch
 
 from tune.config.space import Point, Range, Space
@@ -118,17 +119,16 @@ class TPESearch(OptunaSearch):
         failed = error or bool(result and "failed" in result)
         if result is not None and "best_auc" in result:
             # Ray tells the searcher of every report but the one that a trial ends with.
-            self._report(trial_id, result)
+            self.on_trial_result(trial_id, result)
         complete = result is not None and not failed and result.get("budget", 0.0) >= 1.0
         super().on_trial_complete(trial_id, result=result if complete else None, error=failed)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tells the study of a report."""
-        self._report(trial_id, result)
+        """Tells the study of a report, by the share of the plan.
 
-    def _report(self, trial_id: str, result: dict[str, Any]) -> None:
-        # By the share of the plan: TPE ranks pruned trials by how far they came, and some report less often.
-        self._ot_trials[trial_id].report(result["best_auc"], sixteenth(result["budget"]))
+        TPE ranks pruned trials by how far they came, and some report less often.
+        """
+        super().on_trial_result(trial_id, {**result, TRAINING_ITERATION: sixteenth(result["budget"])})
 
     def export(self, path: Path) -> None:
         """Writes the study to `path` as an Optuna journal, whole."""

@@ -135,8 +135,7 @@ def report_steps(batch_sizes: list[int], marks: Sequence[int] = _MARKS) -> dict[
     seen, left = 0, deque(marks)
     for step, size in enumerate(batch_sizes, start=1):
         seen += size
-        if left and seen * REPORTS_PER_TRIAL >= left[0] * total:
+        while left and seen * REPORTS_PER_TRIAL >= left[0] * total:
+            left.popleft()
             due[step] = 1.0 if seen == total else seen / total
-            while left and seen * REPORTS_PER_TRIAL >= left[0] * total:
-                left.popleft()
     return due

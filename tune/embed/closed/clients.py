@@ -67,7 +67,7 @@ def check_closed(
         _tell(f"base model {name}: its directory names {server or url} as its server: texts go there, keys do not")
     elif _key(name, options) != _NO_KEY and url is not None and not options.is_official(name.provider):
         open_way = " unencrypted; use https" if url.startswith("http:") and not is_near(url) else ""
-        _tell(f"base model {name}: the key in {_variable(name)} goes to {server or url}{open_way}")
+        _tell(f"base model {name}: the key in {_found(name)[0]} goes to {server or url}{open_way}")
 
 
 def _tell(line: str) -> None:
@@ -88,28 +88,28 @@ def make_client(name: ClosedName, options: ClosedOptions, keyless: bool = False)
 
 def has_key(name: ClosedName) -> bool:
     """Whether the environment has a key of the model's provider."""
-    return any(os.environ.get(variable, "").strip() for variable in KEYS[name.provider])
+    return bool(_found(name)[1])
 
 
-def _variable(name: ClosedName) -> str:
-    """The variable that the key is from, or would be."""
+def _found(name: ClosedName) -> tuple[str, str]:
+    """(the variable that the key is from, or would be; the key as it stands there, or "")."""
     variables = KEYS[name.provider]
-    return next((variable for variable in variables if os.environ.get(variable, "").strip()), variables[0])
+    keys = ((variable, os.environ.get(variable, "").strip()) for variable in variables)
+    return next((found for found in keys if found[1]), (variables[0], ""))
 
 
 def _key(name: ClosedName, options: ClosedOptions, keyless: bool = False) -> str:
     if keyless:
         return _NO_KEY
-    variables = KEYS[name.provider]
-    for variable in variables:
-        if key := os.environ.get(variable, "").strip():
-            if not (key.isascii() and key.isprintable() and key == "".join(key.split())):
-                raise ModelError(f"base model {name}: {variable} holds characters that no key has; set it again")
-            return key
+    variable, key = _found(name)
+    if key:
+        if not (key.isascii() and key.isprintable() and key == "".join(key.split())):
+            raise ModelError(f"base model {name}: {variable} holds characters that no key has; set it again")
+        return key
     if name.provider == "openai" and options.server(name.provider):
         return _NO_KEY
     raise ModelError(
-        f"base model {name}: no key; set {' or '.join(variables)} in the environment (never in a flag or a file)"
+        f"base model {name}: no key; set {' or '.join(KEYS[name.provider])} in the environment (never in a flag or a file)"
     )
 
 
@@ -234,7 +234,7 @@ class _Failures:
 
     def __init__(self, name: ClosedName, options: ClosedOptions, key: str, keyless: bool) -> None:
         self._name, self._options, self._key, self._keyless = name, options, key, keyless
-        self._variable = _variable(name)
+        self._variable, _ = _found(name)
         self._where = options.server(name.provider) or OFFICIAL[name.provider].split("//")[1]
 
     def __reduce__(self) -> Any:
