@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from tune.config.trial import TrialConfig
 from tune.embed.prepare import LabelledPairs
 from tune.errors import ModelError
-from tune.evaluate.intervals import ComponentBootstrap, with_interval
-from tune.evaluate.multiple import holm, two_sided_p
-from tune.evaluate.score import score_pairs
-from tune.evaluate.verdict import Verdict, correction, storage, verdict
+from tune.metrics.intervals import ComponentBootstrap, with_interval
+from tune.metrics.multiple import holm, two_sided_p
+from tune.metrics.score import score_pairs
+from tune.metrics.verdict import Verdict, correction, storage, verdict
 from tune.models import Final, Models, TrialModel, base_val, baseline_key
 from tune.search.outcomes import TrialOutcome
 from tune.train.dense import cosine

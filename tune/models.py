@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tune.config.trial import TrialConfig
 from tune.embed.prepare import LabelledPairs, PreparedBase, keyed_rows, view_texts
 from tune.embed.view import PairRows, View, ViewTexts
-from tune.evaluate.score import TestScore, fit_thresholds, roc_auc
+from tune.metrics.score import TestScore, fit_thresholds, roc_auc
 from tune.search.outcomes import TrialOutcome
 from tune.train.dense import cosine, dense_cosine, load_dense
 from tune.train.refit import mean_best_budget, out_of_fold, refit

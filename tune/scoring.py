@@ -23,9 +23,9 @@ from tune.embed.prepare import LabelledPairs, keyed_rows, texts_by_prompt, with_
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.sources import Source, check_source, load_source
 from tune.errors import DataError, UserError
-from tune.evaluate.score import roc_auc, score_pairs
 from tune.events import Embedding, Emit
 from tune.export import read_about
+from tune.metrics.score import roc_auc, score_pairs
 from tune.train.dense import cosine
 
 

@@ -22,8 +22,8 @@ from tune.data.split import Split
 from tune.embed.prepare import LabelledPairs, PreparedBase, prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import PairRows, View
-from tune.evaluate.intervals import ComponentBootstrap
-from tune.evaluate.score import roc_auc
+from tune.metrics.intervals import ComponentBootstrap
+from tune.metrics.score import roc_auc
 from tune.train.adapter import open_adapter
 from tune.train.dense import cosine, dense_cosine, load_dense
 

@@ -21,7 +21,7 @@ from tune.config.trial import TrialConfig
 from tune.embed.prepare import prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import View
-from tune.evaluate.score import roc_auc
+from tune.metrics.score import roc_auc
 from tune.train.adapter import open_adapter
 from tune.train.dense import dense_cosine, load_dense
 from tune.train.stream import Report

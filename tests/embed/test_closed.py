@@ -28,7 +28,7 @@ from tune.embed.prepare import LabelledPairs, prepare_base
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.view import View
 from tune.errors import ModelError
-from tune.evaluate.score import roc_auc
+from tune.metrics.score import roc_auc
 
 TEXTS = [f"where is the swift purse number {i}" for i in range(100)]
 OPENAI, COHERE = "openai:text-embedding-3-small", "cohere:embed-v4.0"

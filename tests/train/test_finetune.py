@@ -22,7 +22,7 @@ from tune.config.space import LOSSES
 from tune.config.trial import TrialConfig
 from tune.embed.sources import load_source
 from tune.embed.view import PairRows, View
-from tune.evaluate.score import roc_auc
+from tune.metrics.score import roc_auc
 from tune.train import directory as directory_module
 from tune.train import progress as progress_module
 from tune.train import training as training_module

@@ -15,7 +15,7 @@ import torch
 
 from tune.config.trial import TrialConfig
 from tune.embed.view import View
-from tune.evaluate.score import fit_accuracy_threshold, roc_auc
+from tune.metrics.score import fit_accuracy_threshold, roc_auc
 from tune.train.dense import Validation
 from tune.train.directory import TrialDirectory
 from tune.train.fit import Fit, Stretch, TrainingVectors, training_device

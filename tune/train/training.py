@@ -30,7 +30,7 @@ from transformers import PreTrainedModel
 
 from tune.config.trial import TrialConfig
 from tune.embed.view import PairRows, View, ViewTexts
-from tune.evaluate.score import fit_accuracy_threshold, roc_auc
+from tune.metrics.score import fit_accuracy_threshold, roc_auc
 from tune.train.directory import TrialDirectory
 from tune.train.finetune import build_model, score_model_pairs, trained_weights
 from tune.train.fit import MAX_GRADIENT_NORM, learned_from, training_device

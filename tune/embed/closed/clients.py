@@ -109,7 +109,8 @@ def _key(name: ClosedName, options: ClosedOptions, keyless: bool = False) -> str
     if name.provider == "openai" and options.server(name.provider):
         return _NO_KEY
     raise ModelError(
-        f"base model {name}: no key; set {' or '.join(KEYS[name.provider])} in the environment (never in a flag or a file)"
+        f"base model {name}: no key; set {' or '.join(KEYS[name.provider])} in the environment "
+        "(never in a flag or a file)"
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from tune.evaluate.intervals import Difference
+from tune.metrics.intervals import Difference
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.evaluate.score import Labels, Scores, TestScore, checked_pairs, roc_auc
+from tune.metrics.score import Labels, Scores, TestScore, checked_pairs, roc_auc
 
 
 @dataclass(frozen=True)

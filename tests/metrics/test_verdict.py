@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tune.evaluate.intervals import Difference
-from tune.evaluate.verdict import correction, storage, verdict
+from tune.metrics.intervals import Difference
+from tune.metrics.verdict import correction, storage, verdict
 
 
 def difference(delta: float, low: float, high: float) -> Difference:

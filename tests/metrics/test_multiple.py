@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from tune.evaluate.intervals import ComponentBootstrap
-from tune.evaluate.multiple import holm, two_sided_p
+from tune.metrics.intervals import ComponentBootstrap
+from tune.metrics.multiple import holm, two_sided_p
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from tune.evaluate.intervals import ComponentBootstrap, with_interval
-from tune.evaluate.score import roc_auc, score_pairs
+from tune.metrics.intervals import ComponentBootstrap, with_interval
+from tune.metrics.score import roc_auc, score_pairs
 
 Linked = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
 

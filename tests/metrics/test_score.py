@@ -16,7 +16,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from tune.evaluate.score import (
+from tune.metrics.score import (
     Labels,
     Scores,
     fit_accuracy_threshold,
