@@ -138,10 +138,11 @@ def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
 
     That is options, base models and their servers, names, pairs.
     """
-    from tune.begin import name_stem, read_split
+    from tune.begin import read_split
     from tune.buying import agree, search_estimates
     from tune.checks import check_search
     from tune.embed.sources import PACKAGED
+    from tune.results.naming import name_stem
     from tune.terminal import SearchDisplay
 
     # Packaged base models are in the image, whether or not they are installed here.

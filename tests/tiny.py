@@ -21,7 +21,8 @@ from tune.begin import read_split
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.data.demo import demo_pairs
-from tune.embed.prepare import LabelledPairs, PreparedBase, prepare_base
+from tune.data.sides import LabelledPairs
+from tune.embed.prepare import PreparedBase, prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import View
 from tune.embedding import embed_bases

@@ -3,12 +3,14 @@
 The phases are those of a search; so are the files that it leaves.
 """
 
-from tune.begin import data_name, read_split
+from tune.begin import read_split
 from tune.clock import Clock
 from tune.config.search import SearchConfig
 from tune.events import Emit, Message
-from tune.phases import Backend, begin, embed_all, now, score_once, write_table
+from tune.phases import Backend, begin, embed_all, score_once, write_table
 from tune.results.layout import ResultsFolder, new_folder
+from tune.results.naming import data_name
+from tune.results.provenance import now
 from tune.results.summary import Summary
 
 KIND = "baselines"

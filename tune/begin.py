@@ -1,17 +1,15 @@
 """What a search begins with, before anything heavy is imported: its pairs read and split, and a name."""
 
-from pathlib import Path
 from typing import Any
 
 from tune.config.search import SearchConfig
 from tune.config.trial import RANKING_LOSSES
 from tune.data.clean import clean_pairs
 from tune.data.pairs import read_pairs
+from tune.data.sides import SIDES
 from tune.data.split import Split, split_pairs, text_overlaps, train_order
 from tune.errors import ConfigError
 from tune.events import Emit, Message
-
-SIDES = ("train", "val", "test")
 
 
 def read_split(
@@ -76,14 +74,3 @@ def _side_line(split: Split, side: str) -> str:
     chosen = split.side == side
     positive = float(split.pairs.label[chosen].mean())
     return f"{side} {int(chosen.sum())} pairs ({positive:.0%} positive)"
-
-
-def name_stem(config: SearchConfig) -> str:
-    """What the made-up name of a search begins with."""
-    return f"{config.search.search}-{data_name(config)}"
-
-
-def data_name(config: SearchConfig) -> str:
-    """The data's name, as a part of a file name."""
-    data = "demo" if config.data.data is None else Path(config.data.data.split(":")[0]).name.split(".")[0]
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in data)[:40]

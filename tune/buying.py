@@ -11,13 +11,13 @@ from pathlib import Path
 from tune.begin import read_split
 from tune.config.closed import ClosedConfig
 from tune.config.search import SearchConfig
+from tune.data.sides import labelled_sides
 from tune.data.split import Split
 from tune.embed.closed import ClosedSource
 from tune.embed.prepare import texts_by_prompt
 from tune.embed.prices import Estimate, estimate_for, usd
 from tune.embed.snapshot import Snapshot
 from tune.embed.sources import load_closed
-from tune.embedding import labelled_sides
 from tune.errors import UserError
 from tune.events import Emit, Message
 from tune.search.points import planned_trials

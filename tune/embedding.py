@@ -9,23 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tune.begin import SIDES
 from tune.config.closed import ClosedConfig, provider_of
 from tune.config.data import DataConfig
 from tune.config.search import SearchConfig
 from tune.config.space_rules import NO_ATTENTION
-from tune.data.split import Split, train_order
+from tune.data.sides import LabelledPairs, labelled_sides
+from tune.data.split import Split
 from tune.embed.closed import ClosedSource
-from tune.embed.prepare import (
-    LabelledPairs,
-    PreparedBase,
-    near_copies,
-    prepare_base,
-    texts_by_prompt,
-    with_exact_test,
-)
+from tune.embed.prepare import PreparedBase, near_copies, prepare_base, texts_by_prompt, with_exact_test
 from tune.embed.prices import estimate_for
 from tune.embed.sources import Source, load_open, load_source
 from tune.embed.view import View
@@ -57,18 +49,6 @@ class EmbedOrder:
     folds: int = 0
     seed: int = 0
     closed: ClosedConfig = field(default_factory=ClosedConfig)
-
-
-def labelled_sides(split: Split, seed: int) -> dict[str, LabelledPairs]:
-    """The pairs of each side; train in its seeded order."""
-    index = {side: np.flatnonzero(split.side == side) for side in ("val", "test")}
-    index["train"] = train_order(split, seed)
-    return {side: _labelled(split, index[side]) for side in SIDES}
-
-
-def _labelled(split: Split, index: NDArray[np.int64]) -> LabelledPairs:
-    taken = split.pairs.take(index)
-    return LabelledPairs(taken.text_a, taken.text_b, taken.label, split.component[index])
 
 
 def embed_bases(

@@ -5,7 +5,6 @@ closed one an AdaptedEmbedder.
 """
 
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from tune.embed.adapted import ABOUT, write_adapted, write_exported
 from tune.embed.prepare import PreparedBase
 from tune.embed.view import View
 from tune.errors import ModelError, ResultsError
-from tune.results.layout import ResultsFolder
+from tune.results.layout import ResultsFolder, read_test
+from tune.results.provenance import version_of
 from tune.results.summary import Summary
 from tune.search.outcomes import trial_outcomes
 from tune.train.stream import Report
@@ -77,22 +77,6 @@ def _reported(best: Report, dims: int, first: bool) -> dict[str, Any]:
         "logistic_threshold": None,
         "test": None,
     }
-
-
-def read_test(folder: ResultsFolder) -> dict[str, Any]:
-    """The scores on test. ResultsError where the file is damaged: test is not opened again for that."""
-    try:
-        return dict(json.loads(folder.test.read_text()))
-    except ValueError:
-        raise ResultsError(f"{folder.test} is damaged, and test is scored once; bring back a copy of it") from None
-
-
-def version_of(package: str) -> str | None:
-    """The installed version, or None."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def write_model(weights: Path, facts: ExportFacts, max_length: int | None, to: Path) -> Path:

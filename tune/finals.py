@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from tune.config.trial import TrialConfig
-from tune.embed.prepare import LabelledPairs
+from tune.data.sides import LabelledPairs
 from tune.errors import ModelError
 from tune.metrics.intervals import ComponentBootstrap, with_interval
 from tune.metrics.multiple import holm, two_sided_p

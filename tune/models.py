@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.config.trial import TrialConfig
-from tune.embed.prepare import LabelledPairs, PreparedBase, keyed_rows, view_texts
+from tune.data.sides import LabelledPairs
+from tune.embed.prepare import PreparedBase, keyed_rows, view_texts
 from tune.embed.view import PairRows, View, ViewTexts
 from tune.metrics.score import TestScore, fit_thresholds, roc_auc
 from tune.search.outcomes import TrialOutcome

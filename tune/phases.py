@@ -8,7 +8,6 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,21 @@ from tune.buying import Agree
 from tune.clock import Clock
 from tune.config.search import SearchConfig
 from tune.config.toml import write_toml
+from tune.data.sides import labelled_sides
 from tune.data.split import Split, write_split
 from tune.embed.prepare import NEAR_COSINE, PreparedBase
-from tune.embedding import EmbedOrder, embed_bases, labelled_sides
+from tune.embedding import EmbedOrder, embed_bases
 from tune.errors import ResultsError
 from tune.events import Emit, Message
-from tune.export import read_test, version_of
 from tune.files import write_atomic
 from tune.finals import open_test
 from tune.models import Models, TrialModel, base_val, baseline_key
-from tune.results.layout import ResultsFolder
+from tune.results.layout import ResultsFolder, read_test
 from tune.results.leaderboard import write_leaderboard
+from tune.results.provenance import PACKAGES, now, version_of
 from tune.results.summary import Summary
 from tune.rows import base_notes, leaderboard_rows
 from tune.search.outcomes import TrialOutcome
-
-PACKAGES = ("embedtune", "ray", "optuna", "sentence-transformers", "transformers", "torch", "modal", "numpy")
 
 
 @dataclass(frozen=True)
@@ -191,8 +189,3 @@ def write_table(
 
 def _pairs_on(split: Split, sides: Sequence[str]) -> int:
     return int(np.isin(split.side, sides).sum())
-
-
-def now() -> str:
-    """The time, as a summary writes it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

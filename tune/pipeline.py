@@ -6,7 +6,7 @@ Every phase can be repeated: what an earlier run of the same search has finished
 
 from typing import Any
 
-from tune.begin import name_stem, read_split
+from tune.begin import read_split
 from tune.clock import Clock
 from tune.config.search import SearchConfig
 from tune.data.split import Split
@@ -17,8 +17,10 @@ from tune.events import Emit, Message
 from tune.export import export
 from tune.finals import sound_finalists
 from tune.models import Models, TrialModel
-from tune.phases import Backend, begin, embed_all, models_of, now, same_bases, score_once, write_table
+from tune.phases import Backend, begin, embed_all, models_of, same_bases, score_once, write_table
 from tune.results.layout import ResultsFolder, existing_folder, new_folder
+from tune.results.naming import name_stem
+from tune.results.provenance import now
 from tune.results.summary import Summary
 from tune.search.outcomes import TrialOutcome, trial_outcomes
 from tune.search.points import planned_trials

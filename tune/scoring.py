@@ -17,9 +17,10 @@ from tune.config.closed import ADDRESS_OPTION
 from tune.config.search import SearchConfig
 from tune.data.clean import clean_pairs
 from tune.data.pairs import Pairs, check_data, read_pairs
+from tune.data.sides import LabelledPairs
 from tune.embed.adapted import AdaptedEmbedder, is_adapted
 from tune.embed.closed import ClosedOptions, ClosedSource, check_closed
-from tune.embed.prepare import LabelledPairs, keyed_rows, texts_by_prompt, with_rate
+from tune.embed.prepare import keyed_rows, texts_by_prompt, with_rate
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.sources import Source, check_source, load_source
 from tune.errors import DataError, UserError

@@ -22,12 +22,11 @@ from rich.table import Table
 
 from tune.begin import read_split
 from tune.config.search import DEFAULT_CACHE, SearchConfig, search_config
+from tune.data.sides import LabelledPairs, labelled_sides
 from tune.data.split import Split
-from tune.embed.prepare import LabelledPairs
-from tune.embedding import labelled_sides
 from tune.events import ignore
 from tune.files import write_atomic
-from tune.phases import PACKAGES
+from tune.results.provenance import PACKAGES
 
 RESULTS = Path("results") / "benchmarks"
 PAIRS_VARIABLE = "EMBEDTUNE_BENCH_PAIRS"

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.common import Options, Result, Target, first, pairs_config, split_of
 from tune.config.trial import TrialConfig
+from tune.data.sides import LabelledPairs
 from tune.data.split import Split
-from tune.embed.prepare import LabelledPairs, PreparedBase, prepare_base
+from tune.embed.prepare import PreparedBase, prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import PairRows, View
 from tune.metrics.intervals import ComponentBootstrap

@@ -31,7 +31,7 @@ from tests.benchmarks.common import (
 from tests.benchmarks.trainer import run_trainer
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
-from tune.embed.prepare import LabelledPairs
+from tune.data.sides import LabelledPairs
 from tune.events import ignore
 from tune.local import local_backend
 from tune.pipeline import run as run_search

@@ -19,7 +19,7 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from transformers import PrinterCallback, TrainerCallback
 
 from tune.config.trial import TrialConfig
-from tune.embed.prepare import LabelledPairs
+from tune.data.sides import LabelledPairs
 from tune.embed.sources import load_model
 from tune.train.dense import make_dense
 from tune.train.losses import make_loss

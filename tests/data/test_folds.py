@@ -7,7 +7,7 @@ from tune.begin import read_split
 from tune.config.search import search_config
 from tune.data.clean import normalise
 from tune.data.folds import LARGEST_SHARES, MOST_FOLDS, fold_of
-from tune.embedding import labelled_sides
+from tune.data.sides import labelled_sides
 from tune.errors import DataError
 from tune.events import ignore
 

@@ -19,12 +19,12 @@ import pytest
 
 from tests.command import background, wait_for
 from tests.embed_server import COHERE_PATH, KEY, OPENAI_PATH, OWN_MODEL, EmbedServer, embed, embed_server
-from tune.begin import SIDES
 from tune.data.demo import demo_pairs
+from tune.data.sides import SIDES, LabelledPairs
 from tune.embed.closed import ClosedName, ClosedOptions, ClosedSource, check_closed, clients
 from tune.embed.closed.clients import KEYS
 from tune.embed.closed.source import ask_all
-from tune.embed.prepare import LabelledPairs, prepare_base
+from tune.embed.prepare import prepare_base
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.view import View
 from tune.errors import ModelError

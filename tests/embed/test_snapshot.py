@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.tiny import save_tiny_model
+from tune.data.sides import LabelledPairs
 from tune.embed import snapshot as snapshot_module
-from tune.embed.prepare import LabelledPairs, near_copies, prepare_base
+from tune.embed.prepare import near_copies, prepare_base
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.sources import SentenceTransformerSource, check_source, load_source
 from tune.embed.view import View

@@ -11,7 +11,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from tune.config.search import search_config
 from tune.config.space import Space
-from tune.search.asha import KeptASHA, RungFile
+from tune.results.rungs import RungFile
+from tune.search.asha import KeptASHA
 from tune.search.optuna_search import PastTrial, TPESearch
 from tune.search.points import grid_points, random_points
 from tune.search.points_search import PointsSearch

@@ -22,10 +22,10 @@ from tune.config.search import search_config
 from tune.config.space import LOSSES
 from tune.config.trial import TrialConfig
 from tune.data.clean import normalise
-from tune.embed.prepare import LabelledPairs, prepare_base
+from tune.data.sides import LabelledPairs, labelled_sides
+from tune.embed.prepare import prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import PairRows, View, write_folds, write_view
-from tune.embedding import labelled_sides
 from tune.errors import DataError
 from tune.events import ignore
 from tune.train import directory as directory_module

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.data.folds import fold_of
+from tune.data.sides import LabelledPairs
 from tune.embed.snapshot import Batched, Snapshot, text_key
 from tune.embed.sources import EmbeddingSource, SentenceTransformerSource
 from tune.embed.view import PairRows, ViewTexts, is_sound, view_digest, write_folds, write_texts, write_view
@@ -30,22 +31,6 @@ def with_rate(name: str, progress: EmbedProgress | None) -> Callable[[int, int],
             progress(name, done, total, done / max(time.perf_counter() - began, 1e-9))
 
     return report
-
-
-@dataclass(frozen=True)
-class LabelledPairs:
-    """Pairs of one side, in order: text_a, text_b [n], label [n].
-
-    component [n]: equal for pairs of the split that are linked by shared texts; folds alone need it.
-    """
-
-    text_a: list[str]
-    text_b: list[str]
-    label: NDArray[np.int8]
-    component: NDArray[np.int64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.label)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tune.errors import ResultsError
 from tune.files import lock_file
+from typing import Any
+import json
 
 
 @dataclass(frozen=True)
@@ -123,3 +125,11 @@ def existing_folder(path: Path) -> ResultsFolder:
         known = f"; there are {', '.join(present[-5:])}" if present else ""
         raise ResultsError(f"{path} is no results folder (no search.toml in it){known}")
     return folder
+
+
+def read_test(folder: ResultsFolder) -> dict[str, Any]:
+    """The scores on test. ResultsError where the file is damaged: test is not opened again for that."""
+    try:
+        return dict(json.loads(folder.test.read_text()))
+    except ValueError:
+        raise ResultsError(f"{folder.test} is damaged, and test is scored once; bring back a copy of it") from None

@@ -4,41 +4,17 @@ A search that goes on neither forgets what a rung holds nor counts a trial twice
 was stopped is stopped again at once.
 """
 
-import json
-import logging
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from tune.files import write_atomic
+from tune.results.rungs import RungFile
 from tune.train.stream import REPORTS_PER_TRIAL
-
-logger = logging.getLogger(__name__)
 
 GRACE = 1 / REPORTS_PER_TRIAL
 REDUCTION = 4
-
-
-class RungFile:
-    """The file: for each rung (a budget) the best_auc of every trial that reached it, and the stopped trials."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        content = {}
-        if path.exists():
-            try:
-                content = json.loads(path.read_text())
-            except ValueError:
-                logger.warning("%s is damaged: trials that were stopped may go on", path)
-        self.rungs: dict[str, dict[str, float]] = content.get("rungs", {})
-        self.stopped: dict[str, float] = content.get("stopped", {})
-
-    def write(self) -> None:
-        """Puts the present state on disk."""
-        write_atomic(self.path, json.dumps({"rungs": self.rungs, "stopped": self.stopped}), sync=False)
 
 
 class KeptASHA(ASHAScheduler):

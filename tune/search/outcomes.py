@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from tune.config.trial import TrialConfig
-from tune.search.asha import RungFile
+from tune.results.rungs import RungFile
 from tune.train.directory import TrialDirectory
 from tune.train.stream import Report
 

@@ -46,7 +46,8 @@ os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_
 import ray
 from ray import tune as ray_tune
 
-from tune.search.asha import KeptASHA, RungFile
+from tune.results.rungs import RungFile
+from tune.search.asha import KeptASHA
 from tune.search.logs import restore_logs
 from tune.search.optuna_search import TPESearch
 from tune.search.outcomes import TrialOutcome, trial_outcomes
