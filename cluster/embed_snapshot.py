@@ -27,7 +27,7 @@ from cluster import settings
 def embed_snapshot(order: Any, queue: str, partition: str) -> dict[str, Any]:
     """Embeds what is missing and commits it; returns the PreparedBase as plain values.
 
-    order: tune.embedding.EmbedOrder. queue, partition: where progress is told. A UserError of ours comes back as
+    order: tune.embed.orders.EmbedOrder. queue, partition: where progress is told. A UserError of ours comes back as
     `error`: raised, it would be retried.
     """
     gc.collect()
@@ -61,7 +61,7 @@ def embed_closed(order: Any, queue: str, partition: str) -> dict[str, Any]:
 
 def _embedded(order: Any, queue: str, partition: str, commit_seconds: float | None = None) -> dict[str, Any]:
     from cluster.events import EventSender
-    from tune.embedding import embed_base
+    from tune.embed.orders import embed_base
     from tune.errors import UserError
     from tune.events import Embedding, Event
 

@@ -150,7 +150,7 @@ class _Head:
 
     def _within_agreed(self, config: SearchConfig, split: Any, emit: Any) -> None:
         """Backend.agree: nobody is to be asked here, so what the Volume lacks costs at most what was agreed to."""
-        from tune.buying import search_estimates, within_agreed
+        from tune.embed.purchase import search_estimates, within_agreed
 
         if config.closed_models:
             settings.snapshots_volume.reload()
@@ -160,8 +160,8 @@ class _Head:
 
     def _embed(self, orders: Sequence[Any], cache: Path, emit: Any) -> list[Any]:
         from tune.config.closed import provider_of
+        from tune.embed.orders import embed_in_turn
         from tune.embed.prepare import PreparedBase
-        from tune.embedding import embed_in_turn
         from tune.errors import ModelError
 
         closed = [provider_of(order.base_model) is not None for order in orders]

@@ -139,9 +139,9 @@ def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
     That is options, base models and their servers, names, pairs.
     """
     from tune.begin import read_split
-    from tune.buying import agree, search_estimates
     from tune.checks import check_search
-    from tune.embed.sources import PACKAGED
+    from tune.embed.base_models import PACKAGED
+    from tune.embed.purchase import agree, search_estimates
     from tune.results.naming import name_stem
     from tune.terminal import SearchDisplay
 
@@ -194,9 +194,9 @@ def refuse_near(config: SearchConfig) -> None:
 
 
 def _dry_run(config: SearchConfig) -> int:
-    from tune.buying import dry_run
     from tune.checks import check_search
-    from tune.embed.sources import PACKAGED
+    from tune.embed.base_models import PACKAGED
+    from tune.embed.purchase import dry_run
     from tune.terminal import SearchDisplay
 
     refuse_near(config)
@@ -230,7 +230,7 @@ def _resume(request: SearchRequest, options: Options, command: str) -> int:
 
     What that one still has to buy may cost max_embed_usd: only it sees what the Volume lacks.
     """
-    from tune.embed.sources import check_source
+    from tune.embed.base_models import check_source
 
     config, name = request.config, str(request.resume)
     summary = json.loads(read_text(settings.results_volume, f"{name}/summary.json") or "{}")

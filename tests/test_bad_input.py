@@ -14,7 +14,7 @@ from tests.command import environment
 from tests.tiny import save_tiny_bert, save_tiny_model
 from tune.cli import main
 from tune.data.demo import demo_pairs
-from tune.embed.sources import check_lora
+from tune.embed.base_models import check_lora
 from tune.errors import ModelError
 
 OFFLINE = ("--base-model", "wordllama")

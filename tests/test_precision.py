@@ -12,8 +12,8 @@ from tune.card import ExportFacts
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.data.sides import labelled_sides
+from tune.embed.orders import embed_bases
 from tune.embed.view import View
-from tune.embedding import embed_bases
 from tune.events import ignore
 from tune.export import write_model
 from tune.finals import open_test

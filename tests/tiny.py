@@ -22,10 +22,10 @@ from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.data.demo import demo_pairs
 from tune.data.sides import LabelledPairs
+from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase, prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import View
-from tune.embedding import embed_bases
 from tune.events import ignore
 
 TINY = "tiny-static"

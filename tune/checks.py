@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tune.config.search import SearchConfig
 from tune.data.pairs import check_data
-from tune.embed.sources import check_lora, check_source
+from tune.embed.base_models import check_lora, check_source
 from tune.errors import ConfigError, UserError
 from tune.results.layout import check_results
 

@@ -124,7 +124,7 @@ def search(arguments: list[str]) -> int:
 
 
 def _dry_run(config: SearchConfig, trials: bool = True) -> int:
-    from tune.buying import dry_run
+    from tune.embed.purchase import dry_run
     from tune.terminal import SearchDisplay
 
     dry_run(config, SearchDisplay().emit, config.search.cache.expanduser(), trials=trials)

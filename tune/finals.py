@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from tune.config.trial import TrialConfig
 from tune.data.sides import LabelledPairs
+from tune.embed.similarity import cosine
 from tune.errors import ModelError
 from tune.metrics.intervals import ComponentBootstrap, with_interval
 from tune.metrics.multiple import holm, two_sided_p
@@ -21,7 +22,6 @@ from tune.metrics.score import score_pairs
 from tune.metrics.verdict import Verdict, correction, storage, verdict
 from tune.models import Final, Models, TrialModel, base_val, baseline_key
 from tune.search.outcomes import TrialOutcome
-from tune.train.dense import cosine
 
 _SAME_AUC = 1e-4
 

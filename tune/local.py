@@ -2,9 +2,9 @@
 
 import os
 
-from tune.buying import Ask, agreement
 from tune.config.search import SearchConfig
 from tune.embed.prepare import PreparedBase
+from tune.embed.purchase import Ask, agreement
 from tune.events import Emit, Message
 from tune.phases import Backend
 from tune.results.layout import ResultsFolder

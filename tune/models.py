@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from tune.config.trial import TrialConfig
 from tune.data.sides import LabelledPairs
 from tune.embed.prepare import PreparedBase, keyed_rows, view_texts
+from tune.embed.similarity import cosine
 from tune.embed.view import PairRows, View, ViewTexts
 from tune.metrics.score import TestScore, fit_thresholds, roc_auc
 from tune.search.outcomes import TrialOutcome
-from tune.train.dense import cosine, dense_cosine, load_dense
+from tune.train.dense import dense_cosine, load_dense
 from tune.train.refit import mean_best_budget, out_of_fold, refit
 
 _LEAST_ROUNDING = 5e-3

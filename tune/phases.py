@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from tune.buying import Agree
 from tune.clock import Clock
 from tune.config.search import SearchConfig
 from tune.config.toml import write_toml
 from tune.data.sides import labelled_sides
 from tune.data.split import Split, write_split
-from tune.embed.prepare import NEAR_COSINE, PreparedBase
-from tune.embedding import EmbedOrder, embed_bases
+from tune.embed.leaks import NEAR_COSINE
+from tune.embed.orders import EmbedOrder, embed_bases
+from tune.embed.prepare import PreparedBase
+from tune.embed.purchase import Agree
 from tune.errors import ResultsError
 from tune.events import Emit, Message
 from tune.files import write_atomic

@@ -10,8 +10,8 @@ from tune.begin import read_split
 from tune.clock import Clock
 from tune.config.search import SearchConfig
 from tune.data.split import Split
+from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
-from tune.embedding import embed_bases
 from tune.errors import ResultsError
 from tune.events import Emit, Message
 from tune.export import export

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.buying import Ask, agree, texts_to_buy
 from tune.checks import check_cache
 from tune.config.closed import ADDRESS_OPTION
 from tune.config.search import SearchConfig
@@ -19,15 +18,17 @@ from tune.data.clean import clean_pairs
 from tune.data.pairs import Pairs, check_data, read_pairs
 from tune.data.sides import LabelledPairs
 from tune.embed.adapted import AdaptedEmbedder, is_adapted
+from tune.embed.base_models import check_source
 from tune.embed.closed import ClosedOptions, ClosedSource, check_closed
 from tune.embed.prepare import keyed_rows, texts_by_prompt, with_rate
+from tune.embed.purchase import Ask, agree, texts_to_buy
+from tune.embed.similarity import cosine
 from tune.embed.snapshot import Snapshot, text_key
-from tune.embed.sources import Source, check_source, load_source
+from tune.embed.sources import Source, load_source
 from tune.errors import DataError, UserError
 from tune.events import Embedding, Emit
 from tune.export import read_about
 from tune.metrics.score import roc_auc, score_pairs
-from tune.train.dense import cosine
 
 
 @dataclass(frozen=True)

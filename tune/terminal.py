@@ -14,7 +14,7 @@ from rich.text import Text
 
 from tune.config.closed import provider_of
 from tune.embed.adapted import is_adapted
-from tune.embed.prices import usd
+from tune.embed.closed.prices import usd
 from tune.events import Cost, Embedding, Event, Message, SearchStarted, TrialEvent
 from tune.results.layout import ResultsFolder
 from tune.results.leaderboard import read_leaderboard

@@ -29,8 +29,8 @@ from tests.benchmarks.common import Options, Result, Stopwatch, Target, median
 from tune.begin import read_split
 from tune.config.search import SearchConfig, search_config
 from tune.config.trial import TrialConfig
+from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
-from tune.embedding import embed_bases
 from tune.events import Event, TrialEvent, ignore
 from tune.local import search_locally
 from tune.models import TrialModel

@@ -3,10 +3,10 @@
 import pytest
 
 from cluster.launch import refuse_near
-from tune.buying import within_agreed
 from tune.config.search import SearchConfig, search_config
 from tune.embed.closed import ClosedName
-from tune.embed.prices import estimate
+from tune.embed.closed.prices import estimate
+from tune.embed.purchase import within_agreed
 from tune.errors import ConfigError, UserError
 
 

@@ -519,7 +519,7 @@ def test_a_missing_sdk_is_one_line(provider: Any, monkeypatch: pytest.MonkeyPatc
 def test_reading_a_name_imports_no_sdk() -> None:
     code = (
         "import sys; from tune.embed.closed import parse_closed, ClosedSource; "
-        "ClosedSource('openai:text-embedding-3-small'); from tune.embed.prices import estimate; "
+        "ClosedSource('openai:text-embedding-3-small'); from tune.embed.closed.prices import estimate; "
         "assert not {'openai', 'cohere', 'torch'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

@@ -8,8 +8,8 @@ import pytest
 from tune.data.demo import demo_pairs
 from tune.embed.closed import ClosedName, ClosedOptions, ClosedSource, parse_closed
 from tune.embed.closed.names import MODELS, RequestLimits
+from tune.embed.closed.prices import PRICES, estimate
 from tune.embed.closed.tokens import batches, cut, estimate_tokens
-from tune.embed.prices import PRICES, estimate
 from tune.embed.sources import load_source
 from tune.errors import ModelError
 

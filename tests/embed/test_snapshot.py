@@ -14,9 +14,12 @@ import pytest
 from tests.tiny import save_tiny_model
 from tune.data.sides import LabelledPairs
 from tune.embed import snapshot as snapshot_module
-from tune.embed.prepare import near_copies, prepare_base
+from tune.embed.base_models import check_source
+from tune.embed.leaks import near_copies
+from tune.embed.prepare import prepare_base
+from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.snapshot import Snapshot, text_key
-from tune.embed.sources import SentenceTransformerSource, check_source, load_source
+from tune.embed.sources import load_source
 from tune.embed.view import View
 from tune.errors import ModelError, UserError
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from tune.data.folds import fold_of
 from tune.data.sides import LabelledPairs
+from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.snapshot import Batched, Snapshot, text_key
-from tune.embed.sources import EmbeddingSource, SentenceTransformerSource
+from tune.embed.sources import EmbeddingSource
 from tune.embed.view import PairRows, ViewTexts, is_sound, view_digest, write_folds, write_texts, write_view
 
 EmbedProgress = Callable[[str, int, int, float], None]
@@ -193,28 +194,3 @@ def with_exact_test(
     for prompt, texts in ((base.prompt_a, test.text_a), (base.prompt_b, test.text_b)):
         snapshot.embed(exact, prompt, texts, report)
     return replace(base, test_fingerprint=exact.fingerprint, weights=exact.weights)
-
-
-NEAR_COSINE = 0.95
-_MOST_PRODUCTS = 4_000_000_000
-
-
-def near_copies(train: NDArray[np.float32], others: NDArray[np.float32], seed: int) -> tuple[int, int]:
-    """How many of `others` [m, dims] have a row of `train` [n, dims] with cosine >= NEAR_COSINE: (count, looked at).
-
-    Looks at a seeded sample of `others` where all would take more than _MOST_PRODUCTS similarities.
-    """
-    most = max(1, _MOST_PRODUCTS // max(1, len(train)))
-    if len(others) > most:
-        others = others[np.sort(np.random.default_rng(seed).choice(len(others), most, replace=False))]
-    corpus, others = _unit(train), _unit(others)
-    near = 0
-    for start in range(0, len(others), 512):
-        near += int(((others[start : start + 512] @ corpus.T).max(axis=1) >= NEAR_COSINE).sum())
-    return near, len(others)
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
-    return unit

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from sentence_transformers.base.modules import Dense
 
 from tune.config.trial import TrialConfig
+from tune.embed.similarity import pair_cosine, used_rows
 from tune.embed.view import PairRows, View
 from tune.train.stream import TrialFailed
 
@@ -57,25 +58,7 @@ def dense_cosine(
     """
     used, (a, b) = used_rows(pairs)
     features = {"sentence_embedding": torch.from_numpy(np.array(vectors[used]))}
-    return _cosine(dense(features)["sentence_embedding"][:, :dims], a, b)
-
-
-def cosine(vectors: NDArray[np.float32], pairs: PairRows) -> NDArray[np.float64]:
-    """Cosine similarity of the pairs' rows of `vectors` as they are; float64 [pairs]."""
-    used, (a, b) = used_rows(pairs)
-    return _cosine(torch.from_numpy(np.array(vectors[used])), a, b)
-
-
-def used_rows(pairs: PairRows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct rows of the pairs, and the pairs' places among them, [2, pairs]."""
-    used, inverse = np.unique(np.concatenate([pairs.a, pairs.b]), return_inverse=True)
-    return used, inverse.reshape(2, -1)
-
-
-def _cosine(vectors: torch.Tensor, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
-    unit = torch.nn.functional.normalize(vectors, dim=1)
-    scores: NDArray[np.float64] = (unit[torch.from_numpy(a)] * unit[torch.from_numpy(b)]).sum(1).double().cpu().numpy()
-    return scores
+    return pair_cosine(dense(features)["sentence_embedding"][:, :dims], a, b)
 
 
 class Validation:
@@ -93,7 +76,7 @@ class Validation:
         dense.eval()
         embedded = dense({"sentence_embedding": self._vectors})["sentence_embedding"]
         dense.train()
-        scores = [_cosine(embedded[:, :dims], self._a, self._b) for dims in self._dims]
+        scores = [pair_cosine(embedded[:, :dims], self._a, self._b) for dims in self._dims]
         if not all(np.isfinite(at).all() for at in scores):
             raise TrialFailed("the weights are no longer finite; try a lower learning rate")
         return scores

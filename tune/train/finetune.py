@@ -19,10 +19,11 @@ from sentence_transformers.sentence_transformer.modules import Dropout
 from transformers.utils import logging as transformers_logging
 
 from tune.config.trial import TrialConfig
+from tune.embed.similarity import cosine, used_rows
 from tune.embed.sources import load_open
 from tune.embed.view import PairRows, ViewTexts
 from tune.errors import ModelError
-from tune.train.dense import cosine, make_dense, used_rows
+from tune.train.dense import make_dense
 from tune.train.lora import add_lora, merge_weights
 
 

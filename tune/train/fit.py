@@ -18,8 +18,9 @@ from sentence_transformers.base.modules import Dense
 from sentence_transformers.sentence_transformer.modules import Dropout
 
 from tune.config.trial import TrialConfig
+from tune.embed.similarity import used_rows
 from tune.embed.view import PairRows, View
-from tune.train.dense import Validation, make_dense, used_rows
+from tune.train.dense import Validation, make_dense
 from tune.train.isolated import Isolated
 from tune.train.losses import LOSS_KINDS, make_loss
 from tune.train.schedule import Plan, learning_rate_factors, report_steps

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tune.config.closed import ClosedConfig, provider_of
 from tune.config.data import DataConfig
 from tune.config.search import SearchConfig
@@ -17,10 +15,10 @@ from tune.config.space_rules import NO_ATTENTION
 from tune.data.sides import LabelledPairs, labelled_sides
 from tune.data.split import Split
 from tune.embed.closed import ClosedSource
-from tune.embed.prepare import PreparedBase, near_copies, prepare_base, texts_by_prompt, with_exact_test
-from tune.embed.prices import estimate_for
+from tune.embed.closed.prices import estimate_for
+from tune.embed.leaks import near_copies_by_side
+from tune.embed.prepare import PreparedBase, prepare_base, texts_by_prompt, with_exact_test
 from tune.embed.sources import Source, load_open, load_source
-from tune.embed.view import View
 from tune.errors import ConfigError
 from tune.events import Embedding, Emit, Message
 
@@ -77,7 +75,7 @@ def embed_bases(
         for name in config.base_models
     ]
     bases = {base.name: base for base in (embed or embed_in_turn)(orders, cache, emit)}
-    return bases, _near_copies(bases[config.base_models[0]], sides, cache, config.search.seed)
+    return bases, near_copies_by_side(bases[config.base_models[0]], sides, cache, config.search.seed)
 
 
 def _below_own(config: SearchConfig, base_model: str) -> int:
@@ -146,7 +144,7 @@ def _check(order: EmbedOrder, source: Source) -> None:
         return
     problems = []
     if order.lora:
-        from tune.train.lora import lora_targets
+        from tune.embed.attention import lora_targets
 
         if not lora_targets(source.model):
             problems.append(f"[space] {NO_ATTENTION.format(order.base_model)}")
@@ -157,15 +155,3 @@ def _check(order: EmbedOrder, source: Source) -> None:
         )
     if problems:
         raise ConfigError(problems)
-
-
-def _near_copies(base: PreparedBase, sides: dict[str, LabelledPairs], cache: Path, seed: int) -> dict[str, Any]:
-    counted: dict[str, Any] = {"base_model": base.name}
-    view = View.open(base.view(cache))
-    train = np.unique(np.concatenate([view.train.a, view.train.b]))
-    corpus = view.vectors[train]
-    for side in ("val", "test"):
-        vectors, _ = base.rows(cache, sides[side])
-        near, looked = near_copies(corpus, vectors, seed)
-        counted[side] = {"near": near, "of": looked}
-    return counted

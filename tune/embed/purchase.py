@@ -14,8 +14,8 @@ from tune.config.search import SearchConfig
 from tune.data.sides import labelled_sides
 from tune.data.split import Split
 from tune.embed.closed import ClosedSource
+from tune.embed.closed.prices import Estimate, estimate_for, usd
 from tune.embed.prepare import texts_by_prompt
-from tune.embed.prices import Estimate, estimate_for, usd
 from tune.embed.snapshot import Snapshot
 from tune.embed.sources import load_closed
 from tune.errors import UserError
