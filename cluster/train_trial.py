@@ -53,7 +53,7 @@ def train_trial(order: dict[str, Any]) -> Message:
 def _train(order: dict[str, Any]) -> Message:
     from tune.config.trial import TrialConfig
     from tune.train.directory import TrialDirectory
-    from tune.train.openers import open_local
+    from tune.train.local import open_local
     from tune.train.stream import TrialFailed
 
     message: Message = {

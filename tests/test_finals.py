@@ -7,10 +7,10 @@ import pytest
 
 from tests.tiny import Prepared
 from tune.finals import choose_finalists, sound_finalists
-from tune.models import Models
 from tune.results.leaderboard import ranked
-from tune.search.outcomes import TrialOutcome, trial_outcomes
-from tune.train.adapter import open_adapter
+from tune.train.frozen.trial import open_adapter
+from tune.train.outcomes import TrialOutcome, trial_outcomes
+from tune.train.trained import Models
 
 
 @pytest.fixture(scope="module")

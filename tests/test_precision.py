@@ -17,9 +17,9 @@ from tune.embed.view import View
 from tune.events import ignore
 from tune.export import write_model
 from tune.finals import open_test
-from tune.models import Models
-from tune.search.outcomes import trial_outcomes
-from tune.train.adapter import open_adapter
+from tune.train.frozen.trial import open_adapter
+from tune.train.outcomes import trial_outcomes
+from tune.train.trained import Models
 
 
 def test_bf16_scores_test_as_the_exported_model_does(tmp_path: Path) -> None:

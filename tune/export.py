@@ -18,13 +18,13 @@ from tune.errors import ModelError, ResultsError
 from tune.results.layout import ResultsFolder, read_test
 from tune.results.provenance import version_of
 from tune.results.summary import Summary
-from tune.search.outcomes import trial_outcomes
+from tune.train.outcomes import trial_outcomes
 from tune.train.stream import Report
 
 
 def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
     """A trial of a finished search (the winner where `trial` is None) as a SentenceTransformer directory."""
-    from tune.models import Models
+    from tune.train.trained import Models
 
     summary = Summary(folder.summary)
     outcomes = {outcome.trial: outcome for outcome in trial_outcomes(folder.trials, folder.asha)}
@@ -93,7 +93,7 @@ def _write_on_closed(
     weights: Path, facts: ExportFacts, options: dict[str, Any], max_length: int | None, to: Path
 ) -> Path:
     from tune.embed.closed import ClosedOptions, parse_closed
-    from tune.train.dense import load_dense
+    from tune.train.frozen.dense import load_dense
 
     name = parse_closed(facts.base.name)
     assert name is not None  # else it would have no options of a closed model
@@ -116,8 +116,8 @@ def _write_on_open(weights: Path, facts: ExportFacts, max_length: int | None, to
     from sentence_transformers.sentence_transformer.modules import Normalize
 
     from tune.embed.sources import load_open
-    from tune.train.dense import load_dense
-    from tune.train.finetune import load_finetuned
+    from tune.train.frozen.dense import load_dense
+    from tune.train.whole.model import load_finetuned
 
     if to.exists():
         raise ResultsError(f"{to} exists; choose another directory")

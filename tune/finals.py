@@ -20,8 +20,8 @@ from tune.metrics.intervals import ComponentBootstrap, with_interval
 from tune.metrics.multiple import holm, two_sided_p
 from tune.metrics.score import score_pairs
 from tune.metrics.verdict import Verdict, correction, storage, verdict
-from tune.models import Final, Models, TrialModel, base_val, baseline_key
-from tune.search.outcomes import TrialOutcome
+from tune.train.outcomes import TrialOutcome
+from tune.train.trained import Final, Models, TrialModel, base_val, baseline_key
 
 _SAME_AUC = 1e-4
 

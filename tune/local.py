@@ -21,7 +21,7 @@ def search_locally(
     """Runs the trials; returns why the search was interrupted, or ""."""
     from tune.search.run import SearchPlaces, StopMarks, connected, run_search
     from tune.search.trainable import TrialPlaces
-    from tune.train.openers import LocalOpener
+    from tune.train.local import LocalOpener
 
     places = SearchPlaces(folder.root, folder.trials, folder.asha, folder.journal)
     trial_places = TrialPlaces(

@@ -16,14 +16,14 @@ from tune.errors import ResultsError
 from tune.events import Emit, Message
 from tune.export import export
 from tune.finals import sound_finalists
-from tune.models import Models, TrialModel
 from tune.phases import Backend, begin, embed_all, models_of, same_bases, score_once, write_table
 from tune.results.layout import ResultsFolder, existing_folder, new_folder
 from tune.results.naming import name_stem
 from tune.results.provenance import now
 from tune.results.summary import Summary
-from tune.search.outcomes import TrialOutcome, trial_outcomes
 from tune.search.points import planned_trials
+from tune.train.outcomes import TrialOutcome, trial_outcomes
+from tune.train.trained import Models, TrialModel
 
 
 def run(

@@ -7,9 +7,9 @@ from tune.config.search import SearchConfig
 from tune.config.space import point_of
 from tune.embed.base_models import knows_quora
 from tune.embed.prepare import PreparedBase
-from tune.models import baseline_key, dims_of, model_key
 from tune.results.leaderboard import Row, ranked
-from tune.search.outcomes import TrialOutcome
+from tune.train.outcomes import TrialOutcome
+from tune.train.trained import baseline_key, dims_of, model_key
 
 
 def leaderboard_rows(

@@ -23,10 +23,11 @@ from sentence_transformers import SentenceTransformer
 from tests.benchmarks.common import Options, Result, Target, median, threads
 from tune.config.trial import TrialConfig
 from tune.embed.view import PairRows, View
-from tune.train.adapter import open_adapter
-from tune.train.dense import make_dense
-from tune.train.fit import MAX_GRADIENT_NORM, make_optimizer
+from tune.train.frozen.dense import make_dense
+from tune.train.frozen.fit import make_optimizer
+from tune.train.frozen.trial import open_adapter
 from tune.train.losses import LOSS_KINDS, make_loss
+from tune.train.setup import MAX_GRADIENT_NORM
 
 TITLE = "one adapter step (batch 32, 384 -> 256, CoSENT, one thread) over its bare matrix products"
 BATCH, DIMS_IN, DIMS = 32, 384, 256

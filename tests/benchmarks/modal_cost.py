@@ -27,7 +27,7 @@ from tests.benchmarks.common import Options, Result, Stopwatch, Target, median
 from tests.benchmarks.ray_cost import _descendants, _is_worker, _pss
 from tests.cluster.launch import launched, modal_local
 from tests.modal_local import Call, ModalLocal
-from tune.search.outcomes import trial_outcomes
+from tune.train.outcomes import trial_outcomes
 from tune.train.stream import Report
 
 TITLE = "a search on Modal's stand-in: 32 short trials, 4 at a time"

@@ -26,8 +26,8 @@ from tune.embed.sources import load_source
 from tune.embed.view import PairRows, View
 from tune.metrics.intervals import ComponentBootstrap
 from tune.metrics.score import roc_auc
-from tune.train.adapter import open_adapter
-from tune.train.dense import dense_cosine, load_dense
+from tune.train.frozen.dense import dense_cosine, load_dense
+from tune.train.frozen.trial import open_adapter
 
 TITLE = "frozen base models on Quora's own split (test AUC; CoSENT, 256 dims, batch 32, 8 epochs, best by val)"
 SIZES = (2_000, 16_000)

@@ -33,10 +33,10 @@ from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
 from tune.events import Event, TrialEvent, ignore
 from tune.local import search_locally
-from tune.models import TrialModel
 from tune.results.layout import ResultsFolder, new_folder
-from tune.search.outcomes import TrialOutcome, trial_outcomes
-from tune.train.openers import LocalOpener
+from tune.train.local import LocalOpener
+from tune.train.outcomes import TrialOutcome, trial_outcomes
+from tune.train.trained import TrialModel
 
 TITLE = "Ray's cost at --jobs 2 over full trials, and 300 trials under ASHA"
 JOBS = 2

@@ -35,7 +35,7 @@ from tune.data.sides import LabelledPairs
 from tune.events import ignore
 from tune.local import local_backend
 from tune.pipeline import run as run_search
-from tune.search.outcomes import trial_outcomes
+from tune.train.outcomes import trial_outcomes
 
 TITLE = "a 64-trial sweep, embedding included, against SentenceTransformerTrainer for the same 64"
 EPOCHS = 8

@@ -22,8 +22,8 @@ from tune.embed.prepare import prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import View
 from tune.metrics.score import roc_auc
-from tune.train.adapter import open_adapter
-from tune.train.dense import dense_cosine, load_dense
+from tune.train.frozen.dense import dense_cosine, load_dense
+from tune.train.frozen.trial import open_adapter
 from tune.train.stream import Report
 
 TITLE = "one frozen trial against SentenceTransformerTrainer, embedding excluded"

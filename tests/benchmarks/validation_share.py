@@ -20,8 +20,8 @@ from tune.config.trial import TrialConfig
 from tune.embed.prepare import prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import View
-from tune.train import training
-from tune.train.training import open_finetune
+from tune.train.whole import trial as whole_trial
+from tune.train.whole.trial import open_finetune
 
 TITLE = "share of validation in trials that train their base"
 MOST = 0.15
@@ -79,7 +79,7 @@ def _measure(config: TrialConfig, directory: Path, view: View) -> dict[str, Any]
 @contextmanager
 def _timed(seconds: list[float]) -> Iterator[None]:
     """Appends how long each scoring of val takes."""
-    plain = training._Learner.score
+    plain = whole_trial._Learner.score
 
     def timed(*given: Any) -> dict[str, Any]:
         began = time.perf_counter()
@@ -88,8 +88,8 @@ def _timed(seconds: list[float]) -> Iterator[None]:
         finally:
             seconds.append(time.perf_counter() - began)
 
-    training._Learner.score = timed  # type: ignore[method-assign]
+    whole_trial._Learner.score = timed  # type: ignore[method-assign]
     try:
         yield
     finally:
-        training._Learner.score = plain  # type: ignore[method-assign]
+        whole_trial._Learner.score = plain  # type: ignore[method-assign]

@@ -9,9 +9,9 @@ import pytest
 from tests.search.openers import MadeUp, made_up_auc
 from tune.config.search import SearchConfig, search_config
 from tune.events import Event, SearchStarted, TrialEvent
-from tune.search.outcomes import TrialOutcome, trial_outcomes
 from tune.search.run import SearchPlaces, SearchRun, connected, run_search
 from tune.search.trainable import TrialPlaces
+from tune.train.outcomes import TrialOutcome, trial_outcomes
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,10 @@ from tests.tiny import Prepared
 from tune.config.space import LOSSES
 from tune.embed.view import PairRows, View
 from tune.train import directory as directory_module
-from tune.train.adapter import open_adapter
-from tune.train.dense import dense_cosine, load_dense
 from tune.train.directory import TrialDirectory
-from tune.train.openers import LocalOpener
+from tune.train.frozen.dense import dense_cosine, load_dense
+from tune.train.frozen.trial import open_adapter
+from tune.train.local import LocalOpener
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.stream import TrialFailed
 
@@ -121,7 +121,7 @@ from pathlib import Path
 from tune.config.trial import TrialConfig
 from tune.embed.view import View
 from tune.train import directory
-from tune.train.adapter import open_adapter
+from tune.train.frozen.trial import open_adapter
 directory.STATE_SECONDS = float(sys.argv[4])
 config = TrialConfig.model_validate_json(sys.argv[1])
 for report in open_adapter(config, Path(sys.argv[2]), View.open(Path(sys.argv[3]))):

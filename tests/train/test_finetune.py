@@ -25,20 +25,20 @@ from tune.embed.view import PairRows, View
 from tune.metrics.score import roc_auc
 from tune.train import directory as directory_module
 from tune.train import progress as progress_module
-from tune.train import training as training_module
 from tune.train.directory import TrialDirectory
-from tune.train.finetune import build_model, encode_rows, load_finetuned, score_model_pairs
-from tune.train.openers import LocalOpener
+from tune.train.local import LocalOpener
 from tune.train.schedule import Plan, report_steps
 from tune.train.stream import Report, TrialFailed
-from tune.train.training import (
+from tune.train.whole import trial as training_module
+from tune.train.whole.looks import Looks, planned_looks
+from tune.train.whole.model import build_model, encode_rows, load_finetuned, score_model_pairs
+from tune.train.whole.trial import (
     open_finetune,
     plan_steps,
     training_loss,
     training_pairs,
     training_rows,
 )
-from tune.train.validation import Looks, planned_looks
 
 __all__ = ["TestStream"]
 

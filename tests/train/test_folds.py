@@ -29,11 +29,11 @@ from tune.embed.view import PairRows, View, write_folds, write_view
 from tune.errors import DataError
 from tune.events import ignore
 from tune.train import directory as directory_module
-from tune.train.adapter import open_adapter
-from tune.train.dense import load_dense
 from tune.train.directory import TrialDirectory
-from tune.train.openers import LocalOpener
-from tune.train.refit import mean_best_budget, out_of_fold, refit
+from tune.train.frozen.dense import load_dense
+from tune.train.frozen.refit import mean_best_budget, out_of_fold, refit
+from tune.train.frozen.trial import open_adapter
+from tune.train.local import LocalOpener
 from tune.train.stream import Report, TrialFailed
 
 __all__ = ["TestStream"]

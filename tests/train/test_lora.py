@@ -29,9 +29,9 @@ from tests.tiny import TOPIC_WORDS, save_tiny_bert, save_tiny_model
 from tune.config.trial import TrialConfig
 from tune.embed.attention import lora_targets
 from tune.embed.sources import load_source
-from tune.train.finetune import build_model, load_finetuned, trained_weights
-from tune.train.lora import merged
 from tune.train.stream import TrialFailed
+from tune.train.whole.lora import merged
+from tune.train.whole.model import build_model, load_finetuned, trained_weights
 
 SMALL = {
     "vocab_size": 50,

@@ -15,8 +15,8 @@ from tests.tiny import Prepared
 from tune.config.space import LOSSES
 from tune.embed.view import PairRows, View
 from tune.train import directory as directory_module
-from tune.train.adapter import open_adapter
-from tune.train.dense import dense_cosine, load_dense, make_dense
+from tune.train.frozen.dense import dense_cosine, load_dense, make_dense
+from tune.train.frozen.trial import open_adapter
 from tune.train.losses import LOSS_KINDS, make_loss
 
 SMALLER = (8, 16)

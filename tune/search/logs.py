@@ -12,7 +12,7 @@ from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
 from tune.config.space import point_of
-from tune.search.outcomes import TrialOutcome
+from tune.train.outcomes import TrialOutcome
 
 
 def restore_logs(experiment: Path, outcomes: list[TrialOutcome]) -> list[str]:

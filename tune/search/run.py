@@ -50,9 +50,9 @@ from tune.results.rungs import RungFile
 from tune.search.asha import KeptASHA
 from tune.search.logs import restore_logs
 from tune.search.optuna_search import TPESearch
-from tune.search.outcomes import TrialOutcome, trial_outcomes
 from tune.search.points import grid_points, planned_trials, random_points
 from tune.search.points_search import PointsSearch
+from tune.train.outcomes import TrialOutcome, trial_outcomes
 
 logger = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ def open_local(config: TrialConfig, directory: Path, view: View, after: int = 0)
     A kind is imported when it is wanted.
     """
     if config.freeze:
-        from tune.train.adapter import open_adapter
+        from tune.train.frozen.trial import open_adapter
 
         return open_adapter(config, directory, view, after)
-    from tune.train.training import open_finetune
+    from tune.train.whole.trial import open_finetune
 
     return open_finetune(config, directory, view, after)

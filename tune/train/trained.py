@@ -16,9 +16,9 @@ from tune.embed.prepare import PreparedBase, keyed_rows, view_texts
 from tune.embed.similarity import cosine
 from tune.embed.view import PairRows, View, ViewTexts
 from tune.metrics.score import TestScore, fit_thresholds, roc_auc
-from tune.search.outcomes import TrialOutcome
-from tune.train.dense import dense_cosine, load_dense
-from tune.train.refit import mean_best_budget, out_of_fold, refit
+from tune.train.frozen.dense import dense_cosine, load_dense
+from tune.train.frozen.refit import mean_best_budget, out_of_fold, refit
+from tune.train.outcomes import TrialOutcome
 
 _LEAST_ROUNDING = 5e-3
 _BF16_SWAPS = 60
@@ -189,7 +189,7 @@ class WholeModel(TrialModel):
         return self._rounding
 
     def _on_val(self, view: View) -> dict[int, Final]:
-        from tune.train.validation import looking_order
+        from tune.train.whole.looks import looking_order
 
         scores = self._scores(view.texts(), view.val)
         assert self.outcome.best is not None
@@ -207,7 +207,7 @@ class WholeModel(TrialModel):
         return self._scores(view_texts(self.base.name, pairs, prompts, self.max_length), rows)
 
     def _scores(self, texts: ViewTexts, rows: PairRows) -> Scores:
-        from tune.train.finetune import load_finetuned, score_model_pairs
+        from tune.train.whole.model import load_finetuned, score_model_pairs
 
         model = load_finetuned(self.config, self.best, self.base.name, self.max_length)
         return score_model_pairs(model, texts, rows, self.dims)

@@ -23,8 +23,8 @@ from tune.embed.similarity import cosine, used_rows
 from tune.embed.sources import load_open
 from tune.embed.view import PairRows, ViewTexts
 from tune.errors import ModelError
-from tune.train.dense import make_dense
-from tune.train.lora import add_lora, merge_weights
+from tune.train.frozen.dense import make_dense
+from tune.train.whole.lora import add_lora, merge_weights
 
 
 def build_model(config: TrialConfig, base_model: str, max_length: int | None) -> SentenceTransformer:

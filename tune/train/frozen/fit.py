@@ -20,28 +20,12 @@ from sentence_transformers.sentence_transformer.modules import Dropout
 from tune.config.trial import TrialConfig
 from tune.embed.similarity import used_rows
 from tune.embed.view import PairRows, View
-from tune.train.dense import Validation, make_dense
-from tune.train.isolated import Isolated
+from tune.train.frozen.dense import Validation, make_dense
 from tune.train.losses import LOSS_KINDS, make_loss
+from tune.train.random_state import Isolated
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
+from tune.train.setup import MAX_GRADIENT_NORM, learned_from
 from tune.train.stream import TrialFailed
-
-MAX_GRADIENT_NORM = 1.0  # as transformers' Trainer has it by default
-
-
-def training_device() -> torch.device:
-    """Where fits train."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def learned_from(config: TrialConfig, pairs: PairRows) -> PairRows:
-    """The pairs that the trial's loss learns from. TrialFailed for one that wants positives where there are none."""
-    if not config.positives_only:
-        return pairs
-    positives = pairs.take(pairs.label == 1)
-    if not len(positives):
-        raise TrialFailed(f"the loss {config.loss} learns from positive pairs, and there are none to train on")
-    return positives
 
 
 def make_optimizer(dense: Dense, config: TrialConfig) -> torch.optim.AdamW:

@@ -32,16 +32,16 @@ from tune.config.trial import TrialConfig
 from tune.embed.view import PairRows, View, ViewTexts
 from tune.metrics.score import fit_accuracy_threshold, roc_auc
 from tune.train.directory import TrialDirectory
-from tune.train.finetune import build_model, score_model_pairs, trained_weights
-from tune.train.fit import MAX_GRADIENT_NORM, learned_from, training_device
-from tune.train.isolated import Isolated
-from tune.train.lora import merged
 from tune.train.losses import LOSS_KINDS, make_loss
-from tune.train.opening import open_trial_directory
 from tune.train.progress import Progress
+from tune.train.random_state import Isolated
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
+from tune.train.session import open_trial_directory
+from tune.train.setup import MAX_GRADIENT_NORM, learned_from, training_device
 from tune.train.stream import Reports, TrialFailed
-from tune.train.validation import planned_looks
+from tune.train.whole.looks import planned_looks
+from tune.train.whole.lora import merged
+from tune.train.whole.model import build_model, score_model_pairs, trained_weights
 
 Batch = NDArray[np.int64]
 

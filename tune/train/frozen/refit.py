@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from tune.config.trial import TrialConfig
 from tune.embed.view import View
 from tune.files import replace_atomic
-from tune.train.dense import dense_cosine, load_fold_denses
-from tune.train.fit import Fit, TrainingVectors, training_device
+from tune.train.frozen.dense import dense_cosine, load_fold_denses
+from tune.train.frozen.fit import Fit, TrainingVectors
+from tune.train.setup import training_device
 from tune.train.stream import Report, TrialFailed
 
 

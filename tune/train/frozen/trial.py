@@ -16,11 +16,12 @@ import torch
 from tune.config.trial import TrialConfig
 from tune.embed.view import View
 from tune.metrics.score import fit_accuracy_threshold, roc_auc
-from tune.train.dense import Validation
 from tune.train.directory import TrialDirectory
-from tune.train.fit import Fit, Stretch, TrainingVectors, training_device
-from tune.train.opening import open_trial_directory
+from tune.train.frozen.dense import Validation
+from tune.train.frozen.fit import Fit, Stretch, TrainingVectors
 from tune.train.progress import Progress
+from tune.train.session import open_trial_directory
+from tune.train.setup import training_device
 from tune.train.stream import Reports
 
 
