@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.command import Ran, leaderboard, summary, tune
 from tests.tiny import save_tiny_bert, topic_pairs
-from tune.export import export
+from tune.export.trial import export
 from tune.results.layout import ResultsFolder
 
 SPACES = """

@@ -8,15 +8,15 @@ from sentence_transformers import SentenceTransformer
 from sklearn.metrics import roc_auc_score
 
 from tune.begin import read_split
-from tune.card import ExportFacts
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.data.sides import labelled_sides
 from tune.embed.orders import embed_bases
 from tune.embed.view import View
+from tune.evaluate.final_test import open_test
 from tune.events import ignore
-from tune.export import write_model
-from tune.finals import open_test
+from tune.export.card import ExportFacts
+from tune.export.trial import write_model
 from tune.train.frozen.trial import open_adapter
 from tune.train.outcomes import trial_outcomes
 from tune.train.trained import Models

@@ -188,7 +188,7 @@ def export(arguments: list[str]) -> int:
     parser.add_argument("--trial", help="the trial's name in the leaderboard, or its beginning (default: the winner)")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="directory to make")
     parsed = parser.parse_args(arguments)
-    from tune.export import export as export_trial
+    from tune.export.trial import export as export_trial
     from tune.results.layout import existing_folder
 
     folder = existing_folder(parsed.results)

@@ -23,14 +23,14 @@ from tune.embed.orders import EmbedOrder, embed_bases
 from tune.embed.prepare import PreparedBase
 from tune.embed.purchase import Agree
 from tune.errors import ResultsError
+from tune.evaluate.final_test import open_test
+from tune.evaluate.rows import base_notes, leaderboard_rows
 from tune.events import Emit, Message
 from tune.files import write_atomic
-from tune.finals import open_test
 from tune.results.layout import ResultsFolder, read_test
 from tune.results.leaderboard import write_leaderboard
 from tune.results.provenance import PACKAGES, now, version_of
 from tune.results.summary import Summary
-from tune.rows import base_notes, leaderboard_rows
 from tune.train.outcomes import TrialOutcome
 from tune.train.trained import Models, TrialModel, base_val, baseline_key
 

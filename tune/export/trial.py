@@ -8,13 +8,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tune.card import ExportFacts, model_card
 from tune.config.search import search_config
 from tune.config.toml import read_toml
 from tune.embed.adapted import ABOUT, write_adapted, write_exported
 from tune.embed.prepare import PreparedBase
 from tune.embed.view import View
 from tune.errors import ModelError, ResultsError
+from tune.export.card import ExportFacts, model_card
 from tune.results.layout import ResultsFolder, read_test
 from tune.results.provenance import version_of
 from tune.results.summary import Summary
