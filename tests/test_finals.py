@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import Prepared
-from tune.evaluate.final_test import choose_finalists, sound_finalists
+from tune.evaluate.finalists import choose_finalists, sound_finalists
 from tune.results.leaderboard import ranked
 from tune.train.frozen.trial import open_adapter
 from tune.train.outcomes import TrialOutcome, trial_outcomes

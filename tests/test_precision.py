@@ -16,7 +16,7 @@ from tune.embed.view import View
 from tune.evaluate.final_test import open_test
 from tune.events import ignore
 from tune.export.card import ExportFacts
-from tune.export.trial import write_model
+from tune.export.write import write_model
 from tune.train.frozen.trial import open_adapter
 from tune.train.outcomes import trial_outcomes
 from tune.train.trained import Models

@@ -13,7 +13,7 @@ from tune.data.split import Split
 from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
 from tune.errors import ResultsError
-from tune.evaluate.final_test import sound_finalists
+from tune.evaluate.finalists import sound_finalists
 from tune.events import Emit, Message
 from tune.export.trial import export
 from tune.phases import Backend, begin, embed_all, models_of, same_bases, score_once, write_table

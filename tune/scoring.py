@@ -27,7 +27,7 @@ from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.sources import Source, load_source
 from tune.errors import DataError, UserError
 from tune.events import Embedding, Emit
-from tune.export.trial import read_about
+from tune.export.about import read_about
 from tune.metrics.score import roc_auc, score_pairs
 
 

@@ -12,9 +12,10 @@ import torch
 from sentence_transformers.sentence_transformer.modules import Dense
 
 from tests.embed_server import KEY, EmbedServer, embed, embed_server
-from tune.embed.adapted import AdaptedEmbedder, write_adapted
+from tune.embed.adapted import AdaptedEmbedder
 from tune.embed.closed import ClosedName, ClosedOptions, clients
 from tune.errors import ModelError, ResultsError
+from tune.export.write import write_adapted
 
 NAME = ClosedName("cohere", "embed-v4.0", 256)
 PROMPTS = ("[search_query] ", "[search_document] note: ")

@@ -4,17 +4,16 @@ Written as a directory, whole or not at all, that holds no key; loading it needs
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.embed.closed.names import ClosedName, ClosedOptions, parse_closed
+from tune.embed.closed.names import ClosedOptions, parse_closed
 from tune.embed.closed.source import ClosedSource
-from tune.errors import ModelError, ResultsError
-from tune.files import make_directory
+from tune.errors import ModelError
 
 ADAPTER = "adapter.safetensors"
 ABOUT = "embedtune.json"
@@ -104,76 +103,6 @@ class AdaptedEmbedder:
 def is_adapted(directory: Path) -> bool:
     """Whether a directory is meant to be one that `write_adapted` wrote."""
     return (directory / ADAPTER).exists()
-
-
-def write_adapted(
-    directory: Path,
-    state: Mapping[str, Any],
-    name: ClosedName,
-    options: ClosedOptions,
-    *,
-    activation: str,
-    prompts: tuple[str, str],
-    max_length: int | None = None,
-    about: Mapping[str, Any] | None = None,
-    files: Mapping[str, str] | None = None,
-) -> Path:
-    """Writes the embedder into the new directory, whole or not at all.
-
-    state: of the Dense, `linear.weight` [dims, dims of the source] and perhaps `linear.bias` [dims], as tensors or
-    arrays. about: more of embedtune.json. files: more files, name -> content (a card). ResultsError where the
-    directory exists or cannot be made; ModelError where the state is none of a Dense.
-    """
-    from safetensors.numpy import save_file
-
-    if directory.exists():
-        raise ResultsError(f"{directory} exists; choose another directory")
-    if WEIGHT not in state or set(state) - {WEIGHT, BIAS}:
-        raise ModelError(f"an adapter on {name} has {WEIGHT} and {BIAS}, not {', '.join(sorted(state)) or 'nothing'}")
-    arrays = {key: np.ascontiguousarray(_array(value), dtype=np.float32) for key, value in state.items()}
-    closed = {
-        "name": str(name),
-        "options": options.to_json(),
-        "activation": activation,
-        "dims_in": int(arrays[WEIGHT].shape[1]),
-        "dims": int(arrays[WEIGHT].shape[0]),
-        "prompt_a": prompts[0],
-        "prompt_b": prompts[1],
-        "max_length": max_length,
-    }
-    AdaptedEmbedder(ClosedSource(name, options, max_length), arrays[WEIGHT], arrays.get(BIAS), activation, prompts)
-    write_exported(
-        directory, lambda part: save_file(arrays, str(part / ADAPTER)), {**(about or {}), "closed": closed}, files
-    )
-    return directory
-
-
-def write_exported(
-    directory: Path, save: Callable[[Path], object], about: Mapping[str, Any], files: Mapping[str, str] | None = None
-) -> None:
-    """Makes an exported model's directory, whole or not at all. ResultsError where it cannot be made.
-
-    save: puts the model into a directory. about: the content of embedtune.json. files: more files, name -> content.
-    """
-    from safetensors import SafetensorError
-
-    def fill(part: Path) -> None:
-        save(part)
-        for file, content in (files or {}).items():
-            (part / file).write_text(content, encoding="utf-8")
-        # Last: a directory with this file is complete.
-        (part / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    try:
-        make_directory(directory, fill)
-    except (OSError, SafetensorError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ResultsError(f"{directory} cannot be written ({why}); choose another directory") from None
-
-
-def _array(tensor: Any) -> Any:
-    """A torch tensor of any precision, or an array, as an array."""
-    return tensor.detach().cpu().float().numpy() if hasattr(tensor, "detach") else tensor
 
 
 def _read_adapter(path: Path, dims: int, dims_in: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:

@@ -1,0 +1,46 @@
+"""embedtune.json: what an exported model knows of itself, written and read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tune.embed.adapted import ABOUT
+from tune.errors import ModelError
+from tune.export.card import ExportFacts
+
+
+def about(facts: ExportFacts) -> dict[str, Any]:
+    """The content of embedtune.json."""
+    return {
+        "trial": facts.trial,
+        "threshold": facts.final["threshold"],
+        "logistic_threshold": facts.final["logistic_threshold"],
+        "prompt_a": facts.base.prompt_a,
+        "prompt_b": facts.base.prompt_b,
+        "config": facts.config.model_dump(),
+        "base_model": facts.base.name,
+        "base_weights": facts.base.weights,
+        "val_auc": facts.final["val_auc"],
+        "test": facts.final["test"],
+        "by_dims": facts.finals if len(facts.finals) > 1 else None,
+        "search": facts.search,
+    }
+
+
+def read_about(model: Path) -> dict[str, Any]:
+    """embedtune.json of an exported model; empty where it has none. ModelError where it cannot be read."""
+    path = model / ABOUT
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path} is no JSON ({error}); export the model again") from None
+    numbers = ("threshold", "logistic_threshold")
+    texts = ("prompt_a", "prompt_b")
+    if not isinstance(content, dict) or not (
+        all(isinstance(content.get(name), int | float | None) for name in numbers)
+        and all(isinstance(content.get(name, ""), str) for name in texts)
+    ):
+        raise ModelError(f"{path} is not what an export writes; export the model again")
+    return content

@@ -1,0 +1,160 @@
+"""Writes the model of a trial as a directory, whole or not at all."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tune.embed.adapted import ABOUT, ADAPTER, BIAS, WEIGHT, AdaptedEmbedder
+from tune.embed.closed.names import ClosedName, ClosedOptions
+from tune.embed.closed.source import ClosedSource
+from tune.embed.prepare import PreparedBase
+from tune.errors import ModelError, ResultsError
+from tune.export.about import about
+from tune.export.card import ExportFacts, model_card
+from tune.files import make_directory
+
+
+def write_model(weights: Path, facts: ExportFacts, max_length: int | None, to: Path) -> Path:
+    """Writes the model of a trial's best weights into the new directory `to`, whole or not at all.
+
+    ResultsError where `to` exists; ModelError where the base model is not the one that was searched with.
+    """
+    if facts.base.closed is not None:
+        return _write_on_closed(weights, facts, facts.base.closed, max_length, to)
+    return _write_on_open(weights, facts, max_length, to)
+
+
+def _write_on_closed(
+    weights: Path, facts: ExportFacts, options: dict[str, Any], max_length: int | None, to: Path
+) -> Path:
+    from tune.embed.closed import ClosedOptions, parse_closed
+    from tune.train.frozen.dense import load_dense
+
+    name = parse_closed(facts.base.name)
+    assert name is not None  # else it would have no options of a closed model
+    return write_adapted(
+        to,
+        load_dense(facts.config, weights, facts.base.dims).state_dict(),
+        name,
+        ClosedOptions.from_json(options),
+        activation=facts.config.activation,
+        prompts=(facts.base.prompt_a, facts.base.prompt_b),
+        max_length=max_length,
+        about=about(facts),
+        files={"README.md": model_card(facts)},
+    )
+
+
+def _write_on_open(weights: Path, facts: ExportFacts, max_length: int | None, to: Path) -> Path:
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize
+
+    from tune.embed.sources import load_open
+    from tune.train.frozen.dense import load_dense
+    from tune.train.whole.model import load_finetuned
+
+    if to.exists():
+        raise ResultsError(f"{to} exists; choose another directory")
+    source = load_open(facts.base.name, "fp32", max_length)
+    if facts.base.weights != source.weights:
+        raise ModelError(f"base model {facts.base.name} has other weights now than when the search ran")
+    if facts.config.freeze:
+        dense = load_dense(facts.config, weights, facts.base.dims).to(torch.float32)
+        modules = [*source.model.children(), dense]
+    else:
+        modules = list(load_finetuned(facts.config, weights, facts.base.name, max_length).children())
+    prompts, default = _prompts(facts.base)
+    model = SentenceTransformer(
+        modules=[*(module.to("cpu") for module in modules), Normalize()],
+        prompts=prompts,
+        default_prompt_name=default,
+        similarity_fn_name="cosine",
+        device="cpu",
+    )
+    write_exported(
+        to,
+        lambda part: model.save(str(part), create_model_card=False),
+        about(facts),
+        {"README.md": model_card(facts)},
+    )
+    return to
+
+
+def _prompts(base: PreparedBase) -> tuple[dict[str, str], str | None]:
+    if base.prompt_a == base.prompt_b:
+        return ({"text": base.prompt_a}, "text") if base.prompt_a else ({}, None)
+    return {"query": base.prompt_a, "document": base.prompt_b}, None
+
+
+def write_adapted(
+    directory: Path,
+    state: Mapping[str, Any],
+    name: ClosedName,
+    options: ClosedOptions,
+    *,
+    activation: str,
+    prompts: tuple[str, str],
+    max_length: int | None = None,
+    about: Mapping[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes the embedder into the new directory, whole or not at all.
+
+    state: of the Dense, `linear.weight` [dims, dims of the source] and perhaps `linear.bias` [dims], as tensors or
+    arrays. about: more of embedtune.json. files: more files, name -> content (a card). ResultsError where the
+    directory exists or cannot be made; ModelError where the state is none of a Dense.
+    """
+    from safetensors.numpy import save_file
+
+    if directory.exists():
+        raise ResultsError(f"{directory} exists; choose another directory")
+    if WEIGHT not in state or set(state) - {WEIGHT, BIAS}:
+        raise ModelError(f"an adapter on {name} has {WEIGHT} and {BIAS}, not {', '.join(sorted(state)) or 'nothing'}")
+    arrays = {key: np.ascontiguousarray(_array(value), dtype=np.float32) for key, value in state.items()}
+    closed = {
+        "name": str(name),
+        "options": options.to_json(),
+        "activation": activation,
+        "dims_in": int(arrays[WEIGHT].shape[1]),
+        "dims": int(arrays[WEIGHT].shape[0]),
+        "prompt_a": prompts[0],
+        "prompt_b": prompts[1],
+        "max_length": max_length,
+    }
+    AdaptedEmbedder(ClosedSource(name, options, max_length), arrays[WEIGHT], arrays.get(BIAS), activation, prompts)
+    write_exported(
+        directory, lambda part: save_file(arrays, str(part / ADAPTER)), {**(about or {}), "closed": closed}, files
+    )
+    return directory
+
+
+def write_exported(
+    directory: Path, save: Callable[[Path], object], about: Mapping[str, Any], files: Mapping[str, str] | None = None
+) -> None:
+    """Makes an exported model's directory, whole or not at all. ResultsError where it cannot be made.
+
+    save: puts the model into a directory. about: the content of embedtune.json. files: more files, name -> content.
+    """
+    from safetensors import SafetensorError
+
+    def fill(part: Path) -> None:
+        save(part)
+        for file, content in (files or {}).items():
+            (part / file).write_text(content, encoding="utf-8")
+        # Last: a directory with this file is complete.
+        (part / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    try:
+        make_directory(directory, fill)
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ResultsError(f"{directory} cannot be written ({why}); choose another directory") from None
+
+
+def _array(tensor: Any) -> Any:
+    """A torch tensor of any precision, or an array, as an array."""
+    return tensor.detach().cpu().float().numpy() if hasattr(tensor, "detach") else tensor
