@@ -112,8 +112,8 @@ class _Head:
         self._keeper = Keeper(settings.results_volume, sender.emit, settings.COMMIT_SECONDS, settings.LEDGER_SECONDS)
 
     def run(self) -> None:
-        from tune.phases import Backend
-        from tune.pipeline import run
+        from tune.pipeline.phases import Backend
+        from tune.pipeline.search import run
 
         self._begin()
         backend = Backend(

@@ -32,10 +32,10 @@ from cluster.head import HEADS, HeadOrder, search_head
 from cluster.ledger import is_over
 from cluster.train_trial import train_trial
 from cluster.volume_files import download, names_in, read_text, upload_data
+from tune.cli.options import Parser, SearchRequest, search_parser, search_request
 from tune.config.search import DEFAULT_CACHE, SearchConfig
 from tune.errors import ConfigError, ResultsError, UserError
 from tune.events import Message, ignore
-from tune.options import Parser, SearchRequest, search_parser, search_request
 
 app = settings.app
 
@@ -52,7 +52,7 @@ CANCEL_SECONDS = 60.0
 @app.local_entrypoint()
 def main(*arglist: str) -> None:
     """`modal run cluster/launch.py OPTIONS`; exit code 2 where the user can mend it, 130 after Ctrl-C."""
-    from tune.cli import show_error
+    from tune.cli.main import show_error
 
     try:
         code = launch(list(arglist))
@@ -138,12 +138,12 @@ def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
 
     That is options, base models and their servers, names, pairs.
     """
-    from tune.begin import read_split
-    from tune.checks import check_search
+    from tune.cli.display import SearchDisplay
     from tune.embed.base_models import PACKAGED
     from tune.embed.purchase import agree, search_estimates
+    from tune.pipeline.pairs import read_split
+    from tune.pipeline.preflight import check_search
     from tune.results.naming import name_stem
-    from tune.terminal import SearchDisplay
 
     # Packaged base models are in the image, whether or not they are installed here.
     remote = tuple(one for one in config.base_models if one not in PACKAGED)
@@ -194,10 +194,10 @@ def refuse_near(config: SearchConfig) -> None:
 
 
 def _dry_run(config: SearchConfig) -> int:
-    from tune.checks import check_search
+    from tune.cli.display import SearchDisplay
     from tune.embed.base_models import PACKAGED
     from tune.embed.purchase import dry_run
-    from tune.terminal import SearchDisplay
+    from tune.pipeline.preflight import check_search
 
     refuse_near(config)
     check_search(config, resume=True, elsewhere=set(PACKAGED), buys=False)
@@ -272,7 +272,7 @@ def _spawn(order: HeadOrder, options: Options) -> Any:
 
 def _watch(call: Any, events: str, config: SearchConfig) -> int:
     """Shows what the head tells until it ends, then downloads. Ctrl-C ends the search in good order."""
-    from tune.terminal import SearchDisplay
+    from tune.cli.display import SearchDisplay
 
     _stop_modals_spinner()
     queue = settings.queue()
@@ -338,8 +338,8 @@ def _detached() -> bool:
 
 
 def _downloaded(config: SearchConfig) -> int:
+    from tune.cli.display import show_results
     from tune.results.layout import ResultsFolder
-    from tune.terminal import show_results
 
     folder = ResultsFolder(config.search.results / str(config.search.name))
     download(settings.results_volume, folder.name, folder.root)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tune.cli import main
+from tune.cli.main import main
 
 TIMEOUT = 180
 

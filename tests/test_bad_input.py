@@ -12,7 +12,7 @@ import pytest
 
 from tests.command import environment
 from tests.tiny import save_tiny_bert, save_tiny_model
-from tune.cli import main
+from tune.cli.main import main
 from tune.data.demo import demo_pairs
 from tune.embed.base_models import check_lora
 from tune.errors import ModelError
@@ -202,7 +202,7 @@ def test_commands_that_are_not_there(capsys: pytest.CaptureFixture[str], tmp_pat
 
 def test_what_is_refused_at_once_does_not_wait_for_torch() -> None:
     code = (
-        "import sys\nfrom tune.cli import main\n"
+        "import sys\nfrom tune.cli.main import main\n"
         "assert main(['search', '--data', 'missing.csv', '--base-model', 'nope', '--loss', 'cosent']) == 2\n"
         "heavy = {'torch', 'ray', 'sentence_transformers', 'transformers'} & set(sys.modules)\n"
         "print(sorted(heavy))"

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from tests.command import environment, leaderboard, summary
 from tests.embed_server import COHERE_PATH, KEY, OWN_MODEL, EmbedServer, embed_server
 from tests.tiny import write_some_pairs
-from tune.cli import main
+from tune.cli.main import main
 from tune.embed.adapted import AdaptedEmbedder
 from tune.embed.closed import ClosedOptions
 

@@ -7,7 +7,6 @@ import pytest
 from sentence_transformers import SentenceTransformer
 from sklearn.metrics import roc_auc_score
 
-from tune.begin import read_split
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.data.sides import labelled_sides
@@ -17,6 +16,7 @@ from tune.evaluate.final_test import open_test
 from tune.events import ignore
 from tune.export.card import ExportFacts
 from tune.export.write import write_model
+from tune.pipeline.pairs import read_split
 from tune.train.frozen.trial import open_adapter
 from tune.train.outcomes import trial_outcomes
 from tune.train.trained import Models

@@ -17,7 +17,6 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import BertProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from tune.begin import read_split
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.data.demo import demo_pairs
@@ -27,6 +26,7 @@ from tune.embed.prepare import PreparedBase, prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import View
 from tune.events import ignore
+from tune.pipeline.pairs import read_split
 
 TINY = "tiny-static"
 

@@ -20,12 +20,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tune.begin import read_split
 from tune.config.search import DEFAULT_CACHE, SearchConfig, search_config
 from tune.data.sides import LabelledPairs, labelled_sides
 from tune.data.split import Split
 from tune.events import ignore
 from tune.files import write_atomic
+from tune.pipeline.pairs import read_split
 from tune.results.provenance import PACKAGES
 
 RESULTS = Path("results") / "benchmarks"

@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.common import Options, Result, Stopwatch, Target, median
-from tune.begin import read_split
 from tune.config.search import SearchConfig, search_config
 from tune.config.trial import TrialConfig
 from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
 from tune.events import Event, TrialEvent, ignore
-from tune.local import search_locally
+from tune.pipeline.local import search_locally
+from tune.pipeline.pairs import read_split
 from tune.results.layout import ResultsFolder, new_folder
 from tune.train.local import LocalOpener
 from tune.train.outcomes import TrialOutcome, trial_outcomes

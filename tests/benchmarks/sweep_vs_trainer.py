@@ -33,8 +33,8 @@ from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.data.sides import LabelledPairs
 from tune.events import ignore
-from tune.local import local_backend
-from tune.pipeline import run as run_search
+from tune.pipeline.local import local_backend
+from tune.pipeline.search import run as run_search
 from tune.train.outcomes import trial_outcomes
 
 TITLE = "a 64-trial sweep, embedding included, against SentenceTransformerTrainer for the same 64"

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from tests.command import tune
+from tune.cli.options import search_parser, search_request
 from tune.config.search import SearchConfig, search_config
 from tune.config.space import point_of
 from tune.config.toml import read_toml, write_toml
 from tune.config.trial import trial_config
 from tune.errors import ConfigError
-from tune.options import search_parser, search_request
 from tune.presets import preset_names, preset_path
 from tune.search.optuna_search import PastTrial, TPESearch
 from tune.search.points import grid_points, planned_trials, random_points

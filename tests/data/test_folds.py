@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tune.begin import read_split
 from tune.config.search import search_config
 from tune.data.clean import normalise
 from tune.data.folds import LARGEST_SHARES, MOST_FOLDS, fold_of
 from tune.data.sides import labelled_sides
 from tune.errors import DataError
 from tune.events import ignore
+from tune.pipeline.pairs import read_split
 
 
 def some_components(pairs: int, seed: int = 0) -> np.ndarray:

@@ -17,7 +17,6 @@ from tests.conformance import Place, TestStream, same_numbers
 from tests.tiny import Prepared
 from tests.train.test_adapter import KILLED, free
 from tests.train.test_matryoshka import by_hand
-from tune.begin import read_split
 from tune.config.search import search_config
 from tune.config.space import LOSSES
 from tune.config.trial import TrialConfig
@@ -28,6 +27,7 @@ from tune.embed.sources import load_source
 from tune.embed.view import PairRows, View, write_folds, write_view
 from tune.errors import DataError
 from tune.events import ignore
+from tune.pipeline.pairs import read_split
 from tune.train import directory as directory_module
 from tune.train.directory import TrialDirectory
 from tune.train.frozen.dense import load_dense

@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from tune.begin import read_split
 from tune.config.closed import ClosedConfig
 from tune.config.search import SearchConfig
 from tune.data.sides import labelled_sides
@@ -20,6 +19,7 @@ from tune.embed.snapshot import Snapshot
 from tune.embed.sources import load_closed
 from tune.errors import UserError
 from tune.events import Emit, Message
+from tune.pipeline.pairs import read_split
 from tune.search.points import planned_trials
 
 Ask = Callable[[str], bool]

@@ -48,10 +48,10 @@ from ray import tune as ray_tune
 
 from tune.results.rungs import RungFile
 from tune.search.asha import KeptASHA
-from tune.search.logs import restore_logs
 from tune.search.optuna_search import TPESearch
 from tune.search.points import grid_points, planned_trials, random_points
 from tune.search.points_search import PointsSearch
+from tune.search.tensorboard import restore_logs
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 
 logger = logging.getLogger(__name__)

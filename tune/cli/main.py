@@ -12,9 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tune.config.search import OPTIONS, SearchConfig
-from tune.errors import ConfigError, UserError
-from tune.options import (
+from tune.cli.options import (
     DRY_RUN,
     Parser,
     add_options,
@@ -22,6 +20,8 @@ from tune.options import (
     search_parser,
     search_request,
 )
+from tune.config.search import OPTIONS, SearchConfig
+from tune.errors import ConfigError, UserError
 
 USAGE = """usage: python -m tune COMMAND ...
 
@@ -93,14 +93,14 @@ def _no_weight_bars() -> None:
 def search(arguments: list[str]) -> int:
     """`python -m tune search`."""
     request, parsed = search_request(search_parser(), arguments)
-    from tune.checks import check_search
+    from tune.pipeline.preflight import check_search
 
     check_search(request.config, request.resume is not None or parsed.dry_run, buys=not parsed.dry_run)
     if parsed.dry_run:
         return _dry_run(request.config)
-    from tune.local import local_backend
-    from tune.pipeline import run
-    from tune.terminal import SearchDisplay, show_results
+    from tune.cli.display import SearchDisplay, show_results
+    from tune.pipeline.local import local_backend
+    from tune.pipeline.search import run
 
     _no_weight_bars()
     command = "python -m tune search " + shlex.join(arguments)
@@ -124,8 +124,8 @@ def search(arguments: list[str]) -> int:
 
 
 def _dry_run(config: SearchConfig, trials: bool = True) -> int:
+    from tune.cli.display import SearchDisplay
     from tune.embed.purchase import dry_run
-    from tune.terminal import SearchDisplay
 
     dry_run(config, SearchDisplay().emit, config.search.cache.expanduser(), trials=trials)
     return 0
@@ -143,14 +143,14 @@ def baselines(arguments: list[str]) -> int:
     own = ("base_model", "seed", "precision", "cache", "results", "name")
     add_options(parser, {*own, *_OF_PAIRS})
     config, parsed = plain_request(parser, arguments)
-    from tune.checks import check_search
+    from tune.pipeline.preflight import check_search
 
     check_search(config, parsed.dry_run, buys=not parsed.dry_run)
     if parsed.dry_run:
         return _dry_run(config, trials=False)
-    from tune.baselines import run_baselines
-    from tune.local import local_backend
-    from tune.terminal import SearchDisplay, show_baselines
+    from tune.cli.display import SearchDisplay, show_baselines
+    from tune.pipeline.baselines import run_baselines
+    from tune.pipeline.local import local_backend
 
     _no_weight_bars()
     with SearchDisplay() as display:
@@ -165,11 +165,11 @@ def presets(arguments: list[str]) -> int:
     Parser(prog="python -m tune presets", description="List the presets with their number of trials.").parse_args(
         arguments
     )
+    from tune.cli.display import show_presets
     from tune.config.search import search_config
     from tune.config.toml import read_toml
     from tune.presets import preset_names, preset_path, preset_purpose
     from tune.search.points import planned_trials
-    from tune.terminal import show_presets
 
     configs = {name: search_config(**read_toml(preset_path(name))) for name in preset_names()}
     show_presets(
@@ -214,8 +214,8 @@ def score(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", default=False, help="print JSON")
     add_options(parser, {"cache", *_OF_PAIRS} - {"split", "prompt_a", "prompt_b", "max_length"})
     config, parsed = plain_request(parser, arguments)
-    from tune.scoring import score_model
-    from tune.terminal import SearchDisplay, make_console, show_score
+    from tune.cli.display import SearchDisplay, make_console, show_score
+    from tune.pipeline.score import score_model
 
     _no_weight_bars()
     # With --json, stdout is for the figures alone.

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from tune.clock import Clock
 from tune.config.search import SearchConfig
 from tune.config.toml import write_toml
 from tune.data.sides import labelled_sides
@@ -27,6 +26,7 @@ from tune.evaluate.final_test import open_test
 from tune.evaluate.rows import base_notes, leaderboard_rows
 from tune.events import Emit, Message
 from tune.files import write_atomic
+from tune.pipeline.timing import Clock
 from tune.results.layout import ResultsFolder, read_test
 from tune.results.leaderboard import write_leaderboard
 from tune.results.provenance import PACKAGES, now, version_of
@@ -37,7 +37,7 @@ from tune.train.trained import Models, TrialModel, base_val, baseline_key
 
 @dataclass(frozen=True)
 class Backend:
-    """Where a search runs. The local one is `tune.local`; the cloud brings its own.
+    """Where a search runs. The local one is `tune.pipeline.local`; the cloud brings its own.
 
     jobs: trials at the same time where the configuration does not say. search: (config, folder, bases, jobs, emit) ->
     why it was interrupted, or "". embed: (orders, cache, emit) -> the base models, in the same order; None: here, in

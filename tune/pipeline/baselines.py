@@ -3,11 +3,11 @@
 The phases are those of a search; so are the files that it leaves.
 """
 
-from tune.begin import read_split
-from tune.clock import Clock
 from tune.config.search import SearchConfig
 from tune.events import Emit, Message
-from tune.phases import Backend, begin, embed_all, score_once, write_table
+from tune.pipeline.pairs import read_split
+from tune.pipeline.phases import Backend, begin, embed_all, score_once, write_table
+from tune.pipeline.timing import Clock
 from tune.results.layout import ResultsFolder, new_folder
 from tune.results.naming import data_name
 from tune.results.provenance import now
@@ -19,7 +19,7 @@ KIND = "baselines"
 def run_baselines(config: SearchConfig, backend: Backend, *, command: str, emit: Emit) -> ResultsFolder:
     """Splits, embeds and scores; returns the results folder: leaderboard.csv, summary.json and test.json.
 
-    `config` has passed tune.checks.check_search; of its space only the base models count. It leaves no search.toml,
+    `config` has passed `check_search`; of its space only the base models count. It leaves no search.toml,
     since there is no search to go on with.
     """
     clock = Clock()

@@ -6,7 +6,7 @@ from tune.config.search import SearchConfig
 from tune.embed.prepare import PreparedBase
 from tune.embed.purchase import Ask, agreement
 from tune.events import Emit, Message
-from tune.phases import Backend
+from tune.pipeline.phases import Backend
 from tune.results.layout import ResultsFolder
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.checks import check_cache
 from tune.config.closed import ADDRESS_OPTION
 from tune.config.search import SearchConfig
 from tune.data.clean import clean_pairs
@@ -29,6 +28,7 @@ from tune.errors import DataError, UserError
 from tune.events import Embedding, Emit
 from tune.export.about import read_about
 from tune.metrics.score import roc_auc, score_pairs
+from tune.pipeline.preflight import check_cache
 
 
 @dataclass(frozen=True)

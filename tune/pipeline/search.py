@@ -6,8 +6,6 @@ Every phase can be repeated: what an earlier run of the same search has finished
 
 from typing import Any
 
-from tune.begin import read_split
-from tune.clock import Clock
 from tune.config.search import SearchConfig
 from tune.data.split import Split
 from tune.embed.orders import embed_bases
@@ -16,7 +14,9 @@ from tune.errors import ResultsError
 from tune.evaluate.finalists import sound_finalists
 from tune.events import Emit, Message
 from tune.export.trial import export
-from tune.phases import Backend, begin, embed_all, models_of, same_bases, score_once, write_table
+from tune.pipeline.pairs import read_split
+from tune.pipeline.phases import Backend, begin, embed_all, models_of, same_bases, score_once, write_table
+from tune.pipeline.timing import Clock
 from tune.results.layout import ResultsFolder, existing_folder, new_folder
 from tune.results.naming import name_stem
 from tune.results.provenance import now
@@ -37,7 +37,7 @@ def run(
 ) -> ResultsFolder:
     """A whole search, or what is left of it. Returns the results folder, complete.
 
-    `config` has passed tune.checks.check_search. resume: name of an existing folder; `config` is then the one of that
+    `config` has passed `check_search`. resume: name of an existing folder; `config` is then the one of that
     folder. data: where the pairs lie on this machine, if not where the configuration says. UserError before anything
     costly where something is wrong. KeyboardInterrupt after Ctrl-C, with everything kept.
     """

@@ -1,0 +1,5 @@
+"""TODO tune/cli."""
+
+from tune.cli.main import main
+
+__all__ = ["main"]
