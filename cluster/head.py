@@ -112,7 +112,7 @@ class _Head:
         self._keeper = Keeper(settings.results_volume, sender.emit, settings.COMMIT_SECONDS, settings.LEDGER_SECONDS)
 
     def run(self) -> None:
-        from tune.pipeline.phases import Backend
+        from tune.pipeline.backend import Backend
         from tune.pipeline.search import run
 
         self._begin()
@@ -193,7 +193,7 @@ class _Head:
         from cluster.call_stream import CallOpener
         from cluster.keeper import EndCalls, HeedCancel
         from tune.events import Message
-        from tune.search.run import SearchPlaces, run_search
+        from tune.search.run import run_search
         from tune.search.trainable import TrialPlaces
 
         trials = folder.trials.resolve()
@@ -210,7 +210,6 @@ class _Head:
             poll_seconds=settings.POLL_SECONDS,
             end_seconds=settings.END_SECONDS,
         )
-        places = SearchPlaces(folder.root, folder.trials, folder.asha, folder.journal)
         ending = EndCalls(trial_places)
         emit(Message("starting Ray"))
         try:
@@ -218,7 +217,7 @@ class _Head:
                 try:
                     run = run_search(
                         config,
-                        places,
+                        folder,
                         trial_places,
                         opener,
                         emit,
@@ -303,7 +302,7 @@ def _ray(jobs: int) -> Iterator[None]:
     """Ray in this process, with a slot per trial: a trial only waits here, so it takes no core."""
     import ray
 
-    import tune.search.run  # noqa: F401  sets what Ray reads from the environment when it is imported
+    import tune.search  # noqa: F401  sets what Ray reads from the environment when it is imported
 
     ray.init(
         num_cpus=os.cpu_count() or 1,

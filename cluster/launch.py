@@ -196,7 +196,7 @@ def refuse_near(config: SearchConfig) -> None:
 def _dry_run(config: SearchConfig) -> int:
     from tune.cli.display import SearchDisplay
     from tune.embed.base_models import PACKAGED
-    from tune.embed.purchase import dry_run
+    from tune.pipeline.dry_run import dry_run
     from tune.pipeline.preflight import check_search
 
     refuse_near(config)
@@ -338,7 +338,7 @@ def _detached() -> bool:
 
 
 def _downloaded(config: SearchConfig) -> int:
-    from tune.cli.display import show_results
+    from tune.cli.tables import show_results
     from tune.results.layout import ResultsFolder
 
     folder = ResultsFolder(config.search.results / str(config.search.name))

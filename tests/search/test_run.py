@@ -9,7 +9,9 @@ import pytest
 from tests.search.openers import MadeUp, made_up_auc
 from tune.config.search import SearchConfig, search_config
 from tune.events import Event, SearchStarted, TrialEvent
-from tune.search.run import SearchPlaces, SearchRun, connected, run_search
+from tune.results.layout import ResultsFolder
+from tune.search.ray_cluster import connected
+from tune.search.run import SearchRun, run_search
 from tune.search.trainable import TrialPlaces
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 
@@ -25,18 +27,18 @@ def search(
 ) -> tuple[SearchRun, list[TrialOutcome], list[Event]]:
     space = {"base_model": "wordllama", "loss": "cosent", "learning_rate": [1e-3], **options.pop("space")}
     config: SearchConfig = search_config(options, space=space)
-    places = SearchPlaces(root, root / "trials", root / "asha.json", root / "optuna.journal")
+    folder = ResultsFolder(root)
     events: list[Event] = []
     run = run_search(
         config,
-        places,
+        folder,
         TrialPlaces(root / "trials", {"wordllama": "data"}, {"seed": 0}),
         MadeUp(),
         events.append,
         jobs=2,
         resources=resources,
     )
-    return run, trial_outcomes(places.trials, places.asha), events
+    return run, trial_outcomes(folder.trials, folder.asha), events
 
 
 def test_a_grid_with_a_failing_trial_and_one_whose_worker_dies(tmp_path: Path, resources: dict[str, float]) -> None:

@@ -98,7 +98,8 @@ def search(arguments: list[str]) -> int:
     check_search(request.config, request.resume is not None or parsed.dry_run, buys=not parsed.dry_run)
     if parsed.dry_run:
         return _dry_run(request.config)
-    from tune.cli.display import SearchDisplay, show_results
+    from tune.cli.display import SearchDisplay
+    from tune.cli.tables import show_results
     from tune.pipeline.local import local_backend
     from tune.pipeline.search import run
 
@@ -125,7 +126,7 @@ def search(arguments: list[str]) -> int:
 
 def _dry_run(config: SearchConfig, trials: bool = True) -> int:
     from tune.cli.display import SearchDisplay
-    from tune.embed.purchase import dry_run
+    from tune.pipeline.dry_run import dry_run
 
     dry_run(config, SearchDisplay().emit, config.search.cache.expanduser(), trials=trials)
     return 0
@@ -148,7 +149,8 @@ def baselines(arguments: list[str]) -> int:
     check_search(config, parsed.dry_run, buys=not parsed.dry_run)
     if parsed.dry_run:
         return _dry_run(config, trials=False)
-    from tune.cli.display import SearchDisplay, show_baselines
+    from tune.cli.display import SearchDisplay
+    from tune.cli.tables import show_baselines
     from tune.pipeline.baselines import run_baselines
     from tune.pipeline.local import local_backend
 
@@ -165,7 +167,7 @@ def presets(arguments: list[str]) -> int:
     Parser(prog="python -m tune presets", description="List the presets with their number of trials.").parse_args(
         arguments
     )
-    from tune.cli.display import show_presets
+    from tune.cli.tables import show_presets
     from tune.config.search import search_config
     from tune.config.toml import read_toml
     from tune.presets import preset_names, preset_path, preset_purpose
@@ -214,7 +216,8 @@ def score(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", default=False, help="print JSON")
     add_options(parser, {"cache", *_OF_PAIRS} - {"split", "prompt_a", "prompt_b", "max_length"})
     config, parsed = plain_request(parser, arguments)
-    from tune.cli.display import SearchDisplay, make_console, show_score
+    from tune.cli.display import SearchDisplay
+    from tune.cli.tables import make_console, show_score
     from tune.pipeline.score import score_model
 
     _no_weight_bars()

@@ -19,8 +19,6 @@ from tune.embed.snapshot import Snapshot
 from tune.embed.sources import load_closed
 from tune.errors import UserError
 from tune.events import Emit, Message
-from tune.pipeline.pairs import read_split
-from tune.search.points import planned_trials
 
 Ask = Callable[[str], bool]
 """A question to the person at the terminal -> whether they agree."""
@@ -99,21 +97,6 @@ def agreement(ask: Ask | None) -> Agree:
         agree(search_estimates(config, split, config.search.cache.expanduser()), config.closed, emit, ask)
 
     return agreed
-
-
-def dry_run(config: SearchConfig, emit: Emit, cache: Path | None, note: str = "", trials: bool = True) -> None:
-    """Says how the pairs are split, how many trials there would be and what has to be bought. Writes nothing.
-
-    cache, note: as in `search_estimates` and `agree`. trials: whether there would be any.
-    """
-    split, _ = read_split(config, emit)
-    if trials:
-        emit(Message(f"{config.search.search}: {planned_trials(config)} trials"))
-    estimates = search_estimates(config, split, cache)
-    _say(estimates, emit, note)
-    if estimates and all(one.usd is not None for one in estimates):
-        emit(Message(f"in all about {usd(sum(one.usd or 0.0 for one in estimates))} USD"))
-    emit(Message("dry run: nothing was embedded, bought or written"))
 
 
 def _refuse_unknown(estimates: Iterable[Estimate]) -> None:

@@ -5,8 +5,9 @@ The phases are those of a search; so are the files that it leaves.
 
 from tune.config.search import SearchConfig
 from tune.events import Emit, Message
+from tune.pipeline.backend import Backend
 from tune.pipeline.pairs import read_split
-from tune.pipeline.phases import Backend, begin, embed_all, score_once, write_table
+from tune.pipeline.phases import begin, embed_all, score_once, write_table
 from tune.pipeline.timing import Clock
 from tune.results.layout import ResultsFolder, new_folder
 from tune.results.naming import data_name

@@ -6,7 +6,7 @@ from tune.config.search import SearchConfig
 from tune.embed.prepare import PreparedBase
 from tune.embed.purchase import Ask, agreement
 from tune.events import Emit, Message
-from tune.pipeline.phases import Backend
+from tune.pipeline.backend import Backend
 from tune.results.layout import ResultsFolder
 
 
@@ -19,11 +19,12 @@ def search_locally(
     config: SearchConfig, folder: ResultsFolder, bases: dict[str, PreparedBase], jobs: int, emit: Emit
 ) -> str:
     """Runs the trials; returns why the search was interrupted, or ""."""
-    from tune.search.run import SearchPlaces, StopMarks, connected, run_search
+    from tune.search.callbacks import StopMarks
+    from tune.search.ray_cluster import connected
+    from tune.search.run import run_search
     from tune.search.trainable import TrialPlaces
     from tune.train.local import LocalOpener
 
-    places = SearchPlaces(folder.root, folder.trials, folder.asha, folder.journal)
     trial_places = TrialPlaces(
         folder.trials.resolve(), {name: base.digest for name, base in bases.items()}, config.search.trial_options()
     )
@@ -35,7 +36,7 @@ def search_locally(
     with connected(config, jobs) as (resources, cores):
         if config.search.ray_address is not None and config.search.jobs is None:
             jobs = cores
-        marks = [StopMarks(places, trial_places)] if config.search.search == "asha" else []
+        marks = [StopMarks(folder, trial_places)] if config.search.search == "asha" else []
         return run_search(
-            config, places, trial_places, opener, emit, jobs=jobs, resources=resources, callbacks=marks
+            config, folder, trial_places, opener, emit, jobs=jobs, resources=resources, callbacks=marks
         ).interrupted

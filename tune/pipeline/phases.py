@@ -6,9 +6,7 @@ Each can be repeated: what an earlier run has finished is found on disk and kept
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +16,14 @@ from tune.config.toml import write_toml
 from tune.data.sides import labelled_sides
 from tune.data.split import Split, write_split
 from tune.embed.leaks import NEAR_COSINE
-from tune.embed.orders import EmbedOrder, embed_bases
+from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
-from tune.embed.purchase import Agree
 from tune.errors import ResultsError
 from tune.evaluate.final_test import open_test
 from tune.evaluate.rows import base_notes, leaderboard_rows
 from tune.events import Emit, Message
 from tune.files import write_atomic
+from tune.pipeline.backend import Backend
 from tune.pipeline.timing import Clock
 from tune.results.layout import ResultsFolder, read_test
 from tune.results.leaderboard import write_leaderboard
@@ -33,24 +31,6 @@ from tune.results.provenance import PACKAGES, now, version_of
 from tune.results.summary import Summary
 from tune.train.outcomes import TrialOutcome
 from tune.train.trained import Models, TrialModel, base_val, baseline_key
-
-
-@dataclass(frozen=True)
-class Backend:
-    """Where a search runs. The local one is `tune.pipeline.local`; the cloud brings its own.
-
-    jobs: trials at the same time where the configuration does not say. search: (config, folder, bases, jobs, emit) ->
-    why it was interrupted, or "". embed: (orders, cache, emit) -> the base models, in the same order; None: here, in
-    turn. kept: called whenever a phase has ended. facts: what the place has to add to the summary. agree: has what
-    closed models cost agreed to, before anything is made; None: that was done elsewhere.
-    """
-
-    jobs: int
-    search: Callable[[SearchConfig, ResultsFolder, dict[str, PreparedBase], int, Emit], str]
-    embed: Callable[[Sequence[EmbedOrder], Path, Emit], list[PreparedBase]] | None = None
-    kept: Callable[[], None] = lambda: None
-    facts: Callable[[], dict[str, Any]] = dict
-    agree: Agree | None = None
 
 
 def begin(

@@ -14,8 +14,9 @@ from tune.errors import ResultsError
 from tune.evaluate.finalists import sound_finalists
 from tune.events import Emit, Message
 from tune.export.trial import export
+from tune.pipeline.backend import Backend
 from tune.pipeline.pairs import read_split
-from tune.pipeline.phases import Backend, begin, embed_all, models_of, same_bases, score_once, write_table
+from tune.pipeline.phases import begin, embed_all, models_of, same_bases, score_once, write_table
 from tune.pipeline.timing import Clock
 from tune.results.layout import ResultsFolder, existing_folder, new_folder
 from tune.results.naming import name_stem
