@@ -60,7 +60,7 @@ def embed_closed(order: Any, queue: str, partition: str) -> dict[str, Any]:
 
 
 def _embedded(order: Any, queue: str, partition: str, commit_seconds: float | None = None) -> dict[str, Any]:
-    from cluster.events import EventSender
+    from cluster.event_queue import EventSender
     from tune.embed.orders import embed_base
     from tune.errors import UserError
     from tune.events import Embedding, Event

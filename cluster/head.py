@@ -19,7 +19,7 @@ import modal
 
 from cluster import settings
 from cluster.embed_snapshot import embed_closed, embed_snapshot
-from cluster.events import EventSender
+from cluster.event_queue import EventSender
 from cluster.ledger import end_calls
 from cluster.train_trial import train_trial
 from tune.config.search import SearchConfig
@@ -191,7 +191,7 @@ class _Head:
     def _search(self, config: SearchConfig, folder: Any, bases: dict[str, Any], jobs: int, emit: Any) -> str:
         """Backend.search: the trials as Modal calls."""
         from cluster.call_stream import CallOpener
-        from cluster.keeper import EndCalls, HeedCancel
+        from cluster.callbacks import EndCalls, HeedCancel
         from tune.events import Message
         from tune.search.run import run_search
         from tune.search.trainable import TrialPlaces

@@ -6,7 +6,6 @@ and downloads: with `modal run --detach` the search outlives it. Modal keeps --h
 """
 
 import argparse
-import contextlib
 import json
 import os
 import shlex
@@ -21,32 +20,30 @@ from typing import Any
 
 import modal
 
+from cluster.watch import _downloaded, _stop_modals_spinner, _watch
+
 if modal.is_local() and str(Path(__file__).resolve().parents[1]) not in sys.path:
     # Given by path, Modal imports this file alone; the packages lie beside it.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cluster import settings
 from cluster.embed_snapshot import embed_closed, embed_snapshot
-from cluster.events import read_events
 from cluster.head import HEADS, HeadOrder, search_head
 from cluster.ledger import is_over
 from cluster.train_trial import train_trial
-from cluster.volume_files import download, names_in, read_text, upload_data
+from cluster.volume_files import names_in, read_text, upload_data
 from tune.cli.options import Parser, SearchRequest, search_parser, search_request
 from tune.config.search import DEFAULT_CACHE, SearchConfig
 from tune.errors import ConfigError, ResultsError, UserError
-from tune.events import Message, ignore
+from tune.events import ignore
 
 app = settings.app
 
-WAIT_SECONDS = 1.0
+
 _GPUS = f"{', '.join(settings.TRIAL_GPUS)}; with freeze=false {settings.WHOLE_TRIAL_GPU}"
 _TIMEOUTS = f"{settings.TRIAL_TIMEOUT}; with freeze=false {settings.WHOLE_TRIAL_TIMEOUT}"
 
 _WORST = "; at most, since what the Volume embedtune-snapshots has already is not bought again"
-
-CANCEL_SECONDS = 60.0
-"""How long Ctrl-C waits for the head to end its trials' calls."""
 
 
 @app.local_entrypoint()
@@ -268,83 +265,6 @@ def _spawn(order: HeadOrder, options: Options) -> Any:
     except modal.exception.Error as error:
         raise ConfigError([f"--head-gpu {options.head_gpu}: Modal has no such GPU: {error}"]) from error
     return head.spawn(order)
-
-
-def _watch(call: Any, events: str, config: SearchConfig) -> int:
-    """Shows what the head tells until it ends, then downloads. Ctrl-C ends the search in good order."""
-    from tune.cli.display import SearchDisplay
-
-    _stop_modals_spinner()
-    queue = settings.queue()
-    display = SearchDisplay()
-    resume = f"modal run cluster/launch.py --resume {config.search.name}"
-    display.emit(Message(f"search {config.search.name}; go on with it, or fetch its results, by: {resume}"))
-    try:
-        with display:
-            answer = _answer(call, queue, events, display)
-    except KeyboardInterrupt:
-        if _detached():
-            print(f"the search runs on; watch it, or fetch its results, by: {resume}", file=sys.stderr)
-            raise
-        print("ending the search ...", file=sys.stderr)
-        _end(call)
-        print(f"interrupted; what is finished is kept on Modal. Go on with it by: {resume}", file=sys.stderr)
-        return 130
-    if "error" in answer:
-        raise UserError(answer["error"])
-    return _downloaded(config)
-
-
-def _answer(call: Any, queue: modal.Queue, events: str, display: Any) -> dict[str, Any]:
-    """The head's answer; an error of the head is raised as it was."""
-    answer: dict[str, Any] | None = None
-    while True:
-        news = read_events(queue, events, WAIT_SECONDS if answer is None else 0.2)
-        for event in news:
-            # Where it lies in the head's container says nothing to the user; that is said below.
-            if not (isinstance(event, Message) and event.text.startswith("results: ")):
-                display.emit(event)
-        if answer is not None and not news:
-            return answer
-        if not news:
-            with contextlib.suppress(TimeoutError):
-                answer = call.get(timeout=0)
-
-
-def _end(call: Any) -> None:
-    """Cancels the head and waits until it has ended its trials' calls."""
-    with contextlib.suppress(KeyboardInterrupt):
-        call.cancel()
-        deadline = time.monotonic() + CANCEL_SECONDS
-        while not is_over(call.object_id) and time.monotonic() < deadline:
-            time.sleep(0.5)
-
-
-def _stop_modals_spinner() -> None:
-    """Modal's own line of status and our table would draw over one another."""
-    # No public way; where this one is gone, only the looks suffer.
-    with contextlib.suppress(Exception):
-        from modal._output.manager import OutputManager
-
-        OutputManager.get().stop_status_spinner()
-
-
-def _detached() -> bool:
-    """Whether this was started by `modal run --detach`."""
-    import click
-
-    context = click.get_current_context(silent=True)
-    return bool(context and (context.obj or {}).get("detach"))
-
-
-def _downloaded(config: SearchConfig) -> int:
-    from tune.cli.tables import show_results
-    from tune.results.layout import ResultsFolder
-
-    folder = ResultsFolder(config.search.results / str(config.search.name))
-    download(settings.results_volume, folder.name, folder.root)
-    show_results(folder)
-    return 0
 
 
 __all__ = ["app", "embed_closed", "embed_snapshot", "launch", "main", "search_head", "train_trial"]
