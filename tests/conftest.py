@@ -15,7 +15,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import numpy as np
 import pytest
 
-from tests.tiny import TINY, Prepared, prepare_tiny, save_tiny_model
+from tests.helpers.tiny import TINY, Prepared, prepare_tiny, save_tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     Those that start Modal's containers stay together as well: each test has two at a time, and the machine may have
     two cores.
     """
-    group = "containers" if "modal" in item.path.name or item.path.parent.name == "cluster" else item.path.stem
+    modal = item.path.parent.name in ("cluster", "modal_local")
+    group = "containers" if modal else str(item.path.relative_to(Path(__file__).parent))
     item.add_marker(pytest.mark.xdist_group(group))
 
 

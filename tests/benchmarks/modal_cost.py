@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tests.benchmarks.common import Options, Result, Stopwatch, Target, median
 from tests.benchmarks.ray_cost import _descendants, _is_worker, _pss
-from tests.cluster.launch import launched, modal_local
+from tests.helpers.modal_launch import launched, modal_local
 from tests.modal_local import Call, ModalLocal
 from tune.train.outcomes import trial_outcomes
 from tune.train.stream import Report

@@ -15,10 +15,10 @@ from unittest import mock
 import modal
 import pytest
 
-from tests.command import wait_for
-from tests.conformance import Place, TestStream, same_numbers, take
+from tests.helpers.command import wait_for
+from tests.helpers.conformance import Place, TestStream, same_numbers, take
+from tests.helpers.tiny import Prepared
 from tests.modal_local import ModalLocal
-from tests.tiny import Prepared
 from tune.config.trial import TrialConfig
 
 __all__ = ["TestStream"]

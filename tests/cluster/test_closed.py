@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.launch import container_of, environment, launch, launched, modal_local
-from tests.command import leaderboard, wait_for
-from tests.embed_server import KEY, EmbedServer, embed_server
+from tests.helpers.command import leaderboard, wait_for
+from tests.helpers.embed_server import KEY, EmbedServer, embed_server
+from tests.helpers.modal_launch import container_of, environment, launch, launched, modal_local
+from tests.helpers.tiny import write_some_pairs
 from tests.modal_local import Call, ModalLocal
-from tests.tiny import write_some_pairs
 
 pytestmark = [pytest.mark.modal, pytest.mark.slow, pytest.mark.timeout(250)]
 

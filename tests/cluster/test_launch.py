@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.cluster.launch import (
+from tests.helpers.command import leaderboard, summary, tune, wait_for
+from tests.helpers.modal_launch import (
     REPOSITORY,
     SMALL,
     VOLUME,
@@ -23,7 +24,6 @@ from tests.cluster.launch import (
     reports,
     trial_running,
 )
-from tests.command import leaderboard, summary, tune, wait_for
 from tests.modal_local import Call, ModalLocal
 
 pytestmark = [pytest.mark.modal, pytest.mark.timeout(250)]

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.cluster.launch import (
+from tests.helpers.command import leaderboard, summary, wait_for
+from tests.helpers.modal_launch import (
     SMALL,
     VOLUME,
     container_of,
@@ -25,7 +26,6 @@ from tests.cluster.launch import (
     reports,
     trial_running,
 )
-from tests.command import leaderboard, summary, wait_for
 from tests.modal_local import Call, ModalLocal
 from tune.data.demo import demo_pairs
 

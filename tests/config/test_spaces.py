@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.command import tune
+from tests.helpers.command import tune
 from tune.cli.options import search_parser, search_request
 from tune.config.search import SearchConfig, search_config
 from tune.config.space import point_of

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.modules import Dense
 
-from tests.embed_server import KEY, EmbedServer, embed, embed_server
+from tests.helpers.embed_server import KEY, EmbedServer, embed, embed_server
 from tune.embed.adapted import AdaptedEmbedder
 from tune.embed.closed import ClosedName, ClosedOptions, clients
 from tune.errors import ModelError, ResultsError

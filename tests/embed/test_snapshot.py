@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.tiny import save_tiny_model
+from tests.helpers.tiny import save_tiny_model
 from tune.data.sides import LabelledPairs
 from tune.embed import snapshot as snapshot_module
 from tune.embed.base_models import check_source

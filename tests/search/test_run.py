@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.search.openers import MadeUp, made_up_auc
+from tests.helpers.made_up_trials import MadeUp, made_up_auc
 from tune.config.search import SearchConfig, search_config
 from tune.events import Event, SearchStarted, TrialEvent
 from tune.results.layout import ResultsFolder

@@ -10,8 +10,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 from sklearn.metrics import roc_auc_score
 
-from tests.conformance import same_numbers
-from tests.tiny import Prepared
+from tests.helpers.conformance import same_numbers
+from tests.helpers.tiny import Prepared
 from tune.config.space import LOSSES
 from tune.embed.view import PairRows, View
 from tune.train import directory as directory_module

@@ -15,8 +15,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from tests.conformance import Place, TestStream, same_numbers
-from tests.tiny import Prepared
+from tests.helpers.conformance import Place, TestStream, same_numbers
+from tests.helpers.tiny import Prepared
 from tune.config.space import LOSSES
 from tune.embed.view import PairRows, View
 from tune.train import directory as directory_module

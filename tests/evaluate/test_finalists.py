@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import Prepared
+from tests.helpers.tiny import Prepared
 from tune.evaluate.finalists import choose_finalists, sound_finalists
 from tune.results.leaderboard import ranked
 from tune.train.frozen.trial import open_adapter

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.command import environment
-from tests.tiny import save_tiny_bert, save_tiny_model
+from tests.helpers.command import environment
+from tests.helpers.tiny import save_tiny_bert, save_tiny_model
 from tune.cli.main import main
 from tune.data.demo import demo_pairs
 from tune.embed.base_models import check_lora

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.command import Ran, background
+from tests.helpers.command import Ran, background
 from tests.modal_local import Call, Container, ModalLocal
 
 REPOSITORY = Path(__file__).parents[2]

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.command import background, wait_for
-from tests.embed_server import COHERE_PATH, KEY, OPENAI_PATH, OWN_MODEL, EmbedServer, embed, embed_server
+from tests.helpers.command import background, wait_for
+from tests.helpers.embed_server import COHERE_PATH, KEY, OPENAI_PATH, OWN_MODEL, EmbedServer, embed, embed_server
 from tune.data.demo import demo_pairs
 from tune.data.sides import SIDES, LabelledPairs
 from tune.embed.closed import ClosedName, ClosedOptions, ClosedSource, check_closed, clients

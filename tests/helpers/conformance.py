@@ -1,6 +1,6 @@
 """What every opener of trials must keep, wherever the trial runs. One suite; each place brings a `Place`.
 
-A module that wants the suite imports it with `from tests.conformance import *` and gives a fixture `place`.
+A module that wants the suite imports it with `from tests.helpers.conformance import *` and gives a fixture `place`.
 """
 
 from collections.abc import Callable

@@ -13,9 +13,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from tests.conformance import Place, TestStream, same_numbers
-from tests.tiny import Prepared
-from tests.train.test_adapter import KILLED, free
+from tests.helpers.conformance import Place, TestStream, same_numbers
+from tests.helpers.tiny import Prepared
+from tests.train.frozen.test_trial import KILLED, free
 from tests.train.test_matryoshka import by_hand
 from tune.config.search import search_config
 from tune.config.space import LOSSES

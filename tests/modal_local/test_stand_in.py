@@ -22,7 +22,7 @@ from tests.modal_local import Fault, ModalLocal
 
 pytestmark = [pytest.mark.modal, pytest.mark.timeout(60)]
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 TOY_PACKAGE = "def where():\n    return __file__\n"
 TOY_APP = """
 import importlib.util, json, os, subprocess, sys, time

@@ -25,7 +25,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from tests.tiny import TOPIC_WORDS, save_tiny_bert, save_tiny_model
+from tests.helpers.tiny import TOPIC_WORDS, save_tiny_bert, save_tiny_model
 from tune.config.trial import TrialConfig
 from tune.embed.attention import lora_targets
 from tune.embed.sources import load_source

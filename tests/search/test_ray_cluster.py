@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import children, environment, leaderboard, summary, tune, wait_for
+from tests.helpers.command import children, environment, leaderboard, summary, tune, wait_for
 
 
 def free_port() -> int:

@@ -16,8 +16,8 @@ from sentence_transformers import SentenceTransformerTrainer, SentenceTransforme
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from transformers import PrinterCallback
 
-from tests.conformance import Place, TestStream, same_numbers
-from tests.tiny import TOPIC_WORDS, Prepared, prepare_topics, save_tiny_bert, save_tiny_model
+from tests.helpers.conformance import Place, TestStream, same_numbers
+from tests.helpers.tiny import TOPIC_WORDS, Prepared, prepare_topics, save_tiny_bert, save_tiny_model
 from tune.config.space import LOSSES
 from tune.config.trial import TrialConfig
 from tune.embed.sources import load_source

@@ -10,8 +10,8 @@ from sentence_transformers import SentenceTransformer
 from sklearn.metrics import roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.command import Ran, leaderboard, summary, tune
-from tests.tiny import save_tiny_bert, topic_pairs
+from tests.helpers.command import Ran, leaderboard, summary, tune
+from tests.helpers.tiny import save_tiny_bert, topic_pairs
 from tune.export.trial import export
 from tune.results.layout import ResultsFolder
 

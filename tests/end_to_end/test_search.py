@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.command import Ran, environment, leaderboard, summary, tune, tune_here
+from tests.helpers.command import Ran, environment, leaderboard, summary, tune, tune_here
 from tune.data.demo import demo_pairs
 from tune.results.leaderboard import COLUMNS
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tests.command import environment, leaderboard, summary
-from tests.embed_server import COHERE_PATH, KEY, OWN_MODEL, EmbedServer, embed_server
-from tests.tiny import write_some_pairs
+from tests.helpers.command import environment, leaderboard, summary
+from tests.helpers.embed_server import COHERE_PATH, KEY, OWN_MODEL, EmbedServer, embed_server
+from tests.helpers.tiny import write_some_pairs
 from tune.cli.main import main
 from tune.embed.adapted import AdaptedEmbedder
 from tune.embed.closed import ClosedOptions

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.command import children, done_trials, leaderboard, started, summary, tune, wait_for
+from tests.helpers.command import children, done_trials, leaderboard, started, summary, tune, wait_for
 
 SLOW = ("--base-model", "wordllama", "--epochs", "40", "--batch-size", "16", "--jobs", "2")
 """Trials of a few seconds, so that a kill finds some done, some half-way and some not begun."""
