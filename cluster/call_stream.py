@@ -20,7 +20,7 @@ from tune.config.trial import TrialConfig
 from tune.train.directory import TrialDirectory
 from tune.train.stream import Report, Reports, TrialFailed
 
-Message = dict[str, Any]
+TrialNews = dict[str, Any]
 """reports: all so far, as plain values. failed: reason, or None. container, began: who trains it, since when."""
 
 
@@ -104,7 +104,7 @@ class CallOpener:
         call = modal.Function.from_id(self.function).spawn(order)
         return ledger.spawned(call.object_id, partition)
 
-    def _messages(self, ledger: Ledger, entry: CallEntry) -> Iterator[Message]:
+    def _messages(self, ledger: Ledger, entry: CallEntry) -> Iterator[TrialNews]:
         """News from the queue; where it stays silent, what has become of the call itself. Ends with the call."""
         queue = modal.Queue.from_id(self.queue)
         call = modal.FunctionCall.from_id(entry.call)
@@ -115,14 +115,14 @@ class CallOpener:
             except standard_queue.Empty:
                 news = []
             if news:
-                message: Message = max(news, key=lambda one: (one["began"], len(one["reports"])))
+                message: TrialNews = max(news, key=lambda one: (one["began"], len(one["reports"])))
                 if message["container"] != container:
                     container = message["container"]
                     ledger.note(entry.call, container=container, began=message["began"])
                 yield message
                 continue
             try:
-                result: Message = call.get(timeout=0)
+                result: TrialNews = call.get(timeout=0)
             except TimeoutError:
                 continue
             except Exception as error:
@@ -132,4 +132,4 @@ class CallOpener:
             raise CallLost("its Modal call ended before its plan")
 
 
-__all__ = ["CallLost", "CallOpener", "Message"]
+__all__ = ["CallLost", "CallOpener", "TrialNews"]

@@ -9,7 +9,7 @@ from typing import Any, Self
 from ray import tune as ray_tune
 
 from cluster.ledger import Ledger, cancel
-from tune.search.trainable import TrialPlaces
+from tune.search.trainable import TrialDirectories
 
 
 class HeedCancel(ray_tune.Callback):
@@ -53,8 +53,8 @@ class HeedCancel(ray_tune.Callback):
 class EndCalls(ray_tune.Callback):
     """Cancels a trial's calls when Ray's driver is done with the trial; whether or not its stream is ever closed."""
 
-    def __init__(self, places: TrialPlaces) -> None:
-        self._places = places
+    def __init__(self, directories: TrialDirectories) -> None:
+        self._directories = directories
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="cancel")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class EndCalls(ray_tune.Callback):
         self._end(trial)
 
     def _end(self, trial: Any) -> None:
-        directory = self._places.directory(trial.config)
+        directory = self._directories.directory(trial.config)
         for entry in Ledger(directory).entries().values():
             if entry.over is None and not entry.ending:
                 self._pool.submit(cancel, directory, entry.call)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import modal
 
-from cluster.ledger import FILE_NAME, CallEntry, Ledger, cost
-from cluster.ledger import Cost as LedgerCost
+from cluster.ledger import FILE_NAME, CallEntry, CallTotals, Ledger, totals
 from tune.events import Cost, Emit
 
 logger = logging.getLogger(__name__)
@@ -45,10 +44,10 @@ class Keeper:
         with self._lock:
             self._volume.commit()
 
-    def cost(self) -> LedgerCost:
+    def totals(self) -> CallTotals:
         """What the search's calls have taken so far."""
         self._look()
-        return cost(entry for _, entries in list(self._ledgers.values()) for entry in entries)
+        return totals(entry for _, entries in list(self._ledgers.values()) for entry in entries)
 
     def close(self) -> None:
         """Ends the thread; the last commit is the caller's."""
@@ -79,7 +78,7 @@ class Keeper:
                 logger.warning("results could not be committed, tried again: %r", error)
 
     def _tell(self) -> None:
-        now = self.cost()
+        now = self.totals()
         told = Cost(now.running, round(now.seconds))
         if told != self._told and now.calls:
             self._told = told

@@ -7,32 +7,33 @@ and downloads: with `modal run --detach` the search outlives it. Modal keeps --h
 
 import argparse
 import json
-import os
 import shlex
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import modal
 
-from cluster.watch import _downloaded, _stop_modals_spinner, _watch
+from cluster.watch import fetch_results, stop_status_line, watch
 
 if modal.is_local() and str(Path(__file__).resolve().parents[1]) not in sys.path:
     # Given by path, Modal imports this file alone; the packages lie beside it.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cluster import settings
+from cluster.backend import CallOptions
 from cluster.embed_snapshot import embed_closed, embed_snapshot
 from cluster.head import HEADS, HeadOrder, search_head
 from cluster.ledger import is_over
 from cluster.train_trial import train_trial
 from cluster.volume_files import names_in, read_text, upload_data
-from tune.cli.options import Parser, SearchRequest, search_parser, search_request
+from tune.cli.options import SearchRequest, search_parser, search_request
+from tune.cli.parser import Parser
 from tune.config.search import DEFAULT_CACHE, SearchConfig
 from tune.errors import ConfigError, ResultsError, UserError
 from tune.events import ignore
@@ -67,6 +68,7 @@ class Options:
     gpu: str | None
     head_gpu: str | None
     trial_timeout: int | None
+    private_server: bool
 
 
 def make_parser() -> Parser:
@@ -77,6 +79,14 @@ def make_parser() -> Parser:
     group.add_argument("--head-gpu", metavar="NAME", help=f"GPU of the head (default: {', '.join(settings.HEAD_GPUS)})")
     group.add_argument("--max-concurrent", metavar="N", help=f"trials at the same time (default: {settings.JOBS})")
     group.add_argument("--trial-timeout", metavar="SECONDS", help=f"of a trial (default: {_TIMEOUTS})")
+    group.add_argument(
+        "--allow-private-server",
+        action="store_true",
+        default=False,
+        help="containers can reach a server on a private address, such as through a VPN (--base-url)",
+    )
+    assert parser.common is not None
+    parser.common |= {"gpu", "max_concurrent"}
     return parser
 
 
@@ -87,20 +97,14 @@ def launch(arguments: Sequence[str]) -> int:
     options, config = _options(parser, parsed, request.config)
     command = shlex.join(["modal", "run", "cluster/launch.py", *arguments])
     if parsed.dry_run:
-        return _dry_run(config)
+        return _dry_run(config, options)
     if request.resume is not None:
         return _resume(SearchRequest(config, request.resume), options, command)
+    check_servers(config, options.private_server)
     config, agreed_usd = _checked(config)
-    order = HeadOrder(
-        config=config,
-        command=command,
-        events=uuid.uuid4().hex,
-        data=upload_data(settings.results_volume, config.data.data),
-        gpu=options.gpu,
-        trial_timeout=options.trial_timeout,
-        agreed_usd=agreed_usd,
-    )
-    return _watch(_spawn(order, options), order.events, config)
+    calls = CallOptions(uuid.uuid4().hex, options.gpu, options.trial_timeout, agreed_usd)
+    order = HeadOrder(config, command, calls, upload_data(settings.results_volume, config.data.data))
+    return watch(_spawn(order, options), calls.events, config)
 
 
 def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -> tuple[Options, SearchConfig]:
@@ -127,7 +131,9 @@ def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -
         raise ConfigError(problems)
     if jobs is not None:
         config = config.model_copy(update={"search": config.search.model_copy(update={"jobs": jobs})})
-    return Options(given.get("gpu"), given.get("head_gpu"), numbers["trial_timeout"]), config
+    return Options(
+        given.get("gpu"), given.get("head_gpu"), numbers["trial_timeout"], parsed.allow_private_server
+    ), config
 
 
 def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
@@ -146,7 +152,6 @@ def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
     remote = tuple(one for one in config.base_models if one not in PACKAGED)
     if local := [one for one in remote if Path(one).expanduser().exists()]:
         raise ConfigError([f"[space] base_model: containers cannot see the folder {local[0]}; give a hub name"])
-    refuse_near(config)
     check_search(config, resume=False, elsewhere=set(PACKAGED), sdks=False)
     name = config.search.name
     taken = _searches()
@@ -158,7 +163,7 @@ def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
     split, _ = read_split(config, ignore)
     agreed_usd = config.closed.max_embed_usd
     if config.closed_models:
-        _stop_modals_spinner()
+        stop_status_line()
         display = SearchDisplay()
         estimates = search_estimates(config, split, None)
         agree(estimates, config.closed, display.emit, display.asker(), _WORST)
@@ -170,19 +175,20 @@ def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
     return config.model_copy(update={"search": config.search.model_copy(update={"name": name})}), agreed_usd
 
 
-def refuse_near(config: SearchConfig) -> None:
-    """ConfigError where a closed model's server is of this machine or its network, which containers cannot reach."""
+def check_servers(config: SearchConfig, allow_private: bool = False) -> None:
+    """Raise ConfigError if a closed model's server has an address that containers cannot reach.
+
+    allow_private: the user says that they can.
+    """
     from tune.config.closed import ADDRESS_OPTION, provider_of
     from tune.embed.closed.names import is_near
 
-    # A stand-in of Modal on this machine, as the tests have it, runs its containers here as well.
-    modals = os.environ.get("MODAL_SERVER_URL", "")
-    if modals and is_near(modals):
+    if allow_private:
         return
     providers = {provider_of(name) for name in config.closed_models}
     problems = [
-        f"[closed] {option}: containers cannot reach {url}, which is of this machine or its network; give a public "
-        "address, or search here: python -m tune search"
+        f"[closed] {option}: Modal's containers cannot reach {url}, an address of this machine or its network; give a "
+        "public one, search here with python -m tune search, or add --allow-private-server if they can (VPN)"
         for provider, option in ADDRESS_OPTION.items()
         if provider in providers and (url := getattr(config.closed, option)) is not None and is_near(url)
     ]
@@ -190,15 +196,15 @@ def refuse_near(config: SearchConfig) -> None:
         raise ConfigError(problems)
 
 
-def _dry_run(config: SearchConfig) -> int:
+def _dry_run(config: SearchConfig, options: Options) -> int:
     from tune.cli.display import SearchDisplay
     from tune.embed.base_models import PACKAGED
     from tune.pipeline.dry_run import dry_run
     from tune.pipeline.preflight import check_search
 
-    refuse_near(config)
+    check_servers(config, options.private_server)
     check_search(config, resume=True, elsewhere=set(PACKAGED), buys=False)
-    _stop_modals_spinner()
+    stop_status_line()
     dry_run(config, SearchDisplay().emit, None, _WORST)
     return 0
 
@@ -233,30 +239,27 @@ def _resume(request: SearchRequest, options: Options, command: str) -> int:
     summary = json.loads(read_text(settings.results_volume, f"{name}/summary.json") or "{}")
     if summary.get("finished"):
         print(f"search {name} is finished: downloading it")
-        return _downloaded(config)
+        return fetch_results(config)
     about = json.loads(read_text(settings.results_volume, f"{HEADS}/{name}.json") or "{}")
     if about.get("call") and not is_over(about["call"]):
         print(f"search {name} is running: watching it from here on")
-        return _watch(modal.FunctionCall.from_id(about["call"]), about["events"], config)
-    refuse_near(config)
+        return watch(modal.FunctionCall.from_id(about["call"]), about["events"], config)
+    check_servers(config, options.private_server)
     for model in config.closed_models:
         check_source(model, config.closed, sdk=False)
-    order = HeadOrder(
-        config=config,
-        command=command,
+    calls = CallOptions(
         events=uuid.uuid4().hex,
-        data=about.get("data"),
         gpu=options.gpu or about.get("gpu"),
         trial_timeout=options.trial_timeout or about.get("trial_timeout"),
         agreed_usd=config.closed.max_embed_usd,
     )
-    return _watch(_spawn(order, options), order.events, config)
+    return watch(_spawn(HeadOrder(config, command, calls, about.get("data")), options), calls.events, config)
 
 
 def _spawn(order: HeadOrder, options: Options) -> Any:
     """The head, as the last call that is made from here."""
     search = order.config.search.model_copy(update={"results": settings.RESULTS})
-    order = HeadOrder(**{**order.__dict__, "config": order.config.model_copy(update={"search": search})})
+    order = replace(order, config=order.config.model_copy(update={"search": search}))
     if options.head_gpu is None:
         return search_head.spawn(order)
     head = search_head.with_options(gpu=options.head_gpu)

@@ -169,7 +169,7 @@ def end_calls(trials: Path, seconds: float) -> int:
 
 
 @dataclass(frozen=True)
-class Cost:
+class CallTotals:
     """What a search's calls have taken: seconds of containers at work, distinct containers, calls, calls at work."""
 
     seconds: float
@@ -178,10 +178,10 @@ class Cost:
     running: int
 
 
-def cost(entries: Iterable[CallEntry]) -> Cost:
+def totals(entries: Iterable[CallEntry]) -> CallTotals:
     """The cost of some calls up to now. Idle time of warm containers and their start are not in it."""
     now, taken = time.time(), list(entries)
-    return Cost(
+    return CallTotals(
         seconds=sum(entry.seconds(now) for entry in taken),
         containers=len({container for entry in taken for container in entry.containers}),
         calls=len(taken),
@@ -189,4 +189,4 @@ def cost(entries: Iterable[CallEntry]) -> Cost:
     )
 
 
-__all__ = ["CallEntry", "Cost", "Ledger", "cancel", "cost", "end_calls", "is_over", "open_calls"]
+__all__ = ["CallEntry", "CallTotals", "Ledger", "cancel", "end_calls", "is_over", "open_calls", "totals"]

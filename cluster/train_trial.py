@@ -13,7 +13,7 @@ from typing import Any
 import modal
 
 from cluster import settings
-from cluster.call_stream import Message
+from cluster.call_stream import TrialNews
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _views: "OrderedDict[str, Any]" = OrderedDict()
     max_containers=settings.TRIAL_MAX_CONTAINERS,
     scaledown_window=settings.TRIAL_SCALEDOWN,
 )
-def train_trial(order: dict[str, Any]) -> Message:
+def train_trial(order: dict[str, Any]) -> TrialNews:
     """Trains a trial, or goes on with it, or replays it; returns the last message.
 
     order: config (of the trial), place (its directory under the trials Volume), view (digest), queue and partition
@@ -50,13 +50,13 @@ def train_trial(order: dict[str, Any]) -> Message:
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
-def _train(order: dict[str, Any]) -> Message:
+def _train(order: dict[str, Any]) -> TrialNews:
     from tune.config.trial import TrialConfig
     from tune.train.directory import TrialDirectory
-    from tune.train.local import open_local
+    from tune.train.kinds import kind_of
     from tune.train.stream import TrialFailed
 
-    message: Message = {
+    message: TrialNews = {
         "reports": [],
         "failed": None,
         "container": os.environ.get("MODAL_TASK_ID", ""),
@@ -70,7 +70,7 @@ def _train(order: dict[str, Any]) -> Message:
     config = TrialConfig(**order["config"])
     view = _view(order["view"], config)
     saved = time.monotonic()
-    stream = open_local(config, directory, view)
+    stream = kind_of(config).open(config, directory, view)
     try:
         for report in stream:
             message["reports"].append(report.metrics())
@@ -100,9 +100,10 @@ def _view(digest: str, config: Any) -> Any:
     A later search may have added to it what a trial of `config` (a TrialConfig) needs.
     """
     from tune.embed.view import View
+    from tune.train.kinds import kind_of
 
     directory = settings.CACHE / "views" / digest
-    if not all((directory / name).exists() for name in View.files_for(config)):
+    if not all((directory / name).exists() for name in kind_of(config).view_files(config)):
         settings.snapshots_volume.reload()
     if digest not in _views:
         _views[digest] = View.open(directory, map_memory=False)
@@ -121,13 +122,13 @@ class _News:
     def __init__(self, queue: str, partition: str) -> None:
         self._queue = modal.Queue.from_id(queue)
         self._partition = partition
-        self._waiting: Message | None = None
+        self._waiting: TrialNews | None = None
         self._change = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def tell(self, message: Message) -> None:
+    def tell(self, message: TrialNews) -> None:
         """Hands the message over as it is now."""
         with self._change:
             self._waiting = {**message, "reports": list(message["reports"])}

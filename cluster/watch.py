@@ -13,7 +13,7 @@ from cluster.ledger import is_over
 from cluster.volume_files import download
 from tune.config.search import SearchConfig
 from tune.errors import UserError
-from tune.events import Message
+from tune.events import Message, SearchNamed
 
 WAIT_SECONDS = 1.0
 
@@ -22,11 +22,11 @@ CANCEL_SECONDS = 60.0
 """How long Ctrl-C waits for the head to end its trials' calls."""
 
 
-def _watch(call: Any, events: str, config: SearchConfig) -> int:
+def watch(call: Any, events: str, config: SearchConfig) -> int:
     """Shows what the head tells until it ends, then downloads. Ctrl-C ends the search in good order."""
     from tune.cli.display import SearchDisplay
 
-    _stop_modals_spinner()
+    stop_status_line()
     queue = settings.queue()
     display = SearchDisplay()
     resume = f"modal run cluster/launch.py --resume {config.search.name}"
@@ -44,7 +44,7 @@ def _watch(call: Any, events: str, config: SearchConfig) -> int:
         return 130
     if "error" in answer:
         raise UserError(answer["error"])
-    return _downloaded(config)
+    return fetch_results(config)
 
 
 def _answer(call: Any, queue: modal.Queue, events: str, display: Any) -> dict[str, Any]:
@@ -53,8 +53,8 @@ def _answer(call: Any, queue: modal.Queue, events: str, display: Any) -> dict[st
     while True:
         news = read_events(queue, events, WAIT_SECONDS if answer is None else 0.2)
         for event in news:
-            # Where it lies in the head's container says nothing to the user; that is said below.
-            if not (isinstance(event, Message) and event.text.startswith("results: ")):
+            # The folder in the head's container means nothing to the user, who gets a copy of it below.
+            if not isinstance(event, SearchNamed):
                 display.emit(event)
         if answer is not None and not news:
             return answer
@@ -72,7 +72,7 @@ def _end(call: Any) -> None:
             time.sleep(0.5)
 
 
-def _stop_modals_spinner() -> None:
+def stop_status_line() -> None:
     """Modal's own line of status and our table would draw over one another."""
     # No public way; where this one is gone, only the looks suffer.
     with contextlib.suppress(Exception):
@@ -89,7 +89,7 @@ def _detached() -> bool:
     return bool(context and (context.obj or {}).get("detach"))
 
 
-def _downloaded(config: SearchConfig) -> int:
+def fetch_results(config: SearchConfig) -> int:
     from tune.cli.tables import show_results
     from tune.results.layout import ResultsFolder
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 
 @dataclass(frozen=True)
@@ -10,6 +10,14 @@ class Message:
     """A line for people."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class SearchNamed:
+    """The results folder exists. name: of the search, as --resume takes it. folder: where it is written."""
+
+    name: str
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -54,10 +62,10 @@ class Cost:
     seconds: float
 
 
-Event = Message | Embedding | TrialEvent | SearchStarted | Cost
+Event = Message | SearchNamed | Embedding | TrialEvent | SearchStarted | Cost
 Emit = Callable[[Event], None]
 
-_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Message, Embedding, TrialEvent, SearchStarted, Cost)}
+_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 def to_plain(event: Event) -> dict[str, Any]:

@@ -7,7 +7,7 @@ time, in many rounds, and are timed in CPU time of the one thread, so that other
 Target: the median of the rounds' ratios is at most 4.
 
 Where the rest goes is told by variants that each do one thing more, in the same rounds: a part is the difference of
-two neighbours. As a check on the copy, the figures hold what a real trial says of itself (`open_adapter`, by the
+two neighbours. As a check on the copy, the figures hold what a real trial says of itself (`open_frozen_trial`, by the
 clock, its fastest report).
 """
 
@@ -25,7 +25,7 @@ from tune.config.trial import TrialConfig
 from tune.embed.view import PairRows, View
 from tune.train.frozen.dense import make_dense
 from tune.train.frozen.fit import make_optimizer
-from tune.train.frozen.trial import open_adapter
+from tune.train.frozen.trial import open_frozen_trial
 from tune.train.losses import LOSS_KINDS, make_loss
 from tune.train.setup import MAX_GRADIENT_NORM
 
@@ -162,5 +162,5 @@ def step_variants(view: View) -> dict[str, Callable[[], object]]:
 def _fastest_in_a_trial(view: View) -> float:
     """Microseconds of a step, by the clock, in the fastest report of a real trial."""
     with tempfile.TemporaryDirectory() as folder:
-        reports = list(open_adapter(CONFIG, Path(folder) / "trial", view))
+        reports = list(open_frozen_trial(CONFIG, Path(folder) / "trial", view))
     return BATCH / max(report.pairs_per_second for report in reports) * 1e6

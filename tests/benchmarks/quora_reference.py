@@ -27,7 +27,7 @@ from tune.embed.view import PairRows, View
 from tune.metrics.intervals import ComponentBootstrap
 from tune.metrics.score import roc_auc
 from tune.train.frozen.dense import dense_cosine, load_dense
-from tune.train.frozen.trial import open_adapter
+from tune.train.frozen.trial import open_frozen_trial
 
 TITLE = "frozen base models on Quora's own split (test AUC; CoSENT, 256 dims, batch 32, 8 epochs, best by val)"
 SIZES = (2_000, 16_000)
@@ -106,7 +106,7 @@ def _trial(
 ) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "trial"
-        reports = list(open_adapter(config, directory, view))
+        reports = list(open_frozen_trial(config, directory, view))
         scores = dense_cosine(load_dense(config, directory / "best.safetensors", base.dims), test.vectors, test.rows)
     best = max(reports, key=lambda report: report.auc)
     gain = test.bootstrap.difference(scores, untouched)

@@ -31,7 +31,7 @@ from tune.config.trial import TrialConfig
 from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
 from tune.events import Event, TrialEvent, ignore
-from tune.pipeline.local import search_locally
+from tune.pipeline.local import LocalBackend
 from tune.pipeline.pairs import read_split
 from tune.results.layout import ResultsFolder, new_folder
 from tune.train.local import LocalOpener
@@ -98,7 +98,7 @@ def _sweep(root: Path, algorithm: str, trials: int) -> _Sweep:
 
     sampler = threading.Thread(target=_sample, args=(stop, memory), daemon=True)
     began = time.perf_counter()
-    interrupted = search_locally(config, folder, bases, JOBS, emit)
+    interrupted = LocalBackend().search(config, folder, bases, emit)
     wall = time.perf_counter() - began
     stop.set()
     if seen:

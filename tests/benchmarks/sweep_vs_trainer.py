@@ -33,8 +33,8 @@ from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.data.sides import LabelledPairs
 from tune.events import ignore
-from tune.pipeline.local import local_backend
-from tune.pipeline.search import run as run_search
+from tune.pipeline.local import LocalBackend
+from tune.pipeline.search import SearchJob, run_search
 from tune.train.outcomes import trial_outcomes
 
 TITLE = "a 64-trial sweep, embedding included, against SentenceTransformerTrainer for the same 64"
@@ -71,7 +71,7 @@ def run(options: Options) -> Result:
             space=SPACE | ({"dims": "64"} if options.quick else {}),
         )
         with Stopwatch() as sweep:
-            results = run_search(config, local_backend(), command="benchmark", emit=ignore)
+            results = run_search(SearchJob(config, "benchmark"), LocalBackend(), ignore)
         summary = json.loads(results.summary.read_text())
         outcomes = trial_outcomes(results.trials, results.asha)
         trained = sum(outcome.reports[-1].seconds for outcome in outcomes)

@@ -23,7 +23,7 @@ from tune.embed.sources import load_source
 from tune.embed.view import View
 from tune.metrics.score import roc_auc
 from tune.train.frozen.dense import dense_cosine, load_dense
-from tune.train.frozen.trial import open_adapter
+from tune.train.frozen.trial import open_frozen_trial
 from tune.train.stream import Report
 
 TITLE = "one frozen trial against SentenceTransformerTrainer, embedding excluded"
@@ -95,7 +95,7 @@ def run(options: Options) -> Result:
 
 def _adapter(config: TrialConfig, folder: Path, view: View) -> tuple[list[Report], float]:
     began = time.perf_counter()
-    reports = list(open_adapter(config, folder, view))
+    reports = list(open_frozen_trial(config, folder, view))
     return reports, time.perf_counter() - began
 
 

@@ -21,7 +21,7 @@ from tune.embed.prepare import prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import View
 from tune.train.whole import trial as whole_trial
-from tune.train.whole.trial import open_finetune
+from tune.train.whole.trial import open_whole_trial
 
 TITLE = "share of validation in trials that train their base"
 MOST = 0.15
@@ -65,7 +65,7 @@ def _measure(config: TrialConfig, directory: Path, view: View) -> dict[str, Any]
     scoring: list[float] = []
     with _timed(scoring):
         began = time.perf_counter()
-        reports = list(open_finetune(config, directory, view))
+        reports = list(open_whole_trial(config, directory, view))
         seconds = time.perf_counter() - began
     return {
         "reports": len(reports),

@@ -114,9 +114,9 @@ def test_a_lost_container_goes_on_from_its_last_commit(
     assert [report.number for report in reports] == list(range(1, 17)), "without gap or repeat"
     assert (call.attempts, call.retries) == (2, 1) and place.idle() and call.state == "success"
     assert "began" in (place.directory(config) / "calls.jsonl").read_text()
-    from tune.train.frozen.trial import open_adapter
+    from tune.train.frozen.trial import open_frozen_trial
 
-    undisturbed = list(open_adapter(config, tmp_path / "here", prepared.view))
+    undisturbed = list(open_frozen_trial(config, tmp_path / "here", prepared.view))
     assert [same_numbers(report) for report in reports] == [same_numbers(report) for report in undisturbed]
 
 

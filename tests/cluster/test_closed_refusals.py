@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.launch import refuse_near
+from cluster.launch import check_servers
 from tune.config.search import SearchConfig, search_config
 from tune.embed.closed import ClosedName
 from tune.embed.closed.prices import estimate
@@ -14,21 +14,15 @@ def config_of(base_model: str, **closed: str) -> SearchConfig:
     return search_config(space={"base_model": base_model}, closed=closed)
 
 
-def test_a_server_that_containers_cannot_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MODAL_SERVER_URL", raising=False)
+def test_a_server_that_containers_cannot_reach() -> None:
     for url in ("http://127.0.0.1:8080/v1", "http://192.168.1.7/v1", "http://tei:8080/v1"):
         near = config_of("openai:my-model", base_url=url, cohere_base_url=url)
-        with pytest.raises(ConfigError, match=r"\[closed\] base_url: containers cannot reach http") as caught:
-            refuse_near(near)
+        with pytest.raises(ConfigError, match=r"\[closed\] base_url: Modal's containers cannot reach http") as caught:
+            check_servers(near)
         assert len(caught.value.problems) == 1, "no model is asked at the other address"
-        refuse_near(config_of("wordllama", base_url=url))
-    refuse_near(config_of("openai:my-model", base_url="https://models.example.com/v1"))
-    # A stand-in of Modal on this machine runs its containers here.
-    monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
-    refuse_near(near)
-    monkeypatch.setenv("MODAL_SERVER_URL", "https://api.modal.com")
-    with pytest.raises(ConfigError):
-        refuse_near(near)
+        check_servers(config_of("wordllama", base_url=url))
+    check_servers(config_of("openai:my-model", base_url="https://models.example.com/v1"))
+    check_servers(near, allow_private=True)
 
 
 def test_the_head_buys_at_most_what_was_agreed() -> None:

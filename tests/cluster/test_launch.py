@@ -77,7 +77,7 @@ def test_the_search_ends_and_says_what_a_person_wants_to_know(asha: Search) -> N
     assert "Verdict (synthetic data): The winner (wordllama" in asha.out
     assert f"SentenceTransformer('{asha.folder}/best')" in asha.out
     assert "Traceback" not in asha.out
-    assert "8 calls of trials, 0 left running" in asha.out
+    assert "8 trial calls, 0 left running" in asha.out
     facts = summary(asha.folder)
     assert facts["modal"]["left_running"] == 0 and facts["modal"]["container_seconds"] > 1
     assert facts["command"].startswith("modal run cluster/launch.py --search asha")

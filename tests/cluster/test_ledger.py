@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.ledger import CallEntry, Ledger, cost, open_calls
+from cluster.ledger import CallEntry, Ledger, open_calls, totals
 
 
 def test_facts_of_calls_in_the_order_they_were_spawned(tmp_path: Path) -> None:
@@ -71,5 +71,5 @@ def test_the_cost_is_of_calls_that_a_container_has_taken(monkeypatch: pytest.Mon
         CallEntry("stopped", "p", 900.0, ["ta-2"], began=950.0, cancelled=960.0),
         CallEntry("lost", "p", 900.0, ["ta-1", "ta-3"], began=900.0, over=905.0),
     ]
-    told = cost(entries)
+    told = totals(entries)
     assert (told.seconds, told.containers, told.calls, told.running) == (25.0, 3, 4, 1)

@@ -211,7 +211,7 @@ def test_a_search_that_fails_ends_every_call(stand_in: ModalLocal, tmp_path: Pat
         file.mkdir()
         assert process.wait(90) not in (0, 2)
     said = (tmp_path / "log").read_text()
-    assert "asha.json" in said and "calls of trials, 0 left running" in said, said
+    assert "asha.json" in said and "trial calls, 0 left running" in said, said
     assert head_call(stand_in).state == "failure" and stand_in.running_calls() == []
     trained = [call for call in stand_in.calls if call.function == "train_trial"]
     assert trained and all(call.state in ("cancelled", "success") for call in trained)

@@ -15,7 +15,7 @@ from tests.helpers.embed_server import KEY, EmbedServer, embed, embed_server
 from tune.embed.adapted import AdaptedEmbedder
 from tune.embed.closed import ClosedName, ClosedOptions, clients
 from tune.errors import ModelError, ResultsError
-from tune.export.write import write_adapted
+from tune.export.write import Adapter, write_adapted
 
 NAME = ClosedName("cohere", "embed-v4.0", 256)
 PROMPTS = ("[search_query] ", "[search_document] note: ")
@@ -46,16 +46,8 @@ def asked(server: EmbedServer) -> ClosedOptions:
 
 
 def write(server: EmbedServer, directory: Path, dense: Dense, activation: str = "identity") -> Path:
-    return write_adapted(
-        directory,
-        dense.state_dict(),
-        NAME,
-        asked(server),
-        activation=activation,
-        prompts=PROMPTS,
-        about={"threshold": 0.5},
-        files={"README.md": "a card"},
-    )
+    adapter = Adapter(dense.state_dict(), NAME, asked(server), activation, PROMPTS)
+    return write_adapted(directory, adapter, {"threshold": 0.5}, {"README.md": "a card"})
 
 
 @pytest.mark.parametrize("activation", ["identity", "tanh"])
@@ -109,7 +101,7 @@ def test_an_address_from_the_directory_gets_no_key(
     options = ClosedOptions(base_url=url, max_retries=0)
     prompts = PROMPTS if name.provider == "cohere" else ("", "")
     state = dense_of().state_dict()
-    written = write_adapted(tmp_path / "m", state, name, options, activation="identity", prompts=prompts)
+    written = write_adapted(tmp_path / "m", Adapter(state, name, options, "identity", prompts))
     with pytest.raises(ModelError, match="keys go to no address that a model's directory names"):
         AdaptedEmbedder.load(written).encode(TEXTS)
     host = url.removeprefix("http://")
@@ -145,7 +137,7 @@ def test_it_is_whole_or_absent(server: EmbedServer, tmp_path: Path, monkeypatch:
     with pytest.raises(ModelError, match="identity or tanh, not relu"):
         write(server, target, dense_of(), "relu")
     with pytest.raises(ModelError, match=r"has linear.weight and linear.bias, not weight"):
-        write_adapted(target, {"weight": np.eye(2)}, NAME, ClosedOptions(), activation="identity", prompts=PROMPTS)
+        write_adapted(target, Adapter({"weight": np.eye(2)}, NAME, ClosedOptions(), "identity", PROMPTS))
     assert list(tmp_path.iterdir()) == []
     write(server, target, dense_of())
     assert target.stat().st_mode & 0o777 == 0o755, "others may read it"

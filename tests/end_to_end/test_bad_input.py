@@ -27,7 +27,7 @@ def _no_models(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("tune.embed.sources.load_model", refuse)
+    monkeypatch.setattr("tune.embed.sentence_transformer.load_model", refuse)
 
 
 def refused(capsys: pytest.CaptureFixture[str], results: Path, *arguments: object) -> list[str]:
@@ -95,7 +95,7 @@ def test_a_hub_name_without_network(capsys: pytest.CaptureFixture[str], tmp_path
 
 
 OPTIONS = [
-    (["--loss", "cosent,foo"], ["loss", "foo", "known are"]),
+    (["--loss", "cosent,foo"], ["loss", "foo", "choose from"]),
     (["--learning-rate", "1e-2:1e-4"], ["reversed"]),
     (["--learning-rate", "1e-3:x"], ["LOW:HIGH"]),
     (["--learning-rate", "0"], ["above 0"]),
@@ -143,8 +143,8 @@ def test_all_problems_are_told_at_once(capsys: pytest.CaptureFixture[str], tmp_p
     ("content", "says"),
     [
         (None, "no such file"),
-        ("trials = ", "is no TOML"),
-        ("[serch]\ntrials = 3", "no table [serch]"),
+        ("trials = ", "is not valid TOML"),
+        ("[serch]\ntrials = 3", "unknown table [serch]"),
         ("[[space]]\ndims=[8]\n[[space]]\ndims=[0]", "[space 2] dims"),
         ("space = [3]", "space must be a table"),
         ("search = 3", "must be a table"),

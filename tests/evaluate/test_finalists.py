@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.tiny import Prepared
 from tune.evaluate.finalists import choose_finalists, sound_finalists
 from tune.results.leaderboard import ranked
-from tune.train.frozen.trial import open_adapter
+from tune.train.frozen.trial import open_frozen_trial
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 from tune.train.trained import Models
 
@@ -20,7 +20,7 @@ def trials(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path
     for dims in (8, 32):
         for rate in (5e-3, 1e-2):
             config = prepared.config(dims=dims, learning_rate=rate)
-            list(open_adapter(config, folder / "trials" / config.digest(prepared.base.digest), prepared.view))
+            list(open_frozen_trial(config, folder / "trials" / config.digest(prepared.base.digest), prepared.view))
     return folder
 
 

@@ -17,7 +17,7 @@ from tune.events import ignore
 from tune.export.card import ExportFacts
 from tune.export.write import write_model
 from tune.pipeline.pairs import read_split
-from tune.train.frozen.trial import open_adapter
+from tune.train.frozen.trial import open_frozen_trial
 from tune.train.outcomes import trial_outcomes
 from tune.train.trained import Models
 
@@ -35,16 +35,16 @@ def test_bf16_scores_test_as_the_exported_model_does(tmp_path: Path) -> None:
 
     trial = TrialConfig(base_model="wordllama", dims=16, loss="cosent", learning_rate=5e-3, epochs=2)
     folder = tmp_path / "trials" / trial.digest(base.digest)
-    list(open_adapter(trial, folder, View.open(base.view(tmp_path / "cache"))))
+    list(open_frozen_trial(trial, folder, View.open(base.view(tmp_path / "cache"))))
     outcomes = trial_outcomes(tmp_path / "trials", tmp_path / "asha.json")
     test = labelled_sides(split, 0)["test"]
     component = split.component[split.side == "test"]
     models = Models({"wordllama": base}, tmp_path / "cache", None)
-    scored = open_test([models(outcome) for outcome in outcomes], models, test, component, 0)
+    scored = open_test([models.of(outcome) for outcome in outcomes], models, test, component, 0)
     final = scored["models"][folder.name]
 
     facts = ExportFacts(folder.name, trial, base, {16: final}, {})
-    write_model(folder / "best.safetensors", facts, None, tmp_path / "model")
+    write_model(models.of(outcomes[0]), facts, tmp_path / "model")
     model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     vectors = [model.encode(texts, show_progress_bar=False) for texts in (test.text_a, test.text_b)]
     assert roc_auc_score(test.label, np.sum(vectors[0] * vectors[1], axis=1)) == pytest.approx(

@@ -1,4 +1,4 @@
-"""run_search over openers that train nothing: what Ray is told, what the driver tells, and what is left on disk."""
+"""run_trials over openers that train nothing: what Ray is told, what the driver tells, and what is left on disk."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +11,8 @@ from tune.config.search import SearchConfig, search_config
 from tune.events import Event, SearchStarted, TrialEvent
 from tune.results.layout import ResultsFolder
 from tune.search.ray_cluster import connected
-from tune.search.run import SearchRun, run_search
-from tune.search.trainable import TrialPlaces
+from tune.search.run import SearchRun, TrialSetup, run_trials
+from tune.search.trainable import TrialDirectories
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 
 
@@ -29,15 +29,9 @@ def search(
     config: SearchConfig = search_config(options, space=space)
     folder = ResultsFolder(root)
     events: list[Event] = []
-    run = run_search(
-        config,
-        folder,
-        TrialPlaces(root / "trials", {"wordllama": "data"}, {"seed": 0}),
-        MadeUp(),
-        events.append,
-        jobs=2,
-        resources=resources,
-    )
+    directories = TrialDirectories(root / "trials", {"wordllama": "data"}, {"seed": 0})
+    setup = TrialSetup(directories, MadeUp(), jobs=2, resources=resources)
+    run = run_trials(config, folder, setup, events.append)
     return run, trial_outcomes(folder.trials, folder.asha), events
 
 

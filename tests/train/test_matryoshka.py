@@ -16,7 +16,7 @@ from tune.config.space import LOSSES
 from tune.embed.view import PairRows, View
 from tune.train import directory as directory_module
 from tune.train.frozen.dense import dense_cosine, load_dense, make_dense
-from tune.train.frozen.trial import open_adapter
+from tune.train.frozen.trial import open_frozen_trial
 from tune.train.losses import LOSS_KINDS, make_loss
 
 SMALLER = (8, 16)
@@ -37,7 +37,7 @@ def test_every_loss_learns_at_every_dims_and_reports_what_the_weights_give(
 ) -> None:
     # The angle loss is slow to learn: its gradient is that of a complex angle, averaged over the dimensions.
     config = prepared.config(loss=loss, epochs=12 if loss == "angle" else 4, matryoshka=SMALLER)
-    reports = list(open_adapter(config, tmp_path, prepared.view))
+    reports = list(open_frozen_trial(config, tmp_path, prepared.view))
     for number, report in enumerate(reports, 1):
         assert list(report.auc_by_dims) == ["8", "16", "32"]
         assert report.auc == report.auc_by_dims["8"]
@@ -84,16 +84,16 @@ def test_the_loss_is_the_sum_of_those_at_each_dims(prepared: Prepared, loss: str
 @pytest.mark.parametrize("loss", LOSSES)
 def test_batches_with_nothing_to_learn_are_taken(prepared: Prepared, tmp_path: Path, loss: str) -> None:
     config = prepared.config(loss=loss, batch_size=1, train_size=40, epochs=1, matryoshka=SMALLER)
-    assert list(open_adapter(config, tmp_path, prepared.view))[-1].last
+    assert list(open_frozen_trial(config, tmp_path, prepared.view))[-1].last
 
 
 def test_few_components_serve_better_than_those_of_a_plain_trial(prepared: Prepared, tmp_path: Path) -> None:
     options = {"epochs": 6, "learning_rate": 1e-2, "loss": "mnr"}
     config = prepared.config(**options)
-    list(open_adapter(config, tmp_path / "plain", prepared.view))
+    list(open_frozen_trial(config, tmp_path / "plain", prepared.view))
     plain = load_dense(config, tmp_path / "plain" / "best.safetensors", prepared.base.dims)
     cut = roc_auc_score(prepared.view.val.label, dense_cosine(plain, prepared.view.vectors, prepared.view.val, 4))
-    nested = list(open_adapter(prepared.config(**options, matryoshka=(4, 8)), tmp_path / "nested", prepared.view))
+    nested = list(open_frozen_trial(prepared.config(**options, matryoshka=(4, 8)), tmp_path / "nested", prepared.view))
     assert nested[-1].best_auc > cut + 0.01
 
 
@@ -103,12 +103,12 @@ def test_closed_half_way_ends_as_if_never_closed(
 ) -> None:
     monkeypatch.setattr(directory_module, "STATE_SECONDS", state_seconds)
     config = prepared.config(dropout=0.1, matryoshka=SMALLER)
-    expected = list(open_adapter(config, tmp_path / "whole", prepared.view))
-    stream = open_adapter(config, tmp_path / "parts", prepared.view)
+    expected = list(open_frozen_trial(config, tmp_path / "whole", prepared.view))
+    stream = open_frozen_trial(config, tmp_path / "parts", prepared.view)
     seen = [next(stream) for _ in range(7)]
     stream.close()
     assert (tmp_path / "parts" / "state.pt").exists() == (state_seconds == 0.0)
-    resumed = list(open_adapter(config, tmp_path / "parts", prepared.view))
+    resumed = list(open_frozen_trial(config, tmp_path / "parts", prepared.view))
     assert resumed[:7] == seen
     assert [same_numbers(report) for report in resumed] == [same_numbers(report) for report in expected]
     best = [(tmp_path / name / "best.safetensors").read_bytes() for name in ("whole", "parts")]
@@ -117,4 +117,4 @@ def test_closed_half_way_ends_as_if_never_closed(
 
 def test_the_directory_of_a_plain_trial_says_nothing_of_dims(prepared: Prepared, tmp_path: Path) -> None:
     view: View = prepared.view
-    assert all(not r.auc_by_dims and not r.fold_aucs for r in open_adapter(prepared.config(), tmp_path, view))
+    assert all(not r.auc_by_dims and not r.fold_aucs for r in open_frozen_trial(prepared.config(), tmp_path, view))

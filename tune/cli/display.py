@@ -11,8 +11,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tune.cli.tables import make_console, short_name, trained
-from tune.events import Cost, Embedding, Event, Message, SearchStarted, TrialEvent
+from tune.cli.tables import make_console, short_name
+from tune.events import Cost, Embedding, Event, Message, SearchNamed, SearchStarted, TrialEvent
+from tune.train.kinds import kind_by_axes
 
 _SHOWN_TRIALS = 8
 
@@ -67,9 +68,10 @@ class SearchDisplay:
         """Shows an event."""
         if isinstance(event, Message):
             self._embedding = None
-            if event.text.startswith("results: "):
-                self.name = event.text.rsplit("/", 1)[-1]
             self.console.print(event.text, markup=False)
+        elif isinstance(event, SearchNamed):
+            self.name = event.name
+            self.console.print(f"results: {event.folder}", markup=False)
         elif isinstance(event, Embedding):
             self._embedding = event
             self._line(self._embedding_text(), last=event.done >= event.total)
@@ -154,7 +156,7 @@ class SearchDisplay:
                     trial.trial,
                     trial.status,
                     short_name(axes["base_model"]),
-                    trained(axes.get("freeze", True), axes.get("train")),
+                    kind_by_axes(axes.get("freeze", True), axes.get("train")).label,
                     _dims(axes),
                     axes["loss"],
                     f"{axes['learning_rate']:.2g}",

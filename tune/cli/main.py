@@ -1,9 +1,8 @@
 """`python -m tune`: search, baselines, presets, export, score. The only room that prints.
 
-Errors that a user can mend are one line on stderr, and exit code 2.
+Errors that a user can fix are one line on stderr, with exit code 2.
 """
 
-import argparse
 import json
 import logging
 import os
@@ -12,35 +11,28 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tune.cli.options import (
-    DRY_RUN,
-    Parser,
-    add_options,
-    plain_request,
-    search_parser,
-    search_request,
-)
+from tune.cli.options import plain_request, search_parser, search_request
+from tune.cli.parser import DRY_RUN, Parser, add_options
 from tune.config.search import OPTIONS, SearchConfig
 from tune.errors import ConfigError, UserError
 
 USAGE = """usage: python -m tune COMMAND ...
 
   search     find the best fine-tuned embedding model for labelled text pairs
-  baselines  score base models as they are, open and closed, in one table
-  presets    searches that are ready to run: python -m tune search --preset NAME
+  baselines  score base models untouched, open and closed, in one table
+  presets    list ready-made searches: python -m tune search --preset NAME
   export     write a trial of a finished search as a model directory
   score      score an exported model on labelled pairs
 
-python -m tune COMMAND --help says more.
+python -m tune COMMAND --help lists a command's options.
 """
 
-
-_OF_PAIRS = {name for name, (table, _) in OPTIONS.items() if table in ("data", "closed")}
-"""Options of whatever reads pairs."""
+_PAIRS_OPTIONS = {name for name, (table, _) in OPTIONS.items() if table in ("data", "closed")}
+"""Options of every command that reads pairs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code."""
+    """Run a command; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Callable[[list[str]], int]] = {
         "search": search,
@@ -55,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _quiet_libraries()
     try:
         if given[0] not in commands:
-            raise UserError(f"no command {given[0]!r}; known are {', '.join(commands)}")
+            raise UserError(f"no command {given[0]!r}; the commands are {', '.join(commands)}")
         return commands[given[0]](given[1:])
     except UserError as error:
         show_error(error)
@@ -66,14 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def show_error(error: UserError) -> None:
-    """One line per problem on stderr."""
+    """Print one line per problem on stderr."""
     problems = error.problems if isinstance(error, ConfigError) else (str(error),)
     for problem in problems:
         print(f"error: {' '.join(problem.split())}", file=sys.stderr)
 
 
 def _quiet_libraries() -> None:
-    """Progress bars and notices of the libraries off; our own say the same once."""
+    """Turn the libraries' progress bars and notices off; ours say the same once."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
@@ -91,7 +83,7 @@ def _no_weight_bars() -> None:
 
 
 def search(arguments: list[str]) -> int:
-    """`python -m tune search`."""
+    """Run `python -m tune search`."""
     request, parsed = search_request(search_parser(), arguments)
     from tune.pipeline.preflight import check_search
 
@@ -100,28 +92,26 @@ def search(arguments: list[str]) -> int:
         return _dry_run(request.config)
     from tune.cli.display import SearchDisplay
     from tune.cli.tables import show_results
-    from tune.pipeline.local import local_backend
-    from tune.pipeline.search import run
+    from tune.pipeline.local import LocalBackend
+    from tune.pipeline.search import SearchJob, run_search
 
     _no_weight_bars()
-    command = "python -m tune search " + shlex.join(arguments)
     display = SearchDisplay()
+    job = SearchJob(request.config, _command("search", arguments), request.resume)
     try:
         with display:
-            folder = run(
-                request.config,
-                local_backend(display.asker()),
-                command=command.strip(),
-                emit=display.emit,
-                resume=request.resume,
-            )
+            folder = run_search(job, LocalBackend(display.asker()), display.emit)
     except KeyboardInterrupt:
         default = SearchConfig().search.results
         where = "" if request.config.search.results == default else f" --results {request.config.search.results}"
-        hint = f"go on with it by: python -m tune search --resume {display.name}{where}" if display.name else ""
-        print(f"interrupted; what is finished is kept. {hint}", file=sys.stderr)
+        hint = f" resume with: python -m tune search --resume {display.name}{where}" if display.name else ""
+        print(f"interrupted; finished work is kept.{hint}", file=sys.stderr)
         return 130
     return 0 if show_results(folder) else 1
+
+
+def _command(name: str, arguments: Sequence[str]) -> str:
+    return f"python -m tune {name} {shlex.join(arguments)}".strip()
 
 
 def _dry_run(config: SearchConfig, trials: bool = True) -> int:
@@ -133,16 +123,15 @@ def _dry_run(config: SearchConfig, trials: bool = True) -> int:
 
 
 def baselines(arguments: list[str]) -> int:
-    """`python -m tune baselines`."""
+    """Run `python -m tune baselines`."""
     parser = Parser(
         prog="python -m tune baselines",
-        description="Score base models as they are on labelled pairs: open and closed ones, in one table.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
+        description="Score base models untouched on labelled pairs: open and closed ones, in one table.",
+        common=("data", "base_model", "split_column", "text_a", "text_b", "label", "max_embed_usd", "dry_run"),
     )
     parser.add_argument("--dry-run", action="store_true", default=False, help=DRY_RUN)
     own = ("base_model", "seed", "precision", "cache", "results", "name")
-    add_options(parser, {*own, *_OF_PAIRS})
+    add_options(parser, {*own, *_PAIRS_OPTIONS})
     config, parsed = plain_request(parser, arguments)
     from tune.pipeline.preflight import check_search
 
@@ -152,21 +141,20 @@ def baselines(arguments: list[str]) -> int:
     from tune.cli.display import SearchDisplay
     from tune.cli.tables import show_baselines
     from tune.pipeline.baselines import run_baselines
-    from tune.pipeline.local import local_backend
+    from tune.pipeline.local import LocalBackend
 
     _no_weight_bars()
     with SearchDisplay() as display:
-        command = "python -m tune baselines " + shlex.join(arguments)
-        folder = run_baselines(config, local_backend(display.asker()), command=command.strip(), emit=display.emit)
+        command = _command("baselines", arguments)
+        folder = run_baselines(config, LocalBackend(display.asker()), command=command, emit=display.emit)
     show_baselines(folder)
     return 0
 
 
 def presets(arguments: list[str]) -> int:
-    """`python -m tune presets`."""
-    Parser(prog="python -m tune presets", description="List the presets with their number of trials.").parse_args(
-        arguments
-    )
+    """Run `python -m tune presets`."""
+    parser = Parser(prog="python -m tune presets", description="List the presets with their number of trials.")
+    parser.parse_args(arguments)
     from tune.cli.tables import show_presets
     from tune.config.search import search_config
     from tune.config.toml import read_toml
@@ -181,14 +169,19 @@ def presets(arguments: list[str]) -> int:
 
 
 def export(arguments: list[str]) -> int:
-    """`python -m tune export`."""
+    """Run `python -m tune export`."""
     parser = Parser(
         prog="python -m tune export",
         description="Write a trial as a SentenceTransformer directory (on a closed model: an AdaptedEmbedder).",
+        operands="RESULTS --to DIR",
     )
-    parser.add_argument("results", type=Path, help="results folder of a search, such as results/NAME")
-    parser.add_argument("--trial", help="the trial's name in the leaderboard, or its beginning (default: the winner)")
-    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="directory to make")
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="results folder of a search, such as results/NAME"
+    )
+    parser.add_argument(
+        "--trial", default=None, help="the trial's name in the leaderboard, or its beginning (default: the winner)"
+    )
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="directory to create")
     parsed = parser.parse_args(arguments)
     from tune.export.trial import export as export_trial
     from tune.results.layout import existing_folder
@@ -200,31 +193,33 @@ def export(arguments: list[str]) -> int:
 
 
 def score(arguments: list[str]) -> int:
-    """`python -m tune score`."""
+    """Run `python -m tune score`."""
     parser = Parser(
         prog="python -m tune score",
         description="Score a model on labelled pairs. The threshold comes from embedtune.json or --threshold; "
         "it is never fitted on what is scored.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
+        operands="MODEL",
+        common=("model", "data", "side", "threshold", "json", "split_column", "text_a", "text_b", "label"),
     )
-    parser.add_argument("model", help="directory of an exported model, or a base model's name")
+    parser.add_argument("model", metavar="MODEL", help="directory of an exported model, or a base model's name")
     parser.add_argument(
         "--side", choices=("train", "val", "test"), default=None, help="score only this side of the given split"
     )
-    parser.add_argument("--threshold", type=float, default=None, help="cosine from which a pair belongs together")
+    parser.add_argument(
+        "--threshold", type=float, default=None, metavar="COSINE", help="cosine from which a pair counts as positive"
+    )
     parser.add_argument("--json", action="store_true", default=False, help="print JSON")
-    add_options(parser, {"cache", *_OF_PAIRS} - {"split", "prompt_a", "prompt_b", "max_length"})
+    add_options(parser, {"cache", *_PAIRS_OPTIONS} - {"split", "prompt_a", "prompt_b", "max_length"})
     config, parsed = plain_request(parser, arguments)
     from tune.cli.display import SearchDisplay
     from tune.cli.tables import make_console, show_score
-    from tune.pipeline.score import score_model
+    from tune.pipeline.score import score_command
 
     _no_weight_bars()
     # With --json, stdout is for the figures alone.
     display = SearchDisplay(make_console(stderr=parsed.json))
     with display:
-        result = score_model(parsed.model, config, parsed.side, parsed.threshold, display.emit, display.asker())
+        result = score_command(parsed.model, config, parsed.side, parsed.threshold, display.emit, display.asker())
     if parsed.json:
         print(json.dumps(result, indent=1))
     else:

@@ -4,15 +4,15 @@ A flag and a TOML key have the same name and take the same values; flags win ove
 """
 
 import argparse
-import difflib
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from tune.cli.parser import DRY_RUN, Parser, add_options, unknown_problems
 from tune.config.search import OPTIONS, SearchConfig, flag, search_config
-from tune.config.space import LOSSES, Range, Space
+from tune.config.space import Space
 from tune.config.toml import Tables, read_toml
 from tune.errors import ConfigError, ResultsError
 from tune.presets import preset_path
@@ -25,18 +25,6 @@ RESUMABLE = (
 """Options that may be given together with --resume: they change no trial's numbers."""
 
 
-class UsageError(ConfigError):
-    """The command line itself cannot be read."""
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with its one-line errors as our own."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises instead of printing the usage and leaving."""
-        raise UsageError([f"{message}; see {self.prog} --help"])
-
-
 @dataclass(frozen=True)
 class SearchRequest:
     """What the command line asks for: a new search, or (resume) to go on with the one of that name."""
@@ -45,58 +33,28 @@ class SearchRequest:
     resume: str | None
 
 
-DRY_RUN = "print the split and what closed models would cost, and stop"
-
-_TITLES = {
-    "search": "search",
-    "data": "data",
-    "closed": "closed models: openai:MODEL[@DIMS], cohere:MODEL[@DIMS]; keys come from the environment alone",
-    "space": "space: lists a,b,c or ranges LOW:HIGH, each an axis",
-}
+COMMON = (
+    "toml", "data", "base_model", "search", "trials", "freeze", "dims", "jobs", "preset", "resume", "dry_run",
+)  # fmt: skip
+"""Options on the first help page of a search."""
 
 
 def search_parser(prog: str = "python -m tune search") -> Parser:
-    """The parser of a search. More options can be added to it; `search_request` makes sense of the rest."""
+    """Return the parser of a search. More options can be added to it; `search_request` reads the rest."""
     parser = Parser(
         prog=prog,
         description="Search for the best embedding model fine-tuned on labelled text pairs.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-        epilog="losses: " + ", ".join(LOSSES),
+        operands="[FILE.toml]",
+        common=COMMON,
     )
-    parser.add_argument("toml", nargs="?", default=None, help="TOML file with [search], [data], [closed], [[space]]")
-    parser.add_argument("--preset", metavar="NAME", help="a search that comes with embedtune, instead of a file")
-    parser.add_argument("--resume", metavar="NAME", help="go on with the search of that name")
+    parser.add_argument(
+        "toml", nargs="?", default=None, metavar="FILE.toml", help="file with [search], [data], [closed], [[space]]"
+    )
+    parser.add_argument("--preset", metavar="NAME", help="run a search that comes with embedtune")
+    parser.add_argument("--resume", metavar="NAME", help="resume the search of that name")
     parser.add_argument("--dry-run", action="store_true", default=False, help=DRY_RUN)
     add_options(parser, OPTIONS)
     return parser
-
-
-def add_options(parser: Parser, names: Collection[str]) -> None:
-    """The flags of these options of the configuration, in a group per table."""
-    groups = {table: parser.add_argument_group(title) for table, title in _TITLES.items()}
-    for name, (table, model) in OPTIONS.items():
-        if name not in names:
-            continue
-        field = model.model_fields[name]
-        text = (field.description or "").replace("%", "%%")
-        shown = _shown(field.default)
-        if shown and "default" not in text:
-            text += f" (default: {shown})"
-        if model is Space and name == "base_model":
-            text += "; minilm,wordllama for the demo pairs"
-        groups[table].add_argument(flag(name), dest=name, metavar=name.split("_")[-1].upper(), help=text)
-
-
-def _shown(default: Any) -> str:
-    if isinstance(default, tuple):
-        return ",".join("all" if type(value) is int and value == 0 else _shown(value) for value in default)
-    if isinstance(default, bool):
-        return str(default).lower()
-    if isinstance(default, Range | str | int | float | Path):
-        return str(default)
-    return ""
 
 
 def search_request(
@@ -108,6 +66,9 @@ def search_request(
 
     begun: results folder -> search.toml of the search that --resume names.
     """
+    if "--help-all" in arguments:
+        parser.print_help_all()
+        sys.exit(0)
     if any(argument in ("-h", "--help") for argument in arguments):
         parser.print_help()
         sys.exit(0)
@@ -179,22 +140,6 @@ def _chosen(spaces: list[dict[str, Any]], name: str, value: Any) -> list[dict[st
         if kept or frozen:
             chosen.append({**table, name: table.get(name, values) if frozen else kept})
     return chosen
-
-
-def unknown_problems(unknown: Sequence[str], parser: Parser) -> list[str]:
-    """A line for each argument that the parser does not know."""
-    options = [argument.split("=")[0] for argument in unknown if argument.startswith("-")]
-    if any("key" in option.lower() or option.lower().endswith("token") for option in options):
-        # What stands beside it is most likely a key, and is not repeated.
-        return [f"no such option {options[0]}: keys come from the environment alone, such as OPENAI_API_KEY"]
-    return [_unknown(option, parser) for option in options] + [
-        f"{argument!r} belongs to no option" for argument in unknown if not argument.startswith("-")
-    ]
-
-
-def _unknown(name: str, parser: Parser) -> str:
-    close = difflib.get_close_matches(name, parser._option_string_actions, n=1)
-    return f"no such option {name}{f'; did you mean {close[0]}?' if close else ''}; see {parser.prog} --help"
 
 
 def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any], begun: Callable[[Path], Path]) -> SearchConfig:

@@ -12,6 +12,7 @@ from tune.embed.adapted import is_adapted
 from tune.embed.closed.prices import usd
 from tune.results.layout import ResultsFolder
 from tune.results.leaderboard import read_leaderboard
+from tune.train.kinds import kind_by_axes
 
 _SHOWN_ROWS = 10
 
@@ -25,11 +26,6 @@ def make_console(stderr: bool = False) -> Console:
     if not console.is_terminal:
         console.width = max(console.width, _FILE_WIDTH)
     return console
-
-
-def trained(freeze: bool, train: str | None) -> str:
-    """What a trial trains, in a word."""
-    return "layer" if freeze else "LoRA" if train == "lora" else "whole"
 
 
 def short_name(base_model: str) -> str:
@@ -59,7 +55,7 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
             row["rank"],
             row["trial"][:8] if row["rank"] else _as_it_is(row["base_model"]),
             short_name(row["base_model"]) + ("*" if row["note"] else ""),
-            trained(row["freeze"] == "true", row["train"]) if row["rank"] else "",
+            kind_by_axes(row["freeze"] == "true", row["train"]).label if row["rank"] else "",
             row["dims"],
             row["loss"],
             f"{float(row['learning_rate']):.2g}" if row["learning_rate"] else "",

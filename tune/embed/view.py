@@ -15,10 +15,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.config.trial import TrialConfig
 from tune.files import make_directory, write_array, write_atomic
 
-_TEXTS = "texts.json"
+ABOUT_FILE = "view.json"
+TEXTS_FILE = "texts.json"
 _ARRAYS = ("train_a", "train_b", "train_label", "val_a", "val_b", "val_label")
 
 
@@ -56,7 +56,7 @@ class View:
 
     def texts(self) -> "ViewTexts":
         """The texts of the rows of `vectors`; FileNotFoundError where the view was made without them."""
-        return ViewTexts(**json.loads((self.directory / _TEXTS).read_text(encoding="utf-8")))
+        return ViewTexts(**json.loads((self.directory / TEXTS_FILE).read_text(encoding="utf-8")))
 
     def train_and_val(self) -> PairRows:
         """The pairs of both sides: train in its seeded order, then val."""
@@ -69,23 +69,13 @@ class View:
 
     def folds(self, folds: int, seed: int) -> NDArray[np.int8]:
         """[train + val] the fold of each pair of `train_and_val`; FileNotFoundError where they were not made."""
-        of_pair: NDArray[np.int8] = np.load(_folds_path(self.directory, folds, seed))
+        of_pair: NDArray[np.int8] = np.load(self.directory / folds_file(folds, seed))
         return of_pair
-
-    @staticmethod
-    def files_for(config: TrialConfig) -> list[str]:
-        """What a view must hold, besides its arrays, for a trial of this configuration."""
-        wanted = ["view.json"]
-        if not config.freeze:
-            wanted.append(_TEXTS)
-        if config.folds:
-            wanted.append(_folds_path(Path(), config.folds, config.seed).name)
-        return wanted
 
     @classmethod
     def open(cls, directory: Path, *, map_memory: bool = True) -> Self:
         """Reads a view. map_memory=False reads the vectors into memory and leaves no file open (Volumes need that)."""
-        about = json.loads((directory / "view.json").read_text())
+        about = json.loads((directory / ABOUT_FILE).read_text())
         vectors = np.load(directory / "vectors.npy", mmap_mode="r" if map_memory else None)
         rows = {name: np.load(directory / f"{name}.npy") for name in _ARRAYS}
         return cls(
@@ -114,8 +104,8 @@ class ViewTexts:
 
 def write_texts(directory: Path, texts: ViewTexts) -> None:
     """Puts the texts into a view that is there. The same view has the same texts, so an existing file stays."""
-    if not (directory / _TEXTS).exists():
-        write_atomic(directory / _TEXTS, json.dumps(asdict(texts)))
+    if not (directory / TEXTS_FILE).exists():
+        write_atomic(directory / TEXTS_FILE, json.dumps(asdict(texts)))
 
 
 def write_folds(directory: Path, fold: NDArray[np.int8], folds: int, seed: int) -> None:
@@ -123,7 +113,7 @@ def write_folds(directory: Path, fold: NDArray[np.int8], folds: int, seed: int) 
 
     A sound file stays as it is, since trials that go on must find the folds that they began with.
     """
-    path = _folds_path(directory, folds, seed)
+    path = directory / folds_file(folds, seed)
     try:
         if np.load(path).shape == fold.shape:
             return
@@ -133,8 +123,9 @@ def write_folds(directory: Path, fold: NDArray[np.int8], folds: int, seed: int) 
     write_array(path, fold)
 
 
-def _folds_path(directory: Path, folds: int, seed: int) -> Path:
-    return directory / f"folds-{folds}-{seed}.npy"
+def folds_file(folds: int, seed: int) -> str:
+    """Return the name of the file with the fold of every pair."""
+    return f"folds-{folds}-{seed}.npy"
 
 
 def is_sound(directory: Path) -> bool:
@@ -172,7 +163,7 @@ def view_digest(
 def write_view(root: Path, digest: str, vectors: NDArray[np.float32], train: PairRows, val: PairRows) -> Path:
     """Writes root/DIGEST whole and returns it; an existing one is left as it is."""
     final = root / digest
-    if (final / "view.json").exists():
+    if (final / ABOUT_FILE).exists():
         return final
 
     def fill(part: Path) -> None:
@@ -182,12 +173,12 @@ def write_view(root: Path, digest: str, vectors: NDArray[np.float32], train: Pai
             np.save(part / f"{side}_b.npy", rows.b)
             np.save(part / f"{side}_label.npy", rows.label)
         about = {"digest": digest, "texts": len(vectors), "train": len(train), "val": len(val)}
-        (part / "view.json").write_text(json.dumps(about))
+        (part / ABOUT_FILE).write_text(json.dumps(about))
 
     try:
         make_directory(final, fill)
     except OSError:
         # Another search made the same view meanwhile: the content is the same.
-        if not (final / "view.json").exists():
+        if not (final / ABOUT_FILE).exists():
             raise
     return final

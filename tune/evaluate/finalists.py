@@ -7,6 +7,7 @@ from safetensors import SafetensorError
 
 from tune.config.trial import TrialConfig
 from tune.errors import ModelError
+from tune.train.kinds import kind_of
 from tune.train.outcomes import TrialOutcome
 from tune.train.trained import Models, TrialModel
 
@@ -23,7 +24,7 @@ def sound_finalists(
     """
     candidates = list(outcomes)
     while True:
-        finalists = [models(outcome) for outcome in choose_finalists(candidates, count, grid)]
+        finalists = [models.of(outcome) for outcome in choose_finalists(candidates, count, grid)]
         wrong = {}
         for model in finalists:
             if why := _unsound(model):
@@ -58,7 +59,7 @@ def choose_finalists(outcomes: Sequence[TrialOutcome], count: int, grid: bool) -
     chosen = {outcome.trial: outcome for outcome in by_val[:count]}
     cells: set[tuple[Any, ...]] = set()
     for outcome in by_val:
-        cell = _cell(outcome.config) if grid else _kind(outcome.config)
+        cell = _cell(outcome.config) if grid else (kind_of(outcome.config).group,)
         if cell not in cells:
             cells.add(cell)
             chosen.setdefault(outcome.trial, outcome)
@@ -69,9 +70,5 @@ def _best_auc(outcome: TrialOutcome) -> float:
     return outcome.best.auc if outcome.best else 0.0
 
 
-def _kind(config: TrialConfig) -> tuple[Any, ...]:
-    return config.freeze, config.train
-
-
 def _cell(config: TrialConfig) -> tuple[Any, ...]:
-    return config.base_model, config.train_size, config.all_dims, *_kind(config)
+    return config.base_model, config.train_size, config.all_dims, kind_of(config).group

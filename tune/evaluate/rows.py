@@ -1,6 +1,7 @@
 """The leaderboard's rows: what is known of every trial and untouched base model, under the columns' names."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tune.config.search import SearchConfig
@@ -8,8 +9,22 @@ from tune.config.space import point_of
 from tune.embed.base_models import knows_quora
 from tune.embed.prepare import PreparedBase
 from tune.results.leaderboard import Row, ranked
+from tune.train.kinds import kind_of
 from tune.train.outcomes import TrialOutcome
 from tune.train.trained import baseline_key, dims_of, model_key
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What the rows need beside trials and scores.
+
+    notes: by base model. val_pairs, base_val_pairs: number of validation pairs, for trials (with folds more) and for
+    base models.
+    """
+
+    notes: dict[str, str]
+    val_pairs: int
+    base_val_pairs: int
 
 
 def leaderboard_rows(
@@ -17,15 +32,9 @@ def leaderboard_rows(
     bases: dict[str, PreparedBase],
     test: dict[str, Any],
     finalists: Sequence[str],
-    notes: dict[str, str],
-    val_pairs: int,
-    base_val_pairs: int,
+    facts: TableFacts,
 ) -> list[Row]:
-    """The rows, ranked.
-
-    test: as `finals.open_test` gives it. finalists: trials, in the order that was fixed. notes: by base model.
-    val_pairs, base_val_pairs: validation pairs that there are, for trials (with folds more) and for base models.
-    """
+    """Return the rows, ranked. test: as `open_test` returns it. finalists: trials, in the order that was fixed."""
     models: dict[str, dict[str, Any]] = test["models"]
     differences = _differences(test.get("comparisons") or [])
     rows: list[Row] = []
@@ -35,11 +44,11 @@ def leaderboard_rows(
             key = model_key(outcome.trial, dims, outcome.config)
             rows.append(
                 {
-                    **_trial_columns(outcome, dims, base.dims, models.get(key), val_pairs),
+                    **_trial_columns(outcome, dims, base.dims, models.get(key), facts.val_pairs),
                     **_test_columns(models.get(key)),
                     **_cost_columns(base, dims),
                     **differences.get(key, {}),
-                    "note": notes.get(outcome.config.base_model, ""),
+                    "note": facts.notes.get(outcome.config.base_model, ""),
                 }
             )
     for name, base in bases.items():
@@ -52,9 +61,9 @@ def leaderboard_rows(
                 "dims": base.dims,
                 "freeze": True,
                 "val_auc": final["val_auc"],
-                "val_pairs": base_val_pairs,
+                "val_pairs": facts.base_val_pairs,
                 "threshold": final["threshold"],
-                "note": notes.get(name, ""),
+                "note": facts.notes.get(name, ""),
                 **_test_columns(final),
                 **_cost_columns(base, base.dims),
             }
@@ -66,6 +75,7 @@ def _trial_columns(
     outcome: TrialOutcome, dims: int, base_dims: int, final: dict[str, Any] | None, val_pairs: int
 ) -> Row:
     config, best, last = outcome.config, outcome.best, outcome.last
+    kind = kind_of(config)
     row: Row = {
         **point_of(config),
         "dims": dims,
@@ -82,12 +92,12 @@ def _trial_columns(
     ranked_by = dims == dims_of(config, base_dims)[0]
     row["reported_auc"] = best.auc
     row["val_auc"] = best.auc if ranked_by else best.auc_by_dims[str(dims)]
-    row["val_auc_std"] = best.auc_std if config.folds else None
-    row["val_pairs"] = val_pairs if config.freeze else best.val_pairs
+    row["val_auc_std"] = best.auc_std if kind.has_folds else None
+    row["val_pairs"] = best.val_pairs if kind.trains_base else val_pairs
     row["threshold"] = best.threshold if ranked_by else None
     if final is not None:
         row["threshold"] = final["threshold"]
-        if not config.freeze:
+        if kind.trains_base:
             # Its reports may have looked at a part of val; a finalist is judged on all of it.
             row |= {"val_auc": final["val_auc"], "val_pairs": val_pairs}
     return row

@@ -7,12 +7,7 @@ from typing import Any
 
 from tune.config.trial import TrialConfig
 from tune.embed.prepare import PreparedBase
-
-_TRAINED = {
-    "frozen": "The base model `{base}`, unchanged, with a Dense layer trained on labelled text pairs ({data})",
-    "full": "The base model `{base}`, all of its weights trained on labelled text pairs ({data})",
-    "lora": "The base model `{base}`, trained with LoRA (merged) on labelled text pairs ({data})",
-}
+from tune.train.kinds import kind_of
 
 
 @dataclass(frozen=True)
@@ -44,9 +39,9 @@ class ExportFacts:
 def model_card(facts: ExportFacts) -> str:
     """The card's text."""
     config = facts.config
-    kind = "frozen" if config.freeze else config.train
-    what = _TRAINED[kind].format(base=facts.base.name, data=facts.search.get("data", ""))
-    if not config.freeze and config.dims is not None:
+    kind = kind_of(config)
+    what = kind.description.format(base=facts.base.name, data=facts.search.get("data", ""))
+    if kind.trains_base and config.dims is not None:
         what += ", with a Dense layer"
     usage = ", ".join(
         f"`{name}`: {prompt!r}"

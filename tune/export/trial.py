@@ -10,7 +10,6 @@ from typing import Any
 from tune.config.search import search_config
 from tune.config.toml import read_toml
 from tune.embed.prepare import PreparedBase
-from tune.embed.view import View
 from tune.errors import ResultsError
 from tune.export.card import ExportFacts
 from tune.export.write import write_model
@@ -42,12 +41,12 @@ def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
     tested = read_test(folder)["models"] if folder.test.exists() else {}
     config = search_config(**read_toml(folder.config))
     cache = config.search.cache.expanduser()
-    model = Models({base.name: base}, cache, config.data.max_length)(outcome)
+    model = Models({base.name: base}, cache, config.data.max_length).of(outcome)
     finals = {dims: tested.get(model.key(dims)) for dims in model.dims}
     if None in finals.values():
-        if all((base.view(cache) / name).exists() for name in View.files_for(outcome.config)):
+        if all((base.view(cache) / name).exists() for name in model.kind.view_files(outcome.config)):
             finals = {dims: final.to_json() for dims, final in model.val().items()}
-        elif outcome.config.folds:
+        elif model.kind.has_folds:
             raise ResultsError(f"the embedded texts of {base.name} are gone from {cache}; search again")
         else:
             finals = {dims: _reported(best, dims, first=dims == model.dims[0]) for dims in model.dims}
@@ -65,7 +64,7 @@ def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
             "embedtune": version_of("embedtune"),
         },
     )
-    return write_model(model.weights(), facts, config.data.max_length, to)
+    return write_model(model, facts, to)
 
 
 def _reported(best: Report, dims: int, first: bool) -> dict[str, Any]:

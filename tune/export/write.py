@@ -2,74 +2,62 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tune.embed.adapted import ABOUT, ADAPTER, BIAS, WEIGHT, AdaptedEmbedder
-from tune.embed.closed.names import ClosedName, ClosedOptions
+from tune.embed.closed.names import ClosedName, ClosedOptions, parse_closed
 from tune.embed.closed.source import ClosedSource
 from tune.embed.prepare import PreparedBase
+from tune.embed.sources import load_open
 from tune.errors import ModelError, ResultsError
 from tune.export.about import about
 from tune.export.card import ExportFacts, model_card
 from tune.files import make_directory
+from tune.train.trained import TrialModel
+
+CARD = "README.md"
 
 
-def write_model(weights: Path, facts: ExportFacts, max_length: int | None, to: Path) -> Path:
-    """Writes the model of a trial's best weights into the new directory `to`, whole or not at all.
+def write_model(model: TrialModel, facts: ExportFacts, to: Path) -> Path:
+    """Write the model of a trial's best weights into the new directory `to`, whole or not at all.
 
-    ResultsError where `to` exists; ModelError where the base model is not the one that was searched with.
+    Raises ResultsError if `to` exists, ModelError if the base model is not the one that was searched with.
     """
     if facts.base.closed is not None:
-        return _write_on_closed(weights, facts, facts.base.closed, max_length, to)
-    return _write_on_open(weights, facts, max_length, to)
+        return _write_on_closed(model, facts, facts.base.closed, to)
+    return _write_on_open(model, facts, to)
 
 
-def _write_on_closed(
-    weights: Path, facts: ExportFacts, options: dict[str, Any], max_length: int | None, to: Path
-) -> Path:
-    from tune.embed.closed import ClosedOptions, parse_closed
-    from tune.train.frozen.dense import load_dense
-
+def _write_on_closed(model: TrialModel, facts: ExportFacts, options: dict[str, Any], to: Path) -> Path:
     name = parse_closed(facts.base.name)
-    assert name is not None  # else it would have no options of a closed model
-    return write_adapted(
-        to,
-        load_dense(facts.config, weights, facts.base.dims).state_dict(),
-        name,
-        ClosedOptions.from_json(options),
+    assert name is not None  # an open model would have no options of a closed one
+    adapter = Adapter(
+        state=model.dense().state_dict(),
+        name=name,
+        options=ClosedOptions.from_json(options),
         activation=facts.config.activation,
         prompts=(facts.base.prompt_a, facts.base.prompt_b),
-        max_length=max_length,
-        about=about(facts),
-        files={"README.md": model_card(facts)},
+        max_length=model.max_length,
     )
+    return write_adapted(to, adapter, about(facts), {CARD: model_card(facts)})
 
 
-def _write_on_open(weights: Path, facts: ExportFacts, max_length: int | None, to: Path) -> Path:
-    import torch
+def _write_on_open(model: TrialModel, facts: ExportFacts, to: Path) -> Path:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize
 
-    from tune.embed.sources import load_open
-    from tune.train.frozen.dense import load_dense
-    from tune.train.whole.model import load_finetuned
-
     if to.exists():
         raise ResultsError(f"{to} exists; choose another directory")
-    source = load_open(facts.base.name, "fp32", max_length)
+    source = load_open(facts.base.name, "fp32", model.max_length)
     if facts.base.weights != source.weights:
         raise ModelError(f"base model {facts.base.name} has other weights now than when the search ran")
-    if facts.config.freeze:
-        dense = load_dense(facts.config, weights, facts.base.dims).to(torch.float32)
-        modules = [*source.model.children(), dense]
-    else:
-        modules = list(load_finetuned(facts.config, weights, facts.base.name, max_length).children())
     prompts, default = _prompts(facts.base)
-    model = SentenceTransformer(
-        modules=[*(module.to("cpu") for module in modules), Normalize()],
+    exported = SentenceTransformer(
+        modules=[*(module.to("cpu") for module in model.modules(source)), Normalize()],
         prompts=prompts,
         default_prompt_name=default,
         similarity_fn_name="cosine",
@@ -77,9 +65,9 @@ def _write_on_open(weights: Path, facts: ExportFacts, max_length: int | None, to
     )
     write_exported(
         to,
-        lambda part: model.save(str(part), create_model_card=False),
+        lambda part: exported.save(str(part), create_model_card=False),
         about(facts),
-        {"README.md": model_card(facts)},
+        {CARD: model_card(facts)},
     )
     return to
 
@@ -90,26 +78,36 @@ def _prompts(base: PreparedBase) -> tuple[dict[str, str], str | None]:
     return {"query": base.prompt_a, "document": base.prompt_b}, None
 
 
+@dataclass(frozen=True)
+class Adapter:
+    """A Dense layer on a closed model, to be written.
+
+    state: of the Dense, `linear.weight` [dims, dims of the model] and optionally `linear.bias` [dims], as tensors or
+    arrays. prompts: of first and second texts. max_length: tokens per text.
+    """
+
+    state: Mapping[str, Any]
+    name: ClosedName
+    options: ClosedOptions
+    activation: str
+    prompts: tuple[str, str]
+    max_length: int | None = None
+
+
 def write_adapted(
     directory: Path,
-    state: Mapping[str, Any],
-    name: ClosedName,
-    options: ClosedOptions,
-    *,
-    activation: str,
-    prompts: tuple[str, str],
-    max_length: int | None = None,
+    adapter: Adapter,
     about: Mapping[str, Any] | None = None,
     files: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes the embedder into the new directory, whole or not at all.
+    """Write an AdaptedEmbedder into the new directory, whole or not at all.
 
-    state: of the Dense, `linear.weight` [dims, dims of the source] and perhaps `linear.bias` [dims], as tensors or
-    arrays. about: more of embedtune.json. files: more files, name -> content (a card). ResultsError where the
-    directory exists or cannot be made; ModelError where the state is none of a Dense.
+    about: more of embedtune.json. files: more files, name -> content (a card). Raises ResultsError if the directory
+    exists or cannot be made, ModelError if the state is not that of a Dense.
     """
     from safetensors.numpy import save_file
 
+    name, state = adapter.name, adapter.state
     if directory.exists():
         raise ResultsError(f"{directory} exists; choose another directory")
     if WEIGHT not in state or set(state) - {WEIGHT, BIAS}:
@@ -117,15 +115,17 @@ def write_adapted(
     arrays = {key: np.ascontiguousarray(_array(value), dtype=np.float32) for key, value in state.items()}
     closed = {
         "name": str(name),
-        "options": options.to_json(),
-        "activation": activation,
+        "options": adapter.options.to_json(),
+        "activation": adapter.activation,
         "dims_in": int(arrays[WEIGHT].shape[1]),
         "dims": int(arrays[WEIGHT].shape[0]),
-        "prompt_a": prompts[0],
-        "prompt_b": prompts[1],
-        "max_length": max_length,
+        "prompt_a": adapter.prompts[0],
+        "prompt_b": adapter.prompts[1],
+        "max_length": adapter.max_length,
     }
-    AdaptedEmbedder(ClosedSource(name, options, max_length), arrays[WEIGHT], arrays.get(BIAS), activation, prompts)
+    # What cannot be loaded again is refused before anything is written.
+    source = ClosedSource(name, adapter.options, adapter.max_length)
+    AdaptedEmbedder(source, arrays[WEIGHT], arrays.get(BIAS), adapter.activation, adapter.prompts)
     write_exported(
         directory, lambda part: save_file(arrays, str(part / ADAPTER)), {**(about or {}), "closed": closed}, files
     )

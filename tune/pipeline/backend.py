@@ -1,31 +1,36 @@
-"""Where a search runs: the port, with one class per place."""
+"""Backend: the place where a search runs. `LocalBackend` trains under local Ray, `cluster.backend` on Modal."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tune.config.search import SearchConfig
+from tune.data.split import Split
 from tune.embed.orders import EmbedOrder
 from tune.embed.prepare import PreparedBase
-from tune.embed.purchase import Agree
 from tune.events import Emit
 from tune.results.layout import ResultsFolder
 
 
-@dataclass(frozen=True)
-class Backend:
-    """Where a search runs. The local one is `tune.pipeline.local`; the cloud brings its own.
+class Backend(Protocol):
+    """What the pipeline needs from a place."""
 
-    jobs: trials at the same time where the configuration does not say. search: (config, folder, bases, jobs, emit) ->
-    why it was interrupted, or "". embed: (orders, cache, emit) -> the base models, in the same order; None: here, in
-    turn. kept: called whenever a phase has ended. facts: what the place has to add to the summary. agree: has what
-    closed models cost agreed to, before anything is made; None: that was done elsewhere.
-    """
+    def agree(self, config: SearchConfig, split: Split, emit: Emit) -> None:
+        """Get approval for what closed models will cost, before anything is made. Raises UserError without it."""
+        ...
 
-    jobs: int
-    search: Callable[[SearchConfig, ResultsFolder, dict[str, PreparedBase], int, Emit], str]
-    embed: Callable[[Sequence[EmbedOrder], Path, Emit], list[PreparedBase]] | None = None
-    kept: Callable[[], None] = lambda: None
-    facts: Callable[[], dict[str, Any]] = dict
-    agree: Agree | None = None
+    def embed(self, orders: Sequence[EmbedOrder], cache: Path, emit: Emit) -> list[PreparedBase]:
+        """Embed what the orders ask for; return the base models in the same order."""
+        ...
+
+    def search(self, config: SearchConfig, folder: ResultsFolder, bases: dict[str, PreparedBase], emit: Emit) -> str:
+        """Run the trials; return why the search was interrupted, or ""."""
+        ...
+
+    def commit(self) -> None:
+        """Make the results so far durable; called after each phase."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the place adds to the summary."""
+        ...

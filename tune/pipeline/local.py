@@ -1,42 +1,62 @@
-"""The local backend: trials in worker processes of a Ray cluster, started here or joined."""
+"""LocalBackend: trials in worker processes of a Ray cluster, started here or joined."""
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from tune.config.search import SearchConfig
+from tune.data.split import Split
+from tune.embed.orders import EmbedOrder, embed_in_turn
 from tune.embed.prepare import PreparedBase
-from tune.embed.purchase import Ask, agreement
+from tune.embed.purchase import Ask, agree, search_estimates
 from tune.events import Emit, Message
-from tune.pipeline.backend import Backend
 from tune.results.layout import ResultsFolder
 
 
-def local_backend(ask: Ask | None = None) -> Backend:
-    """Trains where Ray runs. ask: how to ask whether closed models may be bought; None: there is nobody to ask."""
-    return Backend(jobs=os.cpu_count() or 1, search=search_locally, agree=agreement(ask))
+class LocalBackend:
+    """Embeds in this process and trains where Ray runs.
 
+    ask: how to ask whether closed models may be bought; None if there is no terminal to ask at.
+    """
 
-def search_locally(
-    config: SearchConfig, folder: ResultsFolder, bases: dict[str, PreparedBase], jobs: int, emit: Emit
-) -> str:
-    """Runs the trials; returns why the search was interrupted, or ""."""
-    from tune.search.callbacks import StopMarks
-    from tune.search.ray_cluster import connected
-    from tune.search.run import run_search
-    from tune.search.trainable import TrialPlaces
-    from tune.train.local import LocalOpener
+    def __init__(self, ask: Ask | None = None) -> None:
+        self._ask = ask
 
-    trial_places = TrialPlaces(
-        folder.trials.resolve(), {name: base.digest for name, base in bases.items()}, config.search.trial_options()
-    )
-    cache = config.search.cache.expanduser().resolve()
-    opener = LocalOpener({name: base.view(cache) for name, base in bases.items()})
-    emit(
-        Message("starting Ray" if config.search.ray_address is None else f"joining Ray at {config.search.ray_address}")
-    )
-    with connected(config, jobs) as (resources, cores):
-        if config.search.ray_address is not None and config.search.jobs is None:
-            jobs = cores
-        marks = [StopMarks(folder, trial_places)] if config.search.search == "asha" else []
-        return run_search(
-            config, folder, trial_places, opener, emit, jobs=jobs, resources=resources, callbacks=marks
-        ).interrupted
+    def agree(self, config: SearchConfig, split: Split, emit: Emit) -> None:
+        """See `Backend`: what the local cache lacks has to be bought."""
+        agree(search_estimates(config, split, config.search.cache.expanduser()), config.closed, emit, self._ask)
+
+    def embed(self, orders: Sequence[EmbedOrder], cache: Path, emit: Emit) -> list[PreparedBase]:
+        """See `Backend`."""
+        return embed_in_turn(orders, cache, emit)
+
+    def search(self, config: SearchConfig, folder: ResultsFolder, bases: dict[str, PreparedBase], emit: Emit) -> str:
+        """See `Backend`."""
+        from tune.search.callbacks import StopMarks
+        from tune.search.ray_cluster import connected
+        from tune.search.run import TrialSetup, run_trials
+        from tune.search.trainable import TrialDirectories
+        from tune.train.local import LocalOpener
+
+        options = config.search
+        digests = {name: base.digest for name, base in bases.items()}
+        directories = TrialDirectories(folder.trials.resolve(), digests, options.trial_options())
+        cache = options.cache.expanduser().resolve()
+        opener = LocalOpener({name: base.view(cache) for name, base in bases.items()})
+        joined = options.ray_address is not None
+        emit(Message(f"joining Ray at {options.ray_address}" if joined else "starting Ray"))
+        jobs = options.jobs or os.cpu_count() or 1
+        with connected(config, jobs) as (resources, cores):
+            if joined and options.jobs is None:
+                jobs = cores
+            marks = [StopMarks(folder, directories)] if options.search == "asha" else []
+            setup = TrialSetup(directories, opener, jobs, resources, marks)
+            return run_trials(config, folder, setup, emit).interrupted
+
+    def commit(self) -> None:
+        """See `Backend`: results are on this machine's disk already."""
+
+    def facts(self) -> dict[str, Any]:
+        """See `Backend`: nothing to add."""
+        return {}

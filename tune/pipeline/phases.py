@@ -1,4 +1,4 @@
-"""The phases that every command over pairs goes through, search or not: begin, embed, open test, write the table.
+"""The phases that every command over pairs goes through, search or not: record, embed, open test, write the table.
 
 Each can be repeated: what an earlier run has finished is found on disk and kept.
 """
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from tune.config.search import SearchConfig
 from tune.config.toml import write_toml
 from tune.data.sides import labelled_sides
 from tune.data.split import Split, write_split
@@ -20,12 +19,11 @@ from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
 from tune.errors import ResultsError
 from tune.evaluate.final_test import open_test
-from tune.evaluate.rows import base_notes, leaderboard_rows
-from tune.events import Emit, Message
+from tune.evaluate.rows import TableFacts, base_notes, leaderboard_rows
+from tune.events import SearchNamed
 from tune.files import write_atomic
-from tune.pipeline.backend import Backend
-from tune.pipeline.timing import Clock
-from tune.results.layout import ResultsFolder, read_test
+from tune.pipeline.run import Run
+from tune.results.layout import read_test
 from tune.results.leaderboard import write_leaderboard
 from tune.results.provenance import PACKAGES, now, version_of
 from tune.results.summary import Summary
@@ -33,133 +31,94 @@ from tune.train.outcomes import TrialOutcome
 from tune.train.trained import Models, TrialModel, base_val, baseline_key
 
 
-def begin(
-    config: SearchConfig,
-    folder: ResultsFolder,
-    summary: Summary,
-    split: Split,
-    facts: dict[str, Any],
-    command: str,
-    search: str = "",
-) -> None:
-    """search.toml, split.parquet and the first facts; on resume a check that the data are the same.
+def record_start(run: Run, command: str, kind: str | None = None) -> None:
+    """Write search.toml, split.parquet and the first facts; on resume, check that the data are the same.
 
-    search: what it is where it is no search; such a thing is not gone on with, so it has no search.toml.
+    kind: what the command is if not a search; it cannot be resumed, so it has no search.toml.
     """
-    if summary.get("data") is not None:
-        if summary["data"]["split_hash"] != split.digest:
-            raise ResultsError(f"{folder.root}: the data have changed since this search began; start a new one")
-        return
-    # First: a folder with search.toml is one that --resume can go on with, however little else is in it.
-    if not search:
-        write_atomic(folder.config, write_toml(config))
-    write_split(split, folder.split)
-    summary.update(
-        name=folder.name,
-        data=facts,
-        seed=config.search.seed,
-        search=search or config.search.search,
-        command=command,
-        started=now(),
-        versions={name: version_of(name) for name in PACKAGES} | {"python": platform.python_version()},
-        cores=os.cpu_count(),
-    )
+    config, folder, summary = run.config, run.folder, run.summary
+    if summary.get("data") is None:
+        # First: a folder with search.toml can be resumed, however little else is in it.
+        if kind is None:
+            write_atomic(folder.config, write_toml(config))
+        write_split(run.split, folder.split)
+        summary.update(
+            name=folder.name,
+            data=run.facts,
+            seed=config.search.seed,
+            search=kind or config.search.search,
+            command=command,
+            started=now(),
+            versions={name: version_of(name) for name in PACKAGES} | {"python": platform.python_version()},
+            cores=os.cpu_count(),
+        )
+    elif summary["data"]["split_hash"] != run.split.digest:
+        raise ResultsError(f"{folder.root}: the data have changed since this search began; start a new one")
+    run.emit(SearchNamed(folder.name, str(folder.root)))
 
 
-def embed_all(
-    config: SearchConfig,
-    backend: Backend,
-    split: Split,
-    facts: dict[str, Any],
-    summary: Summary,
-    clock: Clock,
-    emit: Emit,
-) -> Models:
-    """Every base model's texts embedded, and said how many of val and test are nearly in train."""
-    with clock.phase("embedding"):
-        cache = config.search.cache.expanduser()
-        bases, near = embed_bases(config, split, cache, emit, backend.embed)
-    same_bases(summary, bases)
-    emit(Message(_leaks_line(facts["leaks"]["texts_seen_in_train"], near)))
-    facts["leaks"]["near_copies_in_train"] = near
-    summary.update(data=facts, bases={name: base.to_json() for name, base in bases.items()})
-    backend.kept()
-    return models_of(config, bases)
+def embed_all(run: Run) -> Models:
+    """Embed every base model's texts, and report how many texts of val and test are nearly in train."""
+    with run.clock.phase("embedding"):
+        bases, near = embed_bases(run.config, run.split, run.cache, run.emit, run.backend.embed)
+    check_same_bases(run.summary, bases)
+    run.say(_leaks_line(run.facts["leaks"]["texts_seen_in_train"], near))
+    run.facts["leaks"]["near_copies_in_train"] = near
+    run.summary.update(data=run.facts, bases={name: base.to_json() for name, base in bases.items()})
+    run.backend.commit()
+    return run.models(bases)
 
 
 def _leaks_line(seen: dict[str, int], near: dict[str, Any]) -> str:
     counted = ", ".join(f"{side} {near[side]['near']} of {near[side]['of']}" for side in ("val", "test"))
     return (
-        f"leaks: texts that train holds too: val {seen['val']}, test {seen['test']}; "
+        f"leaks: texts also in train: val {seen['val']}, test {seen['test']}; "
         f"nearly so (cosine >= {NEAR_COSINE}, {near['base_model']}): {counted}"
     )
 
 
-def same_bases(summary: Summary, bases: dict[str, PreparedBase]) -> dict[str, PreparedBase]:
-    """The bases; ResultsError where one is not what the search began with: its trials would be other trials."""
+def check_same_bases(summary: Summary, bases: dict[str, PreparedBase]) -> None:
+    """Raise ResultsError if a base model is not the one the search began with: its trials would be other trials."""
     for name, before in (summary.get("bases") or {}).items():
         if bases[name].digest != before["digest"]:
             raise ResultsError(f"base model {name} has changed since this search began; start a new one")
-    return bases
 
 
-def models_of(config: SearchConfig, bases: dict[str, PreparedBase]) -> Models:
-    """The models of trials on these base models."""
-    return Models(bases, config.search.cache.expanduser(), config.data.max_length)
-
-
-def score_once(
-    folder: ResultsFolder,
-    config: SearchConfig,
-    split: Split,
-    models: Models,
-    finalists: list[TrialModel],
-    emit: Emit,
-    *,
-    searched: bool = True,
+def open_test_once(
+    run: Run, models: Models, finalists: Sequence[TrialModel], *, searched: bool = True
 ) -> dict[str, Any]:
-    """The scores on test, as `finals.open_test` gives them: opened now, or read where that was done before.
+    """Return the scores on test, as `open_test` gives them: opened now, or read if an earlier run opened it.
 
-    searched: this is a search, which has nothing to open test for without finalists.
+    searched: whether this is a search, which does not open test without finalists.
     """
-    if folder.test.exists():
-        return read_test(folder)
+    if run.folder.test.exists():
+        return read_test(run.folder)
     if searched and not finalists:
-        # Nothing to choose, so nothing to open test for.
         untouched = {baseline_key(name): base_val(base, models.cache).to_json() for name, base in models.bases.items()}
         return {"opened": None, "models": untouched, "verdict": None}
     with_finalists = f"{len(finalists)} finalists and " if finalists else ""
-    emit(Message(f"opening test: {with_finalists}{len(models.bases)} untouched base models, once"))
-    sides = labelled_sides(split, config.search.seed)
-    component = split.component[split.side == "test"]
-    test = {"opened": now(), **open_test(finalists, models, sides["test"], component, config.search.seed)}
-    write_atomic(folder.test, json.dumps(test, indent=1) + "\n")
+    run.say(f"opening test: {with_finalists}{len(models.bases)} untouched base models, once")
+    seed = run.config.search.seed
+    pairs = labelled_sides(run.split, seed)["test"]
+    component = run.split.component[run.split.side == "test"]
+    test = {"opened": now(), **open_test(finalists, models, pairs, component, seed)}
+    write_atomic(run.folder.test, json.dumps(test, indent=1) + "\n")
     return test
 
 
 def write_table(
-    folder: ResultsFolder,
-    config: SearchConfig,
-    split: Split,
-    models: Models,
-    outcomes: list[TrialOutcome],
-    finalists: Sequence[str],
-    test: dict[str, Any],
-    summary: Summary,
+    run: Run, models: Models, outcomes: list[TrialOutcome], finalists: Sequence[TrialModel], test: dict[str, Any]
 ) -> None:
-    """The leaderboard, and in the summary what test has shown. finalists: trials, in the order that was fixed."""
-    rows = leaderboard_rows(
-        outcomes,
-        models.bases,
-        test,
-        finalists,
-        base_notes(config, summary["data"]),
-        _pairs_on(split, ("train", "val") if config.search.folds else ("val",)),
-        _pairs_on(split, ("val",)),
+    """Write the leaderboard, and into the summary what test has shown. finalists: in the order that was fixed."""
+    facts = TableFacts(
+        notes=base_notes(run.config, run.summary["data"]),
+        val_pairs=_pairs_on(run.split, ("train", "val") if run.config.search.folds else ("val",)),
+        base_val_pairs=_pairs_on(run.split, ("val",)),
     )
-    write_leaderboard(folder.leaderboard, rows)
+    fixed = [model.outcome.trial for model in finalists]
+    write_leaderboard(run.folder.leaderboard, leaderboard_rows(outcomes, models.bases, test, fixed, facts))
     apart = ("models", "comparisons", "verdicts", "correction")
-    summary.update(
+    run.summary.update(
         test={name: value for name, value in test.items() if name not in apart},
         verdict=test["verdict"],
         verdicts=test.get("verdicts"),

@@ -40,7 +40,7 @@ class _Model:
     prompts: tuple[str, str]
 
 
-def score_model(
+def score_command(
     name: str, config: SearchConfig, side: str | None, threshold: float | None, emit: Emit, ask: Ask | None = None
 ) -> dict[str, Any]:
     """auc, and with a known threshold accuracy, precision and recall; hard_auc with a known logistic threshold.

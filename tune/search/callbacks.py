@@ -12,7 +12,7 @@ from ray import tune as ray_tune
 from tune.events import Emit, TrialEvent
 from tune.results.layout import ResultsFolder
 from tune.results.rungs import RungFile
-from tune.search.trainable import TrialPlaces
+from tune.search.trainable import TrialDirectories
 from tune.train.directory import TrialDirectory
 
 
@@ -26,8 +26,8 @@ class Tally:
 class TrialEvents(ray_tune.Callback):
     """Turns what Ray's driver sees into events."""
 
-    def __init__(self, places: TrialPlaces, tally: Tally, emit: Emit) -> None:
-        self._places = places
+    def __init__(self, directories: TrialDirectories, tally: Tally, emit: Emit) -> None:
+        self._directories = directories
         self._tally = tally
         self._emit = emit
 
@@ -65,29 +65,29 @@ class TrialEvents(ray_tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Its worker died too often, or our own code broke."""
         reason = _last_line(trial)
-        TrialDirectory(self._places.directory(trial.config)).lose(self._places.config(trial.config), reason)
+        TrialDirectory(self._directories.directory(trial.config)).lose(self._directories.config(trial.config), reason)
         self._end(trial, "failed", reason=reason)
 
     def _end(self, trial: Any, status: str, **facts: Any) -> None:
-        self._tally.ended[self._places.digest(trial.config)] = status
+        self._tally.ended[self._directories.digest(trial.config)] = status
         self._tell(trial, status, **facts)
 
     def _tell(self, trial: Any, status: str, **facts: Any) -> None:
-        self._emit(TrialEvent(self._places.digest(trial.config), status, dict(trial.config), **facts))
+        self._emit(TrialEvent(self._directories.digest(trial.config), status, dict(trial.config), **facts))
 
 
 class StopMarks(ray_tune.Callback):
     """Marks the directories of trials that ASHA has stopped, where the driver can write them."""
 
-    def __init__(self, folder: ResultsFolder, trial_places: TrialPlaces) -> None:
+    def __init__(self, folder: ResultsFolder, directories: TrialDirectories) -> None:
         self._folder = folder
-        self._trial_places = trial_places
+        self._directories = directories
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Trials that end for Ctrl-C or --max-hours are none of ASHA's, and can go on."""
-        digest = self._trial_places.digest(trial.config)
+        digest = self._directories.digest(trial.config)
         if digest in RungFile(self._folder.asha).stopped:
-            TrialDirectory(self._trial_places.trials / digest).stop()
+            TrialDirectory(self._directories.trials / digest).stop()
 
 
 class Interrupt(ray_tune.Stopper):

@@ -1,50 +1,79 @@
-"""A Ray cluster for a search: started on this machine, or joined."""
+"""The Ray cluster of a search: started on this machine, or joined."""
 
 import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import ray
 
 from tune.config.search import SearchConfig
 from tune.errors import UserError
 
+SLOT = "trial_slot"
+"""The resource that a trial takes where it only waits for a container elsewhere."""
+
+_SLOTS_OBJECT_STORE = 200 * 1024 * 1024
+
 
 @contextlib.contextmanager
 def connected(config: SearchConfig, jobs: int) -> Iterator[tuple[dict[str, float], int]]:
-    """A Ray cluster for the search: one started here, or the one at `ray_address`.
+    """Connect to a Ray cluster for the search: one started here, or the one at `ray_address`.
 
-    Yields a trial's resources, and how many trials the cluster has cores for.
+    Yields a trial's resources, and how many trials the cluster has cores for. Raises UserError if there is no cluster
+    at the address, or a trial would never fit into it.
     """
     address = config.search.ray_address
-    if address is not None:
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"[search] ray_address: no Ray cluster joined at {address} ({reason})") from None
-    else:
-        # This cluster listens on loopback alone and lives as long as this process, so it asks for no token.
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        ray.init(
-            num_cpus=jobs,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
-    try:
+    with _started(num_cpus=jobs) if address is None else _joined(address):
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = config.search.gpus_per_trial
         if gpus is None:
-            # A layer is trained as fast without one; a whole model is not.
+            # A layer trains as fast without one; a whole model does not.
             gpus = 1.0 if config.whole and have.get("GPU", 0.0) >= 1 else 0.0
-        for name, wanted in (("GPU", gpus), ("CPU", 1.0)):
-            if have.get(name, 0.0) < wanted:
+        for name, needed in (("GPU", gpus), ("CPU", 1.0)):
+            if have.get(name, 0.0) < needed:
                 raise UserError(
-                    f"the Ray cluster has {have.get(name, 0.0):g} {name}s, and a trial wants {wanted:g}; none can start"
+                    f"the Ray cluster has {have.get(name, 0.0):g} {name}s, and a trial needs {needed:g}; none can start"
                 )
         yield {"cpu": 1.0, **({"gpu": gpus} if gpus else {})}, int(have.get("CPU", 1))
+
+
+@contextlib.contextmanager
+def slots(jobs: int) -> Iterator[dict[str, float]]:
+    """Start Ray in this process with a slot per trial; yield a trial's resources.
+
+    Such a trial only waits here for a container elsewhere, so it takes no core.
+    """
+    with _started(num_cpus=os.cpu_count() or 1, resources={SLOT: float(jobs)}, object_store_memory=_SLOTS_OBJECT_STORE):
+        yield {"cpu": 0, SLOT: 1}
+
+
+@contextlib.contextmanager
+def _started(**options: Any) -> Iterator[None]:
+    # This cluster listens on loopback only and lives as long as this process, so it asks for no token.
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    ray.init(
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=False,
+        **options,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _joined(address: str) -> Iterator[None]:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"[search] ray_address: cannot join a Ray cluster at {address} ({reason})") from None
+    try:
+        yield
     finally:
         ray.shutdown()

@@ -18,9 +18,9 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ray import tune as ray_tune
+from ray.tune.search import Searcher
 
 from tune.config.search import SearchConfig
 from tune.config.space import point_of
@@ -33,7 +33,7 @@ from tune.search.optuna_search import PastTrial, TPESearch
 from tune.search.points import grid_points, planned_trials, random_points
 from tune.search.points_search import PointsSearch
 from tune.search.tensorboard import restore_logs
-from tune.search.trainable import StreamTrainable, TrialPlaces
+from tune.search.trainable import StreamTrainable, TrialDirectories
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 from tune.train.stream import TrialOpener
 
@@ -51,73 +51,57 @@ class SearchRun:
     past: int = 0
 
 
-def past_trials(outcomes: Sequence[TrialOutcome], trial_places: TrialPlaces) -> list[PastTrial]:
-    """The trials of this search among `outcomes`, as its searcher wants to know them, in their order."""
+def past_trials(outcomes: Sequence[TrialOutcome], directories: TrialDirectories) -> list[PastTrial]:
+    """Return the trials of this search among `outcomes`, as its searcher takes them, in their order."""
     past = []
     for outcome in outcomes:
         point = point_of(outcome.config)
-        if trial_places.digest(point) == outcome.trial:
+        if directories.digest(point) == outcome.trial:
             best = {report.sixteenth: report.best_auc for report in outcome.reports}
             past.append(PastTrial(point, outcome.status, best))
     return past
 
 
-def run_search(
-    config: SearchConfig,
-    folder: ResultsFolder,
-    trial_places: TrialPlaces,
-    opener: TrialOpener,
-    emit: Emit,
-    *,
-    jobs: int,
-    resources: dict[str, float],
-    callbacks: Sequence[ray_tune.Callback] = (),
-) -> SearchRun:
-    """Runs the search, or what is left of it. Ray must be connected (`connected`).
+@dataclass(frozen=True)
+class TrialSetup:
+    """How the trials of a search run.
 
-    resources: of one trial, as Ray counts them. callbacks: further ones, called in the driver.
+    jobs: trials at the same time. resources: of one trial, as Ray counts them. callbacks: further ones, called in the
+    driver.
     """
+
+    directories: TrialDirectories
+    opener: TrialOpener
+    jobs: int
+    resources: dict[str, float]
+    callbacks: Sequence[ray_tune.Callback] = ()
+
+
+def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, emit: Emit) -> SearchRun:
+    """Run the trials of a search, or those that are left. Ray must be connected (`connected`).
+
+    Raises KeyboardInterrupt after Ctrl-C, once the search has ended in good order.
+    """
+    directories = setup.directories
     outcomes = trial_outcomes(folder.trials, folder.asha)
-    past = past_trials(outcomes, trial_places)
+    past = past_trials(outcomes, directories)
     finished = [trial for trial in past if trial.status != "halfway"]
-    _clear_logs(folder, {trial_places.digest(t.point) for t in past if t.status == "halfway"})
+    _clear_logs(folder, {directories.digest(trial.point) for trial in past if trial.status == "halfway"})
     total = planned_trials(config)
     searcher, left = _searcher(config, past, total)
-    emit(SearchStarted(total=total, finished=len(finished), jobs=jobs))
+    emit(SearchStarted(total=total, finished=len(finished), jobs=setup.jobs))
     if isinstance(searcher, TPESearch) and not folder.journal.exists():
         searcher.export(folder.journal)
-    ended = [outcome for outcome in outcomes if outcome.status in ("done", "stopped")]
-    restore_logs(folder.experiment, ended)
+    restore_logs(folder.experiment, [outcome for outcome in outcomes if outcome.status in ("done", "stopped")])
     if left <= 0:
         return SearchRun(trials=0, past=len(finished))
-    tally = Tally()
-    scheduler = None
-    if config.search.search == "asha":
-        scheduler = KeptASHA(RungFile(folder.asha), trial_places.digest)
-    interrupt = Interrupt()
-    trainable = ray_tune.with_parameters(StreamTrainable, opener=opener, places=trial_places)
+    tally, interrupt = Tally(), Interrupt()
+    callbacks = [TrialEvents(directories, tally, emit), *setup.callbacks]
+    trainable = ray_tune.with_parameters(StreamTrainable, opener=setup.opener, directories=directories)
     tuner = ray_tune.Tuner(
-        ray_tune.with_resources(trainable, resources),
-        tune_config=ray_tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=scheduler,
-            num_samples=left,
-            max_concurrent_trials=jobs,
-            time_budget_s=None if config.search.max_hours is None else config.search.max_hours * 3600,
-            reuse_actors=True,
-            trial_name_creator=lambda trial: trial_places.digest(trial.config),
-            trial_dirname_creator=lambda trial: f"{trial_places.digest(trial.config)}_{trial.trial_id}",
-        ),
-        run_config=ray_tune.RunConfig(
-            name=folder.experiment.name,
-            storage_path=str(folder.root.resolve()),
-            stop=interrupt,
-            verbose=0,
-            # The trial's directory is the checkpoint; without this Ray writes an empty one at every trial's end.
-            checkpoint_config=ray_tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=ray_tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
-            callbacks=[TrialEvents(trial_places, tally, emit), *callbacks],
-        ),
+        ray_tune.with_resources(trainable, setup.resources),
+        tune_config=_tune_config(config, folder, setup, searcher, left),
+        run_config=_run_config(folder, interrupt, callbacks),
     )
     began = time.monotonic()
     with _quiet(), interrupt.listening():
@@ -133,7 +117,37 @@ def run_search(
     return SearchRun(trials=len(tally.ended), interrupted=interrupted, past=len(finished))
 
 
-def _searcher(config: SearchConfig, past: list[PastTrial], total: int) -> tuple[Any, int]:
+def _tune_config(
+    config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, searcher: Searcher, trials: int
+) -> ray_tune.TuneConfig:
+    digest = setup.directories.digest
+    asha = config.search.search == "asha"
+    return ray_tune.TuneConfig(
+        search_alg=searcher,
+        scheduler=KeptASHA(RungFile(folder.asha), digest) if asha else None,
+        num_samples=trials,
+        max_concurrent_trials=setup.jobs,
+        time_budget_s=None if config.search.max_hours is None else config.search.max_hours * 3600,
+        reuse_actors=True,
+        trial_name_creator=lambda trial: digest(trial.config),
+        trial_dirname_creator=lambda trial: f"{digest(trial.config)}_{trial.trial_id}",
+    )
+
+
+def _run_config(folder: ResultsFolder, interrupt: Interrupt, callbacks: list[ray_tune.Callback]) -> ray_tune.RunConfig:
+    return ray_tune.RunConfig(
+        name=folder.experiment.name,
+        storage_path=str(folder.root.resolve()),
+        stop=interrupt,
+        verbose=0,
+        # The trial's directory is the checkpoint; without this Ray writes an empty one at every trial's end.
+        checkpoint_config=ray_tune.CheckpointConfig(checkpoint_at_end=False),
+        failure_config=ray_tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
+        callbacks=callbacks,
+    )
+
+
+def _searcher(config: SearchConfig, past: list[PastTrial], total: int) -> tuple[Searcher, int]:
     """The searcher, and how many trials it has left."""
     done = {repr(sorted(trial.point.items())) for trial in past if trial.status != "halfway"}
     if config.search.search in ("grid", "random"):
@@ -168,4 +182,4 @@ def _quiet() -> Iterator[None]:
             entry.setLevel(level)
 
 
-__all__ = ["SearchRun", "past_trials", "run_search"]
+__all__ = ["SearchRun", "TrialSetup", "past_trials", "run_trials"]

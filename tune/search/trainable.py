@@ -13,7 +13,7 @@ from tune.config.trial import TrialConfig, trial_config
 from tune.train.stream import Reports, TrialFailed, TrialOpener
 
 
-class TrialPlaces:
+class TrialDirectories:
     """Which directory each configuration has: trials/DIGEST, with the digest of the data its base model sees.
 
     options: what all trials of the search share, see `trial_config`.
@@ -41,9 +41,9 @@ class TrialPlaces:
 class StreamTrainable(ray_tune.Trainable):
     """Every step is one report. setup and reset_config only note the configuration; the first step opens the stream."""
 
-    def setup(self, config: dict[str, Any], opener: TrialOpener, places: TrialPlaces) -> None:  # type: ignore[override]
+    def setup(self, config: dict[str, Any], opener: TrialOpener, directories: TrialDirectories) -> None:  # type: ignore[override]
         self._opener = opener
-        self._places = places
+        self._directories = directories
         self._axes = dict(config)
         self._stream: Reports | None = None
         self._last: dict[str, Any] = {}
@@ -55,7 +55,7 @@ class StreamTrainable(ray_tune.Trainable):
         the same.
         """
         if self._stream is None:
-            self._stream = self._opener(self._places.config(self._axes), self._places.directory(self._axes))
+            self._stream = self._opener(self._directories.config(self._axes), self._directories.directory(self._axes))
         try:
             report = next(self._stream, None)
         except TrialFailed as error:

@@ -1,10 +1,11 @@
-"""LocalOpener: trials of either kind in this process; a kind is imported when it is wanted."""
+"""LocalOpener: opens trials of any kind in this process."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from tune.config.trial import TrialConfig
 from tune.embed.view import View
+from tune.train.kinds import kind_of
 from tune.train.stream import Reports
 
 
@@ -15,18 +16,5 @@ class LocalOpener:
     views: dict[str, Path]
 
     def __call__(self, config: TrialConfig, directory: Path, after: int = 0) -> Reports:
-        return open_local(config, directory, View.open(self.views[config.base_model]), after)
-
-
-def open_local(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
-    """The reports of a trial of either kind; see `TrialOpener` for the contract.
-
-    A kind is imported when it is wanted.
-    """
-    if config.freeze:
-        from tune.train.frozen.trial import open_adapter
-
-        return open_adapter(config, directory, view, after)
-    from tune.train.whole.trial import open_finetune
-
-    return open_finetune(config, directory, view, after)
+        view = View.open(self.views[config.base_model])
+        return kind_of(config).open(config, directory, view, after)

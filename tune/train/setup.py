@@ -22,3 +22,13 @@ def learned_from(config: TrialConfig, pairs: PairRows) -> PairRows:
     if not len(positives):
         raise TrialFailed(f"the loss {config.loss} learns from positive pairs, and there are none to train on")
     return positives
+
+
+def weights_diverged() -> TrialFailed:
+    """Return the failure of a trial whose weights are no longer finite."""
+    return TrialFailed("the weights are no longer finite; try a lower learning rate")
+
+
+def loss_diverged(loss: float, step: int, steps: int) -> TrialFailed:
+    """Return the failure of a trial whose loss is no longer finite after `step` of `steps` steps."""
+    return TrialFailed(f"the loss is {loss} after {step} of {steps} steps; try a lower learning rate")

@@ -8,16 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense
+from torch.nn import Module
 
 from tune.config.trial import TrialConfig
 from tune.data.sides import LabelledPairs
 from tune.embed.prepare import PreparedBase, keyed_rows, view_texts
+from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.similarity import cosine
 from tune.embed.view import PairRows, View, ViewTexts
 from tune.metrics.score import TestScore, fit_thresholds, roc_auc
 from tune.train.frozen.dense import dense_cosine, load_dense
 from tune.train.frozen.refit import mean_best_budget, out_of_fold, refit
+from tune.train.kinds import TrialKind, kind_of
 from tune.train.outcomes import TrialOutcome
 
 _LEAST_ROUNDING = 5e-3
@@ -88,6 +94,11 @@ class TrialModel:
         return self.outcome.config
 
     @property
+    def kind(self) -> TrialKind:
+        """What kind of trial it was."""
+        return kind_of(self.config)
+
+    @property
     def dims(self) -> tuple[int, ...]:
         """The dims that it is judged at, ascending; the first is the one that it is ranked by."""
         return dims_of(self.config, self.base.dims)
@@ -127,6 +138,14 @@ class TrialModel:
         """
         return 5 / _comparisons(View.open(self.base.view(self.cache)).val.label)
 
+    def dense(self) -> Dense:
+        """Return the Dense layer that test is scored with, and that is exported."""
+        return load_dense(self.config, self.weights(), self.base.dims)
+
+    def modules(self, source: SentenceTransformerSource) -> list[Module]:
+        """Return the modules of the model on its base, in order; the final normalisation is not among them."""
+        return [*source.model.children(), self.dense().to(torch.float32)]
+
     def _on_val(self, view: View) -> dict[int, Final]:
         dense = load_dense(self.config, self.best, self.base.dims)
         return {dims: final_of(dense_cosine(dense, view.vectors, view.val, dims), view.val.label) for dims in self.dims}
@@ -134,7 +153,7 @@ class TrialModel:
     def test(self, pairs: LabelledPairs) -> Scores:
         """Scores of the test pairs."""
         vectors, rows = self.base.test_rows(self.cache, pairs)
-        dense = load_dense(self.config, self.weights(), self.base.dims)
+        dense = self.dense()
         return {dims: dense_cosine(dense, vectors, rows, dims) for dims in self.dims}
 
 
@@ -206,11 +225,19 @@ class WholeModel(TrialModel):
         _, rows = keyed_rows(pairs, *prompts)
         return self._scores(view_texts(self.base.name, pairs, prompts, self.max_length), rows)
 
-    def _scores(self, texts: ViewTexts, rows: PairRows) -> Scores:
-        from tune.train.whole.model import load_finetuned, score_model_pairs
+    def modules(self, source: SentenceTransformerSource) -> list[Module]:
+        """Return the modules of the trained base, and its Dense layer where it has one."""
+        return list(self._load().children())
 
-        model = load_finetuned(self.config, self.best, self.base.name, self.max_length)
-        return score_model_pairs(model, texts, rows, self.dims)
+    def _load(self) -> SentenceTransformer:
+        from tune.train.whole.model import load_whole_model
+
+        return load_whole_model(self.config, self.best, self.base.name, self.max_length)
+
+    def _scores(self, texts: ViewTexts, rows: PairRows) -> Scores:
+        from tune.train.whole.model import whole_model_scores
+
+        return whole_model_scores(self._load(), texts, rows, self.dims)
 
 
 @dataclass
@@ -225,10 +252,10 @@ class Models:
     max_length: int | None
     _made: dict[str, TrialModel] = field(default_factory=dict, init=False)
 
-    def __call__(self, outcome: TrialOutcome) -> TrialModel:
-        """The model of a trial."""
+    def of(self, outcome: TrialOutcome) -> TrialModel:
+        """Return the model of a trial."""
         if outcome.trial not in self._made:
             config = outcome.config
-            kind = FoldedModel if config.folds else TrialModel if config.freeze else WholeModel
-            self._made[outcome.trial] = kind(outcome, self.bases[config.base_model], self.cache, self.max_length)
+            model = kind_of(config).model()
+            self._made[outcome.trial] = model(outcome, self.bases[config.base_model], self.cache, self.max_length)
         return self._made[outcome.trial]

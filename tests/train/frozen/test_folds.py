@@ -32,7 +32,7 @@ from tune.train import directory as directory_module
 from tune.train.directory import TrialDirectory
 from tune.train.frozen.dense import load_dense
 from tune.train.frozen.refit import mean_best_budget, out_of_fold, refit
-from tune.train.frozen.trial import open_adapter
+from tune.train.frozen.trial import open_frozen_trial
 from tune.train.local import LocalOpener
 from tune.train.stream import Report, TrialFailed
 
@@ -97,9 +97,9 @@ def test_no_text_is_in_two_folds_of_a_view(prepared: Prepared, sides: dict[str, 
 def test_a_report_is_that_of_plain_trials_of_each_fold(
     prepared: Prepared, tmp_path: Path, options: dict[str, object]
 ) -> None:
-    reports = list(open_adapter(prepared.config(folds=FOLDS, **options), tmp_path / "folds", prepared.view))
+    reports = list(open_frozen_trial(prepared.config(folds=FOLDS, **options), tmp_path / "folds", prepared.view))
     parts = [
-        list(open_adapter(prepared.config(**options), tmp_path / str(own), fold_view(prepared.view, own)))
+        list(open_frozen_trial(prepared.config(**options), tmp_path / str(own), fold_view(prepared.view, own)))
         for own in range(FOLDS)
     ]
     for report, *of_fold in zip(reports, *parts, strict=True):
@@ -117,7 +117,7 @@ def test_a_report_is_that_of_plain_trials_of_each_fold(
 def test_every_loss_learns(prepared: Prepared, tmp_path: Path, loss: str) -> None:
     # The angle loss is slow to learn, see test_matryoshka.
     config = prepared.config(loss=loss, epochs=8 if loss == "angle" else 4, folds=FOLDS, matryoshka=(8,))
-    reports = list(open_adapter(config, tmp_path, prepared.view))
+    reports = list(open_frozen_trial(config, tmp_path, prepared.view))
     assert reports[-1].best_auc > 0.6 and all(len(report.fold_aucs) == FOLDS for report in reports)
 
 
@@ -128,7 +128,7 @@ def test_the_kept_weights_score_the_held_out_pairs_as_reported(
     config = prepared.config(
         loss="mnr", learning_rate=0.1, scheduler="constantlr", epochs=20, folds=FOLDS, matryoshka=smaller
     )
-    reports = list(open_adapter(config, tmp_path, prepared.view))
+    reports = list(open_frozen_trial(config, tmp_path, prepared.view))
     best = best_of(reports)
     assert best.number < 16, "the test is about a trial that gets worse at its end"
     weights, pairs = tmp_path / "best.safetensors", prepared.view.train_and_val()
@@ -151,13 +151,13 @@ def test_the_kept_weights_score_the_held_out_pairs_as_reported(
 
 def test_kill_9_half_way_ends_as_if_never_killed(prepared: Prepared, tmp_path: Path) -> None:
     config = prepared.config(dropout=0.1, folds=FOLDS, matryoshka=(8,))
-    expected = list(open_adapter(config, tmp_path / "whole", prepared.view))
+    expected = list(open_frozen_trial(config, tmp_path / "whole", prepared.view))
     arguments = [config.model_dump_json(), str(tmp_path / "killed"), str(prepared.view_path), "0.0"]
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), *arguments], timeout=120, check=False)
     assert killed.returncode == -signal.SIGKILL
     trial = TrialDirectory(tmp_path / "killed")
     assert len(trial.reports()) == 6 and trial.state.exists() and not trial.done
-    resumed = list(open_adapter(config, tmp_path / "killed", prepared.view))
+    resumed = list(open_frozen_trial(config, tmp_path / "killed", prepared.view))
     assert [same_numbers(r) for r in resumed] == [same_numbers(r) for r in expected]
     assert trial.done and trial.reports() == resumed
     files = [(tmp_path / name / "best.safetensors").read_bytes() for name in ("whole", "killed")]
@@ -165,10 +165,10 @@ def test_kill_9_half_way_ends_as_if_never_killed(prepared: Prepared, tmp_path: P
 
 
 def closed_and_resumed(view: View, config: TrialConfig, directory: Path, after: int) -> list[Report]:
-    stream = open_adapter(config, directory, view)
+    stream = open_frozen_trial(config, directory, view)
     seen = [next(stream) for _ in range(after)]
     stream.close()
-    resumed = list(open_adapter(config, directory, view))
+    resumed = list(open_frozen_trial(config, directory, view))
     assert resumed[:after] == seen
     return resumed
 
@@ -179,7 +179,7 @@ def test_closed_half_way_ends_as_if_never_closed(
 ) -> None:
     monkeypatch.setattr(directory_module, "STATE_SECONDS", 1e9 if state == "without-state" else 0.0)
     config = prepared.config(dropout=0.1, folds=FOLDS)
-    expected = [same_numbers(r) for r in open_adapter(config, tmp_path / "whole", prepared.view)]
+    expected = [same_numbers(r) for r in open_frozen_trial(config, tmp_path / "whole", prepared.view)]
     if state == "state-of-before":
         kept = torch.save
         monkeypatch.setattr(torch, "save", lambda values, part: kept({"step": 3, "dense": {}}, part))
@@ -202,9 +202,13 @@ def test_folds_with_plans_of_other_lengths_line_up(
     monkeypatch.setattr(directory_module, "STATE_SECONDS", 0.0)
     view = uneven_view(prepared, tmp_path)
     config = prepared.config(folds=2, batch_size=50, epochs=3)
-    reports = list(open_adapter(config, tmp_path / "whole", view))
+    reports = list(open_frozen_trial(config, tmp_path / "whole", view))
     short, long = (
-        list(open_adapter(prepared.config(batch_size=50, epochs=3), tmp_path / str(own), fold_view(view, own, folds=2)))
+        list(
+            open_frozen_trial(
+                prepared.config(batch_size=50, epochs=3), tmp_path / str(own), fold_view(view, own, folds=2)
+            )
+        )
         for own in range(2)
     )
     assert (len(short), len(long), len(reports)) == (6, 9, 9)
@@ -226,7 +230,7 @@ def test_a_refit_repeats_itself_and_stops_at_its_budget(prepared: Prepared, tmp_
     for options in ({"dropout": 0.1}, {"loss": "mnr", "train_size": 3300}, {"matryoshka": (8,)}):
         folder = tmp_path / str(options)
         plain = prepared.config(**options)
-        stream = open_adapter(plain, folder / "plain", together)
+        stream = open_frozen_trial(plain, folder / "plain", together)
         for _ in range(6):
             report = next(stream)
             assert report.auc == report.best_auc, "the weights on disk are those of the latest report"
@@ -273,11 +277,11 @@ def test_what_cannot_be_is_refused(prepared: Prepared, sides: dict[str, Labelled
     with pytest.raises(TrialFailed, match="learning rate"):
         refit(prepared.config(learning_rate=3e38, scheduler="constantlr"), prepared.view, 1.0, tmp_path / "refit")
     with pytest.raises(FileNotFoundError):
-        list(open_adapter(prepared.config(folds=7), tmp_path / "never-made", prepared.view))
-    list(open_adapter(prepared.config(epochs=1), tmp_path / "plain", prepared.view))
+        list(open_frozen_trial(prepared.config(folds=7), tmp_path / "never-made", prepared.view))
+    list(open_frozen_trial(prepared.config(epochs=1), tmp_path / "plain", prepared.view))
     with pytest.raises(ValueError, match="no weight of 3 folds"):
         out_of_fold(prepared.config(folds=FOLDS), tmp_path / "plain" / "best.safetensors", prepared.view)
-    list(open_adapter(prepared.config(epochs=1, folds=FOLDS), tmp_path / "folds", prepared.view))
+    list(open_frozen_trial(prepared.config(epochs=1, folds=FOLDS), tmp_path / "folds", prepared.view))
     with pytest.raises(RuntimeError):
         load_dense(prepared.config(), tmp_path / "folds" / "best.safetensors", prepared.base.dims)
 

@@ -22,7 +22,7 @@ from tune.embed.view import PairRows, View
 from tune.train import directory as directory_module
 from tune.train.directory import TrialDirectory
 from tune.train.frozen.dense import dense_cosine, load_dense
-from tune.train.frozen.trial import open_adapter
+from tune.train.frozen.trial import open_frozen_trial
 from tune.train.local import LocalOpener
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.stream import TrialFailed
@@ -52,7 +52,7 @@ def place(prepared: Prepared, tmp_path: Path) -> Place:
 
 
 def run(prepared: Prepared, directory: Path, **changes: object) -> list:
-    return list(open_adapter(prepared.config(**changes), directory, prepared.view))
+    return list(open_frozen_trial(prepared.config(**changes), directory, prepared.view))
 
 
 def one_class(view: View, label: int, pairs: int) -> View:
@@ -80,19 +80,19 @@ def test_batches_with_nothing_to_learn_are_taken(prepared: Prepared, tmp_path: P
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "mnr"])
 def test_a_train_side_of_one_class_is_taken(prepared: Prepared, tmp_path: Path, loss: str, label: int) -> None:
     one = one_class(prepared.view, label, 200)
-    assert list(open_adapter(prepared.config(loss=loss, epochs=1), tmp_path, one))[-1].last
+    assert list(open_frozen_trial(prepared.config(loss=loss, epochs=1), tmp_path, one))[-1].last
 
 
 def test_no_positives_for_a_ranking_loss_is_a_reason(prepared: Prepared, tmp_path: Path) -> None:
     none = one_class(prepared.view, 0, 50)
     with pytest.raises(TrialFailed, match="positive"):
-        list(open_adapter(prepared.config(loss="mnr"), tmp_path, none))
+        list(open_frozen_trial(prepared.config(loss="mnr"), tmp_path, none))
 
 
 def test_same_configuration_same_numbers_whatever_happens_around(prepared: Prepared, tmp_path: Path) -> None:
     calm = run(prepared, tmp_path / "calm", dropout=0.2)
     disturbed = []
-    for report in open_adapter(prepared.config(dropout=0.2), tmp_path / "disturbed", prepared.view):
+    for report in open_frozen_trial(prepared.config(dropout=0.2), tmp_path / "disturbed", prepared.view):
         disturbed.append(report)
         torch.rand(7)
         torch.manual_seed(report.number)
@@ -105,7 +105,7 @@ def test_same_configuration_same_numbers_whatever_happens_around(prepared: Prepa
 
 def test_the_kept_weights_are_the_best_reports(prepared: Prepared, tmp_path: Path) -> None:
     config = prepared.config(loss="mnr", learning_rate=0.1, scheduler="constantlr", epochs=30)
-    reports = list(open_adapter(config, tmp_path, prepared.view))
+    reports = list(open_frozen_trial(config, tmp_path, prepared.view))
     best = max(reports, key=lambda report: report.auc)
     assert best.number < 16, "the test is about a trial that gets worse at its end"
     dense = load_dense(config, tmp_path / "best.safetensors", prepared.base.dims)
@@ -121,10 +121,10 @@ from pathlib import Path
 from tune.config.trial import TrialConfig
 from tune.embed.view import View
 from tune.train import directory
-from tune.train.frozen.trial import open_adapter
+from tune.train.frozen.trial import open_frozen_trial
 directory.STATE_SECONDS = float(sys.argv[4])
 config = TrialConfig.model_validate_json(sys.argv[1])
-for report in open_adapter(config, Path(sys.argv[2]), View.open(Path(sys.argv[3]))):
+for report in open_frozen_trial(config, Path(sys.argv[2]), View.open(Path(sys.argv[3]))):
     if report.number == 6:
         os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -135,7 +135,7 @@ def test_kill_9_half_way_ends_as_if_never_killed(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state_seconds: float
 ) -> None:
     config = prepared.config(dropout=0.1)
-    expected = list(open_adapter(config, tmp_path / "whole", prepared.view))
+    expected = list(open_frozen_trial(config, tmp_path / "whole", prepared.view))
     killed = subprocess.run(
         [
             sys.executable,
@@ -157,7 +157,7 @@ def test_kill_9_half_way_ends_as_if_never_killed(
     with open(tmp_path / "killed" / "reports.jsonl", "a") as handle:
         handle.write('{"number": 7, "bud')
     monkeypatch.setattr(directory_module, "STATE_SECONDS", 0.0)
-    resumed = list(open_adapter(config, tmp_path / "killed", prepared.view))
+    resumed = list(open_frozen_trial(config, tmp_path / "killed", prepared.view))
     assert [same_numbers(r) for r in resumed] == [same_numbers(r) for r in expected]
     assert trial.done and not trial.state.exists()
     assert trial.reports() == resumed
@@ -170,24 +170,24 @@ def test_kill_9_half_way_ends_as_if_never_killed(
 def test_a_trial_opened_again_and_closed_loses_nothing(prepared: Prepared, tmp_path: Path) -> None:
     """As ASHA does with a configuration that it stopped, when it is drawn again."""
     config = prepared.config()
-    stream = open_adapter(config, tmp_path, prepared.view)
+    stream = open_frozen_trial(config, tmp_path, prepared.view)
     seen = [next(stream) for _ in range(5)]
     stream.close()
     best = (tmp_path / "best.safetensors").read_bytes()
-    again = open_adapter(config, tmp_path, prepared.view)
+    again = open_frozen_trial(config, tmp_path, prepared.view)
     assert next(again) == seen[0], "replayed, not trained again"
     again.close()
     assert TrialDirectory(tmp_path).reports() == seen and (tmp_path / "best.safetensors").read_bytes() == best
-    assert list(open_adapter(config, tmp_path, prepared.view))[:5] == seen
+    assert list(open_frozen_trial(config, tmp_path, prepared.view))[:5] == seen
 
 
 def test_a_stopped_trial_replays_and_waits_for_no_parked_process(prepared: Prepared, tmp_path: Path) -> None:
     """Ray parks the process of a stopped trial with its stream open, and so with the directory's lock."""
     config = prepared.config()
-    parked = open_adapter(config, tmp_path, prepared.view)
+    parked = open_frozen_trial(config, tmp_path, prepared.view)
     seen = [next(parked) for _ in range(4)]
     replayed: list = []
-    reader = threading.Thread(target=lambda: replayed.extend(open_adapter(config, tmp_path, prepared.view)))
+    reader = threading.Thread(target=lambda: replayed.extend(open_frozen_trial(config, tmp_path, prepared.view)))
     reader.start()
     reader.join(0.3)
     assert reader.is_alive()
@@ -195,7 +195,7 @@ def test_a_stopped_trial_replays_and_waits_for_no_parked_process(prepared: Prepa
     reader.join(20)
     assert not reader.is_alive() and replayed == seen
     parked.close()
-    assert list(open_adapter(config, tmp_path, prepared.view)) == seen and not TrialDirectory(tmp_path).done
+    assert list(open_frozen_trial(config, tmp_path, prepared.view)) == seen and not TrialDirectory(tmp_path).done
 
 
 def test_a_kill_between_the_last_report_and_done(prepared: Prepared, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_damaged_state_costs_time_and_nothing_else(
 ) -> None:
     monkeypatch.setattr(directory_module, "STATE_SECONDS", 0.0)
     expected = [same_numbers(r) for r in run(prepared, tmp_path / "whole")]
-    stream = open_adapter(prepared.config(), tmp_path / "parts", prepared.view)
+    stream = open_frozen_trial(prepared.config(), tmp_path / "parts", prepared.view)
     for _ in range(4):
         next(stream)
     stream.close()
@@ -220,10 +220,10 @@ def test_a_damaged_state_costs_time_and_nothing_else(
 
 def test_a_second_reader_waits_for_the_first_and_replays(prepared: Prepared, tmp_path: Path) -> None:
     config = prepared.config()
-    first = open_adapter(config, tmp_path, prepared.view)
+    first = open_frozen_trial(config, tmp_path, prepared.view)
     began = next(first)
     replayed: list = []
-    reader = threading.Thread(target=lambda: replayed.extend(open_adapter(config, tmp_path, prepared.view)))
+    reader = threading.Thread(target=lambda: replayed.extend(open_frozen_trial(config, tmp_path, prepared.view)))
     reader.start()
     reader.join(0.5)
     assert reader.is_alive() and not replayed, "two writers in one directory would mix their reports"

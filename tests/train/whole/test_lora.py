@@ -31,7 +31,7 @@ from tune.embed.attention import lora_targets
 from tune.embed.sources import load_source
 from tune.train.stream import TrialFailed
 from tune.train.whole.lora import merged
-from tune.train.whole.model import build_model, load_finetuned, trained_weights
+from tune.train.whole.model import build_model, load_whole_model, trained_weights
 
 SMALL = {
     "vocab_size": 50,
@@ -122,7 +122,7 @@ def test_the_merged_model_is_the_trained_one_and_plain(bert: str, tmp_path: Path
     assert (model.encode(TEXTS) == unmerged).all(), "put back to the last bit"
 
     save_file(trained_weights(model), str(tmp_path / "best.safetensors"))
-    loaded = load_finetuned(config, tmp_path / "best.safetensors", bert, None)
+    loaded = load_whole_model(config, tmp_path / "best.safetensors", bert, None)
     assert (loaded.encode(TEXTS) == inside).all()
     assert not any("peft" in type(module).__module__ for module in loaded.modules())
     plain = load_source(bert).model

@@ -31,9 +31,9 @@ from tune.train.schedule import Plan, report_steps
 from tune.train.stream import Report, TrialFailed
 from tune.train.whole import trial as training_module
 from tune.train.whole.looks import Looks, planned_looks
-from tune.train.whole.model import build_model, encode_rows, load_finetuned, score_model_pairs
+from tune.train.whole.model import build_model, encode_rows, load_whole_model, whole_model_scores
 from tune.train.whole.trial import (
-    open_finetune,
+    open_whole_trial,
     plan_steps,
     training_loss,
     training_pairs,
@@ -59,7 +59,7 @@ class Topics:
 
     def run(self, directory: Path, **changes: Any) -> list[Report]:
         """Its reports."""
-        return list(open_finetune(self.config(**changes), directory, self.view))
+        return list(open_whole_trial(self.config(**changes), directory, self.view))
 
 
 @pytest.fixture(autouse=True)
@@ -108,10 +108,10 @@ def place(static: Topics, tmp_path: Path) -> Place:
 
 def reproduced(topics: Topics, directory: Path, config: TrialConfig, dims: int | None = None) -> float:
     """AUC of the model that is read back, on the pairs that reports look at."""
-    model = load_finetuned(config, directory / "best.safetensors", config.base_model, None)
+    model = load_whole_model(config, directory / "best.safetensors", config.base_model, None)
     pairs = training_pairs(config, topics.view.train)
     val = topics.view.val.take(planned_looks(topics.view.val, config, len(pairs) * config.epochs).places)
-    [scores] = score_model_pairs(model, topics.view.texts(), val, [dims]).values()
+    [scores] = whole_model_scores(model, topics.view.texts(), val, [dims]).values()
     return roc_auc(scores, val.label)
 
 
@@ -125,7 +125,7 @@ def test_every_loss_learns_and_its_model_can_be_read_back(
     changes |= {"epochs": 2} if loss == "mnr" else {}
     values = {"loss": loss, "dims": dims, "train": train, "train_size": 320, "eval_pairs": 100}
     config = bert.config(**(values | changes))
-    reports = list(open_finetune(config, tmp_path, bert.view))
+    reports = list(open_whole_trial(config, tmp_path, bert.view))
     assert reports[-1].budget == 1.0 and all(report.val_pairs == 100 for report in reports)
     assert reports[-1].best_auc > reports[0].auc + 0.02
     assert reproduced(bert, tmp_path, config) == pytest.approx(reports[-1].best_auc, abs=1e-6)
@@ -137,7 +137,7 @@ def test_nothing_is_printed_and_no_thread_is_left(
     bert: Topics, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     threads = set(threading.enumerate())
-    stream = open_finetune(bert.config(), tmp_path, bert.view)
+    stream = open_whole_trial(bert.config(), tmp_path, bert.view)
     next(stream)
     stream.close()
     assert set(threading.enumerate()) == threads
@@ -178,7 +178,7 @@ SCHEDULES = {
 )
 def test_a_trial_is_what_train_of_the_trainer_gives(dropping: Topics, tmp_path: Path, changes: dict[str, Any]) -> None:
     config = dropping.config(epochs=2, **changes)
-    reports = list(open_finetune(config, tmp_path, dropping.view))
+    reports = list(open_whole_trial(config, tmp_path, dropping.view))
 
     texts, pairs = dropping.view.texts(), training_pairs(config, dropping.view.train)
     model = build_model(config, config.base_model, None)
@@ -210,7 +210,7 @@ def test_a_trial_is_what_train_of_the_trainer_gives(dropping: Topics, tmp_path: 
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    [scores] = score_model_pairs(model, texts, dropping.view.val).values()
+    [scores] = whole_model_scores(model, texts, dropping.view.val).values()
     auc = roc_auc(scores, dropping.view.val.label)
     assert reports[-1].auc == pytest.approx(auc, abs=1e-4), "equal to the last bit, also with dropout, on one thread"
     assert auc > reports[0].auc + 0.02, "the trial must have learned something"
@@ -222,7 +222,7 @@ def test_matryoshka_judges_every_dims(bert: Topics, tmp_path: Path) -> None:
         "own": {"matryoshka": (8,), "dims": None, "loss": "mnr", "chunk_size": 4},
     }.items():
         config = bert.config(epochs=2, **changes)
-        reports = list(open_finetune(config, tmp_path / name, bert.view))
+        reports = list(open_whole_trial(config, tmp_path / name, bert.view))
         expected = [*config.matryoshka, config.dims or 32]
         assert all(list(report.auc_by_dims) == [str(dims) for dims in expected] for report in reports)
         assert all(report.auc == report.auc_by_dims[str(expected[0])] for report in reports)
@@ -250,10 +250,10 @@ def test_accumulated_batches_are_one_step(bert: Topics, tmp_path: Path) -> None:
 
 def test_static_vectors_are_trained_too(static: Topics, tmp_path: Path) -> None:
     config = static.config(dims=None, dropout=0.1, learning_rate=3e-2, checkpointing=True)
-    reports = list(open_finetune(config, tmp_path, static.view))
+    reports = list(open_whole_trial(config, tmp_path, static.view))
     assert reports[-1].best_auc > reports[0].auc + 0.02
     assert reproduced(static, tmp_path, config) == pytest.approx(reports[-1].best_auc, abs=1e-6)
-    model = load_finetuned(config, tmp_path / "best.safetensors", config.base_model, None)
+    model = load_whole_model(config, tmp_path / "best.safetensors", config.base_model, None)
     assert [type(module).__name__ for module in model] == ["StaticEmbedding"] and not model.training
 
 
@@ -267,7 +267,7 @@ def test_prompts_are_those_of_the_view(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(encode_rows(source.model, texts, rows), expected, atol=1e-6)
     np.testing.assert_allclose(topics.view.vectors[rows], expected, atol=1e-6)
     config = topics.config()
-    reports = list(open_finetune(config, tmp_path, topics.view))
+    reports = list(open_whole_trial(config, tmp_path, topics.view))
     assert reproduced(topics, tmp_path, config) == pytest.approx(reports[-1].best_auc, abs=1e-6)
 
 
@@ -279,15 +279,15 @@ def test_a_trial_goes_on_to_the_same_numbers(
     monkeypatch.setattr(directory_module, "STATE_SECONDS", 0.0 if kept else 1e9)
     monkeypatch.setattr(progress_module, "STATE_SHARE", 1.0)
     config = dropping.config(dropout=0.1, train=train)
-    expected = list(open_finetune(config, tmp_path / "whole", dropping.view))
+    expected = list(open_whole_trial(config, tmp_path / "whole", dropping.view))
     directory = tmp_path / "parts"
-    stream = open_finetune(config, directory, dropping.view)
+    stream = open_whole_trial(config, directory, dropping.view)
     seen = [next(stream) for _ in range(6)]
     stream.close()
     assert (directory / "state.pt").exists() == kept
     steps = _count_steps(monkeypatch)
     disturbed = []
-    for report in open_finetune(config, directory, dropping.view):
+    for report in open_whole_trial(config, directory, dropping.view):
         disturbed.append(report)
         torch.manual_seed(report.number)
         np.random.rand(3)
@@ -300,7 +300,7 @@ def test_a_trial_goes_on_to_the_same_numbers(
     assert len(steps) == (18 if kept else 30)
     assert not (directory / "state.pt").exists()
     weights = [
-        load_finetuned(config, tmp_path / name / "best.safetensors", config.base_model, None).state_dict()
+        load_whole_model(config, tmp_path / name / "best.safetensors", config.base_model, None).state_dict()
         for name in ("whole", "parts")
     ]
     for name, tensor in weights[0].items():
@@ -314,15 +314,15 @@ def test_a_trial_that_an_earlier_version_planned_otherwise_starts_over(
     monkeypatch.setattr(directory_module, "STATE_SECONDS", 0.0 if kept else 1e9)
     monkeypatch.setattr(progress_module, "STATE_SHARE", 1.0)
     config = static.config(eval_pairs=None, epochs=4)
-    expected = [same_numbers(report) for report in open_finetune(config, tmp_path / "whole", static.view)]
+    expected = [same_numbers(report) for report in open_whole_trial(config, tmp_path / "whole", static.view)]
     with monkeypatch.context() as patched:
         before = Looks(tuple(range(1, 17)), np.arange(100))
         patched.setattr(training_module, "planned_looks", lambda *given: before)
-        stream = open_finetune(config, tmp_path / "parts", static.view)
+        stream = open_whole_trial(config, tmp_path / "parts", static.view)
         for _ in range(12):
             next(stream)
         stream.close()
-    assert [same_numbers(report) for report in open_finetune(config, tmp_path / "parts", static.view)] == expected
+    assert [same_numbers(report) for report in open_whole_trial(config, tmp_path / "parts", static.view)] == expected
     assert (tmp_path / "parts" / "done").exists()
 
 
@@ -374,7 +374,7 @@ def test_the_state_of_a_large_model_is_written_seldom(
 ) -> None:
     monkeypatch.setattr(directory_module, "STATE_SECONDS", 0.0)
     monkeypatch.setattr(progress_module, "_BYTES_PER_SECOND", 1.0)
-    stream = open_finetune(static.config(), tmp_path, static.view)
+    stream = open_whole_trial(static.config(), tmp_path, static.view)
     for _ in range(8):
         next(stream)
     stream.close()
@@ -385,7 +385,7 @@ def test_no_positives_for_a_ranking_loss_is_a_reason(static: Topics, tmp_path: P
     train = static.view.train
     none = View(static.view.vectors, train.take(train.label == 0), static.view.val, "none", static.view.directory)
     with pytest.raises(TrialFailed, match="positive"):
-        list(open_finetune(static.config(loss="mnr"), tmp_path, none))
+        list(open_whole_trial(static.config(loss="mnr"), tmp_path, none))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -470,7 +470,7 @@ def test_minilm_is_trained_for_some_steps(tmp_path: Path) -> None:
     topics = Topics(tmp_path / "cache", Path("minilm"))
     for train, rate in (("full", 1e-4), ("lora", 1e-3)):
         config = topics.config(dims=64, train=train, learning_rate=rate, train_size=128, batch_size=16, eval_pairs=60)
-        reports = list(open_finetune(config, tmp_path / train, topics.view))
+        reports = list(open_whole_trial(config, tmp_path / train, topics.view))
         assert len(reports) == 8 and reports[-1].best_auc > reports[0].auc
         assert reproduced(topics, tmp_path / train, config) == pytest.approx(reports[-1].best_auc, abs=1e-5)
 
@@ -478,12 +478,12 @@ def test_minilm_is_trained_for_some_steps(tmp_path: Path) -> None:
 def assert_bf16(topics: Topics, directory: Path, train: str) -> None:
     """Trained and reported in bf16; weights, and the model that is read back, are fp32."""
     config = topics.config(epochs=2, train=train, learning_rate=2e-2 if train == "lora" else 5e-3)
-    reports = list(open_finetune(config, directory, topics.view))
+    reports = list(open_whole_trial(config, directory, topics.view))
     assert training_module.training_arguments(config, tempfile.gettempdir()).bf16
     assert reports[-1].best_auc > reports[0].auc + 0.02 and math.isfinite(reports[-1].loss)
     exact = reproduced(topics, directory, config)
     assert exact == pytest.approx(reports[-1].best_auc, abs=5e-3) and exact != reports[-1].best_auc
-    model = load_finetuned(config, directory / "best.safetensors", config.base_model, None)
+    model = load_whole_model(config, directory / "best.safetensors", config.base_model, None)
     assert {tensor.dtype for tensor in model.state_dict().values() if tensor.is_floating_point()} == {torch.float32}
 
 
@@ -512,7 +512,7 @@ def test_chunks_are_of_no_use_to_static_vectors_and_change_nothing(static: Topic
     plain = static.config(loss="mnr", train_size=128, epochs=1, batch_size=32)
     chunked = static.config(loss="mnr", train_size=128, epochs=1, batch_size=32, chunk_size=4)
     aucs = [
-        [report.auc for report in open_finetune(config, tmp_path / str(config.chunk_size), static.view)]
+        [report.auc for report in open_whole_trial(config, tmp_path / str(config.chunk_size), static.view)]
         for config in (plain, chunked)
     ]
     assert aucs[0] == aucs[1]

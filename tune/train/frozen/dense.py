@@ -11,8 +11,7 @@ from sentence_transformers.base.modules import Dense
 
 from tune.config.trial import TrialConfig
 from tune.embed.similarity import pair_cosine, used_rows
-from tune.embed.view import PairRows, View
-from tune.train.stream import TrialFailed
+from tune.embed.view import PairRows
 
 
 def make_dense(config: TrialConfig, dims_in: int) -> Dense:
@@ -59,24 +58,3 @@ def dense_cosine(
     used, (a, b) = used_rows(pairs)
     features = {"sentence_embedding": torch.from_numpy(np.array(vectors[used]))}
     return pair_cosine(dense(features)["sentence_embedding"][:, :dims], a, b)
-
-
-class Validation:
-    """Scores held-out pairs at each of some dims; each text goes through the Dense layer once. label: [pairs]."""
-
-    def __init__(self, view: View, pairs: PairRows, dims: tuple[int | None, ...], device: torch.device) -> None:
-        used, (self._a, self._b) = used_rows(pairs)
-        self._vectors = torch.from_numpy(np.array(view.vectors[used])).to(device)
-        self._dims = dims
-        self.label = pairs.label
-
-    @torch.inference_mode()
-    def scores(self, dense: Dense) -> list[NDArray[np.float64]]:
-        """Cosine similarities [pairs] at each of the dims. TrialFailed where they are not finite."""
-        dense.eval()
-        embedded = dense({"sentence_embedding": self._vectors})["sentence_embedding"]
-        dense.train()
-        scores = [pair_cosine(embedded[:, :dims], self._a, self._b) for dims in self._dims]
-        if not all(np.isfinite(at).all() for at in scores):
-            raise TrialFailed("the weights are no longer finite; try a lower learning rate")
-        return scores

@@ -20,12 +20,12 @@ from sentence_transformers.sentence_transformer.modules import Dropout
 from tune.config.trial import TrialConfig
 from tune.embed.similarity import used_rows
 from tune.embed.view import PairRows, View
-from tune.train.frozen.dense import Validation, make_dense
+from tune.train.frozen.dense import make_dense
+from tune.train.frozen.validation import Validation
 from tune.train.losses import LOSS_KINDS, make_loss
 from tune.train.random_state import Isolated
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
-from tune.train.setup import MAX_GRADIENT_NORM, learned_from
-from tune.train.stream import TrialFailed
+from tune.train.setup import MAX_GRADIENT_NORM, learned_from, loss_diverged
 
 
 def make_optimizer(dense: Dense, config: TrialConfig) -> torch.optim.AdamW:
@@ -154,9 +154,7 @@ class Fit:
         self._loss = float(loss_sum) / pairs
         seconds = time.perf_counter() - began
         if not np.isfinite(self._loss):
-            raise TrialFailed(
-                f"the loss is {self._loss} after {self.step} of {self.steps} steps; try a lower learning rate"
-            )
+            raise loss_diverged(self._loss, self.step, self.steps)
         return pairs, seconds
 
     def state(self) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from tune.embed.view import View
 from tune.files import replace_atomic
 from tune.train.frozen.dense import dense_cosine, load_fold_denses
 from tune.train.frozen.fit import Fit, TrainingVectors
-from tune.train.setup import training_device
-from tune.train.stream import Report, TrialFailed
+from tune.train.setup import training_device, weights_diverged
+from tune.train.stream import Report
 
 
 def refit(config: TrialConfig, view: View, budget: float, to: Path) -> None:
@@ -31,7 +31,7 @@ def refit(config: TrialConfig, view: View, budget: float, to: Path) -> None:
     fit.train_until(budget)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in fit.dense.state_dict().items()}
     if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-        raise TrialFailed("the weights are no longer finite; try a lower learning rate")
+        raise weights_diverged()
     replace_atomic(to, lambda part: save_file(weights, str(part)))
 
 

@@ -17,15 +17,15 @@ from tune.config.trial import TrialConfig
 from tune.embed.view import View
 from tune.metrics.score import fit_accuracy_threshold, roc_auc
 from tune.train.directory import TrialDirectory
-from tune.train.frozen.dense import Validation
 from tune.train.frozen.fit import Fit, Stretch, TrainingVectors
+from tune.train.frozen.validation import Validation
 from tune.train.progress import Progress
 from tune.train.session import open_trial_directory
 from tune.train.setup import training_device
 from tune.train.stream import Reports
 
 
-def open_adapter(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
+def open_frozen_trial(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
     """The reports of a frozen trial; see `TrialOpener` for the contract."""
     return open_trial_directory(config, directory, after, lambda trial: _train(config, trial, view))
 

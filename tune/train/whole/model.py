@@ -1,6 +1,6 @@
 """Models of trials that train the base itself: that of a configuration, that of its best weights, and their scores.
 
-How it is trained is in `training.py`. What is said of it in the results is what the model of `load_finetuned` scores:
+How it is trained is in `training.py`. What is said of it in the results is what the model of `load_whole_model` scores:
 fp32 weights, LoRA merged, each text encoded as `model.encode` does it. Reports on the way are in the precision of
 training.
 """
@@ -43,7 +43,9 @@ def build_model(config: TrialConfig, base_model: str, max_length: int | None) ->
     return model.train()
 
 
-def load_finetuned(config: TrialConfig, weights: Path, base_model: str, max_length: int | None) -> SentenceTransformer:
+def load_whole_model(
+    config: TrialConfig, weights: Path, base_model: str, max_length: int | None
+) -> SentenceTransformer:
     """The model of a trial's best weights: base modules and Dense, fp32, in evaluation mode.
 
     LoRA is merged into the base's own layers: nothing of peft is left. ModelError where the weights are not those of
@@ -91,7 +93,7 @@ def encode_rows(model: SentenceTransformer, texts: ViewTexts, rows: NDArray[np.i
     return np.stack(vectors)
 
 
-def score_model_pairs(
+def whole_model_scores(
     model: SentenceTransformer, texts: ViewTexts, pairs: PairRows, dims: Sequence[int | None] = (None,)
 ) -> dict[int, NDArray[np.float64]]:
     """Cosine similarity of the pairs by the model, float64 [pairs], at each of the dims, in their order.

@@ -37,16 +37,16 @@ from tune.train.progress import Progress
 from tune.train.random_state import Isolated
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.session import open_trial_directory
-from tune.train.setup import MAX_GRADIENT_NORM, learned_from, training_device
+from tune.train.setup import MAX_GRADIENT_NORM, learned_from, loss_diverged, training_device, weights_diverged
 from tune.train.stream import Reports, TrialFailed
 from tune.train.whole.looks import planned_looks
 from tune.train.whole.lora import merged
-from tune.train.whole.model import build_model, score_model_pairs, trained_weights
+from tune.train.whole.model import build_model, trained_weights, whole_model_scores
 
 Batch = NDArray[np.int64]
 
 
-def open_finetune(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
+def open_whole_trial(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
     """The reports of a trial that trains the base; see `TrialOpener` for the contract. The view must have its texts."""
     return open_trial_directory(config, directory, after, lambda trial: _train_whole(config, trial, view))
 
@@ -92,9 +92,7 @@ def _train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Repo
                 mean_loss = float(loss_sum) / loss_pairs
                 took = time.perf_counter() - trained
                 if not math.isfinite(mean_loss):
-                    raise TrialFailed(
-                        f"the loss is {mean_loss} after {run.step} of {len(steps)} steps; try a lower learning rate"
-                    )
+                    raise loss_diverged(mean_loss, run.step, len(steps))
                 scored = learner.score(val)
             report = run.report(
                 budget=due[run.step],
@@ -254,9 +252,9 @@ class _Learner:
         In the precision of training: fp32 would take a GPU several times as long as bf16.
         """
         with merged(self.model, self.config):
-            scores = score_model_pairs(self.model, self.texts, val, self.config.all_dims)
+            scores = whole_model_scores(self.model, self.texts, val, self.config.all_dims)
         if not all(np.isfinite(of_dims).all() for of_dims in scores.values()):
-            raise TrialFailed("the weights are no longer finite; try a lower learning rate")
+            raise weights_diverged()
         aucs = {str(dims): roc_auc(of_dims, val.label) for dims, of_dims in scores.items()}
         smallest = next(iter(scores))
         threshold, accuracy = fit_accuracy_threshold(scores[smallest], val.label)

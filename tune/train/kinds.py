@@ -1,0 +1,88 @@
+"""The kinds of trials, in one registry: everything about a kind that other rooms need to know.
+
+A kind's training and its models are imported on first use, so asking for a label loads neither torch nor numpy.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tune.config.trial import Train, TrialConfig
+from tune.train.stream import Reports
+
+if TYPE_CHECKING:
+    from tune.embed.view import View
+    from tune.train.trained import TrialModel
+
+Group = Literal["frozen", "full", "lora"]
+
+
+@dataclass(frozen=True)
+class TrialKind:
+    """What one kind of trial trains, and how it is opened and read back.
+
+    group: kinds that compete as one; folds are another way to judge a frozen base. label: what is trained, in a word,
+    for tables. description: the sentence of a model card, with `{base}` and `{data}` to fill in. trains_base: whether
+    the base model's own weights change, so that reports may look at a sample of val and texts must be read again.
+    """
+
+    group: Group
+    label: str
+    description: str
+    trains_base: bool = False
+    has_folds: bool = False
+
+    def open(self, config: TrialConfig, directory: Path, view: "View", after: int = 0) -> Reports:
+        """Open a trial of this kind in this process; see `TrialOpener` for the contract."""
+        if self.trains_base:
+            from tune.train.whole.trial import open_whole_trial
+
+            return open_whole_trial(config, directory, view, after)
+        from tune.train.frozen.trial import open_frozen_trial
+
+        return open_frozen_trial(config, directory, view, after)
+
+    def model(self) -> type["TrialModel"]:
+        """Return the class that scores and exports the trials of this kind."""
+        from tune.train.trained import FoldedModel, TrialModel, WholeModel
+
+        return WholeModel if self.trains_base else FoldedModel if self.has_folds else TrialModel
+
+    def view_files(self, config: TrialConfig) -> list[str]:
+        """Return the files that a view must hold for this trial, besides its arrays."""
+        from tune.embed.view import ABOUT_FILE, TEXTS_FILE, folds_file
+
+        texts = [TEXTS_FILE] if self.trains_base else []
+        folds = [folds_file(config.folds, config.seed)] if self.has_folds else []
+        return [ABOUT_FILE, *texts, *folds]
+
+
+_LAYER = "The base model `{base}`, unchanged, with a Dense layer trained on labelled text pairs ({data})"
+
+FROZEN = TrialKind("frozen", "layer", _LAYER)
+FOLDS = TrialKind("frozen", "layer", _LAYER, has_folds=True)
+FULL = TrialKind(
+    "full",
+    "whole",
+    "The base model `{base}`, all of its weights trained on labelled text pairs ({data})",
+    trains_base=True,
+)
+LORA = TrialKind(
+    "lora",
+    "LoRA",
+    "The base model `{base}`, trained with LoRA (merged) on labelled text pairs ({data})",
+    trains_base=True,
+)
+
+TRAINS_BASE = (FULL, LORA)
+"""The kinds that change the base model, in the order in which results name them."""
+
+
+def kind_of(config: TrialConfig) -> TrialKind:
+    """Return the kind of a trial."""
+    return FOLDS if config.folds else kind_by_axes(config.freeze, config.train)
+
+
+def kind_by_axes(freeze: bool, train: Train | str | None) -> TrialKind:
+    """Return the kind of the trials with these values of the axes `freeze` and `train`, folds aside."""
+    return FROZEN if freeze else LORA if train == "lora" else FULL
