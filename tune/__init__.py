@@ -1,1 +1,4 @@
-"""embedtune: find the best embedding model fine-tuned on labelled text pairs. Knows Ray, knows nothing of Modal."""
+"""embedtune: find the best embedding model fine-tuned on labelled text pairs.
+
+Runs on local Ray by itself; `cluster` runs the same search on Modal and is never imported here.
+"""

@@ -1,17 +1,17 @@
 """Errors that a user can cause.
 
-Each is one clear line: what is wrong, where, and how to mend it. The command line prints it and exits with 2.
+Each is one clear line: what is wrong, where, and how to fix it. The command line prints it and exits with code 2.
 """
 
 from collections.abc import Sequence
 
 
 class UserError(Exception):
-    """Something that the user can mend; `str(error)` is the one line to show."""
+    """An error that the user can fix; `str(error)` is the one line to show."""
 
 
 class ConfigError(UserError):
-    """One or more problems of a configuration, all raised at once."""
+    """One or more configuration problems, raised together; `problems` holds a line for each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -22,7 +22,7 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """The labelled pairs cannot be read or cannot be searched on."""
+    """The labelled pairs cannot be read, or a search cannot use them."""
 
 
 class ModelError(UserError):
@@ -30,4 +30,4 @@ class ModelError(UserError):
 
 
 class ResultsError(UserError):
-    """A results folder cannot be written, is taken, or does not hold what was asked."""
+    """A results folder is not writable, is already taken, or does not hold what was asked for."""

@@ -1,4 +1,4 @@
-"""What a search tells while it runs: plain data, the same to a terminal here and over a queue from another machine."""
+"""What a search reports while it runs: plain data, the same to a terminal and over a queue from another machine."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ class SearchNamed:
 
 @dataclass(frozen=True)
 class Embedding:
-    """Texts of a base model embedded so far, of those that had to be."""
+    """Texts of a base model embedded so far, of those the cache lacked."""
 
     base_model: str
     done: int
@@ -32,9 +32,9 @@ class Embedding:
 
 @dataclass(frozen=True)
 class TrialEvent:
-    """A trial has begun (no best_auc yet), reported or ended.
+    """A trial started (no best_auc yet), reported or ended.
 
-    status: running, done, stopped, failed, lost (its worker died; it goes on).
+    status: running, done, stopped, failed, lost (its worker died; it is restarted).
     """
 
     trial: str
@@ -47,7 +47,7 @@ class TrialEvent:
 
 @dataclass(frozen=True)
 class SearchStarted:
-    """total: trials that will run at most. finished: of those, trials that an earlier run has finished."""
+    """The trials begin. total: at most. finished: of these, by an earlier run. jobs: at the same time."""
 
     total: int
     finished: int = 0
@@ -56,7 +56,7 @@ class SearchStarted:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a search has taken so far where it is paid for: containers at work now, seconds of containers at work."""
+    """What a search on Modal has used so far: containers at work now, and container seconds at work."""
 
     containers: int
     seconds: float
@@ -69,15 +69,15 @@ _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event
 
 
 def to_plain(event: Event) -> dict[str, Any]:
-    """The event as JSON-ready values."""
+    """Return the event as JSON-ready values."""
     return {"kind": type(event).__name__, **asdict(event)}
 
 
 def from_plain(values: dict[str, Any]) -> Event:
-    """The event of plain values."""
+    """Return the event that `to_plain` described."""
     fields = dict(values)
     return _KINDS[fields.pop("kind")](**fields)
 
 
 def ignore(event: Event) -> None:
-    """Emits to nobody."""
+    """Drop the event."""

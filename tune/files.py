@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a run that comes after a crash, finds them complete or not at all."""
+"""Atomic writes and file locks: a reader, or a run after a crash, finds a file complete or not at all."""
 
 import errno
 import fcntl
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def replace_atomic(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
-    """Lets `write` fill a file beside `path`, then moves it onto `path`.
+    """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 
-    With sync the content is on disk before the name is: after a power cut the name never stands for an empty file.
-    Without (for files rewritten many times a second) that holds only for a killed process.
+    With `sync` the content is on disk before the rename, so not even a power cut leaves an empty file. Without it
+    (for files rewritten many times a second) only a killed process is covered.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -36,24 +36,24 @@ def replace_atomic(path: Path, write: Callable[[Path], object], *, sync: bool = 
 
 
 def write_atomic(path: Path, content: str | bytes, *, sync: bool = True) -> None:
-    """Puts `content` into `path` as a whole."""
+    """Write `content` to `path` atomically; text as UTF-8."""
     data = content.encode() if isinstance(content, str) else content
     replace_atomic(path, lambda part: part.write_bytes(data), sync=sync)
 
 
 def write_array(path: Path, array: "NDArray[Any]") -> None:
-    """Puts the array into `path` (.npy) as a whole."""
+    """Write the array to `path` (.npy) atomically."""
     import numpy as np
 
     def save(part: Path) -> None:
-        with open(part, "wb") as handle:  # by name numpy would add a suffix
+        with open(part, "wb") as handle:  # given a name, numpy would add a suffix
             np.save(handle, array)
 
     replace_atomic(path, save)
 
 
 def make_directory(path: Path, fill: Callable[[Path], object]) -> None:
-    """Lets `fill` fill a directory beside `path`, then gives it that name. OSError where `path` is there by then."""
+    """Let `fill` fill a temporary directory beside `path`, then rename it. Raises OSError if `path` exists by then."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
@@ -66,15 +66,16 @@ def make_directory(path: Path, fill: Callable[[Path], object]) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Waits until the file's content is on disk."""
+    """Flush the file's content to disk."""
     with open(path, "rb") as written:
         os.fsync(written.fileno())
 
 
 def lock_file(handle: IO[Any], *, wait: bool = True) -> None:
-    """Takes the kernel's lock on an open file, for as long as it is open. BlockingIOError where another has it.
+    """Take the kernel's lock on an open file and hold it until the file is closed.
 
-    A file system that knows no locks (some network ones) gives none: then two writers are not kept apart.
+    Waits for the lock, or with wait=False raises BlockingIOError if another process holds it. On a file system
+    without locks (some network ones) this does nothing, so two writers are not kept apart.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

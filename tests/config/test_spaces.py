@@ -1,4 +1,4 @@
-"""Alternatives, axes that mean something only beside others, and what cannot be together."""
+"""Alternatives, axes that apply only with others, and invalid combinations."""
 
 from collections import Counter
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_a_grid_is_the_union_of_the_alternatives_without_repeats() -> None:
     assert planned_trials(config) == 3
 
 
-def test_an_axis_is_in_a_point_only_where_it_means_something() -> None:
+def test_a_point_holds_only_axes_that_apply() -> None:
     axes = {
         **WHOLE, "base_model": "minilm", "train": "full,lora", "lora_rank": "4,8", "lora_alpha": "16",
         "dims": "none,16", "activation": "identity,tanh", "learning_rate": "1e-5", "epochs": "1",
@@ -80,7 +80,7 @@ def test_optuna_sees_alternatives_as_conditional() -> None:
     assert {trial.params["space"] for trial in trials} == {1, 2}
 
 
-def test_what_was_learned_goes_on_in_its_own_alternative() -> None:
+def test_past_trials_inform_their_own_alternative() -> None:
     points = random_points(both("random").spaces, 6, seed=1)
     past = [PastTrial(point, "done", {16: 0.5}) for point in points[:5]] + [PastTrial(points[5], "halfway", {1: 0.6})]
     search = TPESearch(both().spaces, 0, past, "p")
@@ -91,7 +91,7 @@ def test_what_was_learned_goes_on_in_its_own_alternative() -> None:
     assert len(TPESearch(both().spaces, 0, [foreign], "f")._ot_study.trials) == 0
 
 
-def test_freeze_true_and_false_have_defaults_of_their_own() -> None:
+def test_defaults_differ_by_freeze_and_train() -> None:
     config = search_config(space={"base_model": "minilm", "freeze": "true,false", "train": "full,lora"})
     assert [(space.freeze, space.train, str(space.learning_rate), space.epochs) for space in config.spaces] == [
         ((True,), ("full",), "0.0001:0.01", (8,)),
@@ -107,7 +107,7 @@ def test_the_file_of_alternatives_reads_back(tmp_path: Path) -> None:
     assert search_config(**read_toml(tmp_path / "search.toml")).spaces == config.spaces
 
 
-def test_what_cannot_be_together_is_told_at_once() -> None:
+def test_invalid_combinations_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         search_config(
             {"folds": 3},
@@ -118,21 +118,21 @@ def test_what_cannot_be_together_is_told_at_once() -> None:
                 {**FROZEN, "dims": "8", "matryoshka": "true"},
             ],
         )
-    told = list(error.value.problems)
-    wanted = (
+    problems = list(error.value.problems)
+    expected = (
         ("[space 1] dims", "freeze=false"),
         ("[space 2] train", "freeze=false"),
         ("[space 3] train", "wordllama"),
         ("[space 3] freeze", "--folds"),
         ("[space 4] matryoshka", "two dims"),
     )
-    assert len(told) == len(wanted)
-    for line, words in zip(told, wanted, strict=True):
+    assert len(problems) == len(expected)
+    for line, words in zip(problems, expected, strict=True):
         assert all(word in line for word in words), line
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_presets_are_sound(name: str) -> None:
+def test_presets_are_valid(name: str) -> None:
     config = search_config(**read_toml(preset_path(name)))
     assert planned_trials(config) > 0
 
@@ -145,10 +145,10 @@ def test_presets_are_listed_with_their_trials() -> None:
     # 4 base models, frozen or not, 4 dims, 7 sizes.
     assert "grid" in lines["quora-paper"] and " 224 " in lines["quora-paper"]
     refused = tune("search", "--preset", "nope")
-    assert refused.code == 2 and "known are quick, quora-paper, thorough" in refused.err
+    assert refused.code == 2 and "choose from quick, quora-paper, thorough" in refused.err
 
 
-def test_a_flag_that_tells_alternatives_apart_chooses_among_them() -> None:
+def test_freeze_and_train_flags_choose_among_alternatives() -> None:
     def spaces(*flags: str) -> list[tuple[tuple[bool, ...], tuple[str, ...], str]]:
         request, _ = search_request(search_parser(), ["--preset", "thorough", *flags])
         return [(space.freeze, space.train, str(space.learning_rate)) for space in request.config.spaces]
@@ -156,9 +156,9 @@ def test_a_flag_that_tells_alternatives_apart_chooses_among_them() -> None:
     frozen, whole, lora = spaces()
     assert spaces("--freeze", "true") == [frozen] and spaces("--freeze", "false") == [whole, lora]
     assert spaces("--train", "lora") == [frozen, lora] and spaces("--freeze", "false", "--train", "full") == [whole]
-    assert {space[2] for space in spaces("--learning-rate", "1e-5")} == {"(1e-05,)"}, "any other axis is for all"
+    assert {space[2] for space in spaces("--learning-rate", "1e-5")} == {"(1e-05,)"}, "any other axis applies to all"
 
 
-def test_a_train_size_that_folds_cannot_have_is_refused() -> None:
+def test_a_train_size_too_large_for_folds_is_refused() -> None:
     ran = tune("search", "--folds", 2, "--train-size", 3000, "--base-model", "wordllama", "--results", "nowhere")
     assert ran.code == 2 and "2 folds leave 1789 pairs" in ran.err

@@ -3,28 +3,15 @@
 import numpy as np
 import pytest
 
-from tune.data._columns import Columns
+from tests.data.pair_files import pairs_of
 from tune.data.clean import clean_pairs, normalise
-from tune.data.pairs import Pairs
 from tune.errors import DataError
 
-ROW = tuple[str, str, int] | tuple[str, str, int, str]
-
-
-def pairs_of(rows: list[ROW]) -> Pairs:
-    return Pairs(
-        text_a=[row[0] for row in rows],
-        text_b=[row[1] for row in rows],
-        label=np.array([row[2] for row in rows], np.int8),
-        row=np.arange(len(rows)),
-        side=[str(row[3]) for row in rows] if len(rows[0]) == 4 else None,  # type: ignore[misc]
-        columns=Columns("a", "b", "label"),
-        source="test",
-    )
+Row = tuple[str, str, int]
 
 
 def test_every_reason_is_counted_once() -> None:
-    rows: list[ROW] = [
+    rows: list[Row] = [
         ("a", "b", 1),  # 0 kept
         ("b", "a", 1),  # 1 repeated: the pair is unordered
         ("a", "b", 1),  # 2 repeated
@@ -41,7 +28,7 @@ def test_every_reason_is_counted_once() -> None:
         (" \t\n", "x", 0),  # 13 empty
         ("e", "f", -1),  # 14 unlabelled
         ("", "", -1),  # 15 unlabelled comes first
-        ("a", "b", -1),  # 16 unlabelled rows contradict nobody
+        ("a", "b", -1),  # 16 unlabelled rows contradict nothing
         ("g", "h", 0),  # 17 kept
     ]
     cleaned, counts = clean_pairs(pairs_of(rows))
@@ -62,7 +49,7 @@ def test_every_reason_is_counted_once() -> None:
 
 
 def test_with_a_given_split_test_keeps_its_row_before_val_before_train() -> None:
-    rows: list[ROW] = [
+    rows = [
         ("a", "b", 1, "train"),
         ("a", "b", 1, "val"),
         ("b", "a", 1, "test"),
@@ -72,7 +59,7 @@ def test_with_a_given_split_test_keeps_its_row_before_val_before_train() -> None
         ("e", "f", 0, "train"),
         ("e", "f", 0, "train"),
     ]
-    cleaned, counts = clean_pairs(pairs_of(rows))
+    cleaned, counts = clean_pairs(pairs_of([row[:3] for row in rows], side=[row[3] for row in rows]))
     assert cleaned.row.tolist() == [2, 5, 6]
     assert cleaned.side == ["test", "val", "train"]
     assert counts["repeated"] == 5
@@ -83,7 +70,7 @@ def test_reasons_add_up_on_random_data() -> None:
     words = ["", " ", "a", "A", "b", "c", "d", "e", "f", "g", "h"]
     for n in (1, 5, 300):
         drawn = rng.integers(0, len(words), (n, 2)).tolist()
-        rows: list[ROW] = [(words[a], words[b], int(rng.integers(-1, 2))) for a, b in drawn]
+        rows: list[Row] = [(words[a], words[b], int(rng.integers(-1, 2))) for a, b in drawn]
         rows += [("one", "two", 1), ("three", "four", 0)]
         cleaned, counts = clean_pairs(pairs_of(rows))
         reasons = ("unlabelled", "empty", "contradicting", "identical_dropped", "repeated")

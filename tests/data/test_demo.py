@@ -1,6 +1,6 @@
-"""The demo data: the same everywhere, cut into small groups, unsolved by shared words, and learnable.
+"""Demo data: the same everywhere, in small groups, not solvable by shared words, and learnable.
 
-No transformer is run here: wordllama's static vectors stand for the untouched base model.
+Uses wordllama's static vectors as the untouched base model, so that no transformer has to run.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ def components(pairs: Pairs) -> list[str]:
     return _components(pairs)
 
 
-def test_the_same_seed_gives_the_same_pairs_and_another_seed_others(pairs: Pairs) -> None:
+def test_pairs_depend_on_the_seed_alone(pairs: Pairs) -> None:
     assert demo_pairs(0) == pairs
     assert len(set(demo_pairs(1)) & set(pairs)) < 100
 
@@ -87,7 +87,7 @@ def test_components_are_small_and_each_tenth_holds_enough_of_either_class(seed: 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("words", [{}, {"analyzer": "char_wb", "ngram_range": (2, 4)}], ids=["words", "ngrams"])
-def test_shared_words_tell_nothing_in_either_direction(seed: int, words: dict[str, object]) -> None:
+def test_shared_words_do_not_reveal_labels(seed: int, words: dict[str, object]) -> None:
     pairs = demo_pairs(seed)
     texts, a, b, labels = _columns(pairs)
     vectors = TfidfVectorizer(**words).fit_transform(texts)
@@ -118,7 +118,7 @@ def _normal(text: str) -> str:
 
 
 def _components(pairs: Pairs) -> list[str]:
-    """Of each pair, the smallest text hash among all texts it hangs together with."""
+    """For each pair, the smallest text hash among all texts it is linked to."""
     parent: dict[str, str] = {}
 
     def root(text: str) -> str:
@@ -136,14 +136,14 @@ def _components(pairs: Pairs) -> list[str]:
 
 
 def _sides(components: list[str]) -> list[str]:
-    """Train, val or test, 80/10/10. Hashed again: the smallest of several hashes is no fair draw."""
+    """Train, val or test, 80/10/10. Hashed again, because the smallest of several hashes is not a fair draw."""
     hashes = [hashlib.sha256(component.encode()).hexdigest() for component in components]
     shares = [int(digest[:12], 16) / 16**12 for digest in hashes]
     return ["train" if share < 0.8 else "val" if share < 0.9 else "test" for share in shares]
 
 
 def _columns(pairs: Pairs) -> tuple[list[str], Rows, Rows, Rows]:
-    """Unique texts, and of each pair the row of either text and the label."""
+    """Unique texts, and for each pair the rows of both texts and the label."""
     row: dict[str, int] = {}
     for a, b, _ in pairs:
         row.setdefault(a, len(row))
@@ -168,7 +168,7 @@ def _wordllama(texts: list[str]) -> Numbers:
 
 
 def _adapt(vectors: Numbers, a: Rows, b: Rows, labels: Rows, train: Rows) -> Numbers:
-    """All vectors through a Dense layer trained on some rows, eight epochs of CoSENT; of unit length."""
+    """All vectors through a Dense layer trained on the rows in `train` (eight epochs of CoSENT), at unit length."""
     torch.manual_seed(0)
     inputs = torch.tensor(vectors, dtype=torch.float32)
     dense = torch.nn.Linear(inputs.shape[1], 128)
@@ -178,8 +178,8 @@ def _adapt(vectors: Numbers, a: Rows, b: Rows, labels: Rows, train: Rows) -> Num
         for start in range(0, len(order), 32):
             rows = order[start : start + 32]
             cosines = 20 * torch.cosine_similarity(dense(inputs[a[rows]]), dense(inputs[b[rows]]))
-            wanted = torch.tensor(labels[rows])
-            gaps = cosines[wanted == 0][:, None] - cosines[wanted == 1][None, :]
+            target = torch.tensor(labels[rows])
+            gaps = cosines[target == 0][:, None] - cosines[target == 1][None, :]
             loss = torch.logsumexp(torch.cat([torch.zeros(1), gaps.flatten()]), dim=0)
             optimizer.zero_grad()
             torch.autograd.backward(loss)

@@ -1,4 +1,4 @@
-"""Folds: what is linked stays together, the folds are balanced and repeatable; refusals say the mend."""
+"""Folds: linked pairs stay together, folds are balanced and reproducible; errors name the fix."""
 
 import numpy as np
 import pytest
@@ -6,30 +6,30 @@ import pytest
 from tune.config.search import search_config
 from tune.data.clean import normalise
 from tune.data.folds import LARGEST_SHARES, MOST_FOLDS, fold_of
-from tune.data.sides import labelled_sides
+from tune.data.split import labelled_sides
 from tune.errors import DataError
 from tune.events import ignore
 from tune.pipeline.pairs import read_split
 
 
 def some_components(pairs: int, seed: int = 0) -> np.ndarray:
-    """Components of one to some dozen pairs, in no order."""
+    """Components of one to a few dozen pairs, in random order."""
     generator = np.random.default_rng(seed)
     sizes = generator.geometric(0.2, pairs)
     return generator.permutation(np.repeat(np.arange(pairs), sizes)[:pairs])
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5, 10])
-def test_a_component_is_in_one_fold_and_the_folds_are_of_one_size(folds: int) -> None:
+def test_a_component_is_in_one_fold_and_folds_are_equal_in_size(folds: int) -> None:
     component = some_components(2000)
     fold = fold_of(component, folds, seed=1)
     assert fold.dtype == np.int8 and fold.shape == component.shape
-    assert all(len(set(fold[component == one].tolist())) == 1 for one in np.unique(component))
+    assert all(len(set(fold[component == number].tolist())) == 1 for number in np.unique(component))
     size = np.bincount(fold, minlength=folds)
     assert size.max() - size.min() <= 1, "single pairs come last and even out what the large ones left"
 
 
-def test_the_seed_decides_and_the_numbering_does_not() -> None:
+def test_folds_depend_on_the_seed_but_not_on_the_numbering() -> None:
     component = some_components(500)
     first = fold_of(component, 4, seed=1)
     assert np.array_equal(first, fold_of(component, 4, seed=1))
@@ -57,23 +57,23 @@ def refusal(component: np.ndarray, folds: int, label: np.ndarray | None = None) 
     return str(caught.value)
 
 
-def test_a_component_of_more_than_twice_a_share_is_refused_with_its_share_and_the_mend() -> None:
+def test_a_component_above_twice_the_share_is_refused_with_its_share_and_the_fix() -> None:
     component = np.arange(1000)
     component[:420] = 0
-    said = refusal(component, 5)
-    assert "42.0%" in said and "fewer folds" in said and "leave --folds out" in said
+    line = refusal(component, 5)
+    assert "42.0%" in line and "fewer folds" in line and "leave --folds out" in line
     fold = fold_of(component, 4, 0)
-    assert np.bincount(fold).max() == 420 <= LARGEST_SHARES * 250, "within the bound it is taken"
+    assert np.bincount(fold).max() == 420 <= LARGEST_SHARES * 250, "within the limit it is accepted"
 
 
 def test_a_fold_that_would_lack_a_class_is_refused() -> None:
     component = np.arange(100)
     few = np.zeros(100, np.int8)
     few[:2] = 1
-    said = refusal(component, 3, few)
-    assert "no positive (label 1) pair" in said and "1.0%" in said and "fewer folds" in said
+    line = refusal(component, 3, few)
+    assert "no positive (label 1) pair" in line and "1.0%" in line and "fewer folds" in line
     assert "no negative (label 0) pair" in refusal(component, 3, 1 - few)
-    assert "fewer folds" not in refusal(component, 2, np.zeros(100, np.int8)), "fewer than two are none"
+    assert "fewer folds" not in refusal(component, 2, np.zeros(100, np.int8)), "there is nothing below two folds"
     fold_of(component, 3, 0)
 
 

@@ -1,4 +1,4 @@
-"""The split: no text on two sides, new rows disturb only what they touch, the same everywhere; refusals."""
+"""The split: no text on two sides, new rows move only what they touch, same result everywhere; errors."""
 
 import os
 import subprocess
@@ -10,39 +10,27 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tune.data._columns import Columns
+from tests.data.pair_files import pairs_of
 from tune.data.clean import normalise
-from tune.data.pairs import Pairs
+from tune.data.sides import SIDES
 from tune.data.split import Split, split_pairs, text_overlaps, train_order, write_split
 from tune.errors import DataError
 
 
-def pairs_of(rows: list[tuple[str, str, int]], side: list[str] | None = None) -> Pairs:
-    return Pairs(
-        text_a=[row[0] for row in rows],
-        text_b=[row[1] for row in rows],
-        label=np.array([row[2] for row in rows], np.int8),
-        row=np.arange(len(rows)),
-        side=side,
-        columns=Columns("a", "b", "label"),
-        source="test",
-    )
-
-
 def random_rows(n: int, texts: int, seed: int = 0) -> list[tuple[str, str, int]]:
-    """n distinct pairs of so many texts; each text is written in one of three ways that are the same text."""
+    """n distinct pairs over `texts` texts, each spelled in one of three equivalent ways."""
     rng = np.random.default_rng(seed)
     rows: dict[tuple[int, int], tuple[str, str, int]] = {}
     while len(rows) < n:
         a, b = sorted(rng.integers(0, texts, 2).tolist())
         if a != b:
             way_a, way_b, label = rng.integers(0, (3, 3, 2)).tolist()
-            rows[a, b] = (way(a, way_a), way(b, way_b), label)
+            rows[a, b] = (spelled(a, way_a), spelled(b, way_b), label)
     return list(rows.values())
 
 
-def way(text: int, which: int) -> str:
-    return [f"text number {text}", f"Text  number-{text}?", f"«TEXT number {text}»"][which]
+def spelled(text: int, way: int) -> str:
+    return [f"text number {text}", f"Text  number-{text}?", f"«TEXT number {text}»"][way]
 
 
 def sides_of_texts(split: Split) -> dict[str, set[str]]:
@@ -153,7 +141,7 @@ def test_same_in_another_process() -> None:
 
 
 def test_the_hashes_are_pinned() -> None:
-    """Results name splits by these; a change here makes old results incomparable and must be deliberate."""
+    """Results identify splits by these hashes; a change makes old results incomparable and must be deliberate."""
     split = split_pairs(pairs_of([(f"Text {i}?", f"{i} 🙂", i % 2) for i in range(4000)]))
     assert split.row_hash[0] == "bc56a3b153334f87ea25f1270e38cd75"
     assert split.digest == "6419e33d037df2688ca55eae29572799"
@@ -168,17 +156,13 @@ def test_large_components_go_to_train() -> None:
         assert split.counts["large_rows"] >= 60 and split.counts["large_components"] >= 1
         assert split.counts["moved_to_train"] in (0, split.counts["large_rows"])
     small = [("the hub of it all", f"spoke {i}", i % 2) for i in range(25)]
-    assert {split_pairs(pairs_of(SPARSE + small), seed).side[-1] for seed in range(40)} == {
-        "train",
-        "val",
-        "test",
-    }
+    assert {split_pairs(pairs_of(SPARSE + small), seed).side[-1] for seed in range(40)} == set(SIDES)
 
 
 def test_a_giant_is_refused_with_its_share_and_cut_offered() -> None:
     rows = random_rows(40_000, 20_000)
     line = refusal(rows)
-    assert "% of the pairs hang together" in line and "use --split cut" in line
+    assert "% of the pairs into one component" in line and "use --split cut" in line
     share = float(line.split("%")[0].split()[-1])
     assert share > 95
     split = split_pairs(pairs_of(rows), mode="cut")
@@ -190,7 +174,7 @@ def test_a_giant_is_refused_with_its_share_and_cut_offered() -> None:
 
 def test_a_giant_among_too_few_pairs() -> None:
     line = refusal(DENSE)
-    assert "hang together" in line and "--split cut" in line and "more" in line
+    assert "shared texts link" in line and "--split cut" in line and "more" in line
 
 
 def test_too_few_pairs_says_how_many_are_needed() -> None:
@@ -219,12 +203,11 @@ def thirds(rows: list[tuple[str, str, int]], *names: str) -> list[str]:
 
 
 def test_given_split_is_kept_and_overlaps_are_counted() -> None:
-    side = thirds(DENSE, "train", "val", "test")
+    side = thirds(DENSE, *SIDES)
     split = split_pairs(pairs_of(DENSE, side))
     assert split.side.tolist() == side
     texts = {
-        name: {normalise(t) for row, s in zip(DENSE, side, strict=True) if s == name for t in row[:2]}
-        for name in ("train", "val", "test")
+        name: {normalise(t) for row, s in zip(DENSE, side, strict=True) if s == name for t in row[:2]} for name in SIDES
     }
     expected = {name: len(texts[name] & texts["train"]) for name in ("val", "test")}
     assert split.counts["overlaps"] == text_overlaps(split) == expected
@@ -251,15 +234,15 @@ def test_given_splits_refused() -> None:
     line = refusal(SPARSE, few)
     assert "given split has only" in line and "in test" in line and "--split-column" in line
     assert "no train rows" in refusal(SPARSE, thirds(SPARSE, "val", "test"))
-    assert "leave out --split cut" in refusal(SPARSE, thirds(SPARSE, "train", "val", "test"), mode="cut")
+    assert "leave out --split cut" in refusal(SPARSE, thirds(SPARSE, *SIDES), mode="cut")
     one = [(a, b, 1 if i < 2000 else i % 2) for i, (a, b, _) in enumerate(SPARSE)]
-    assert "one class only" in refusal(one, thirds(one, "train", "val", "test"))
+    assert "one class only" in refusal(one, thirds(one, *SIDES))
 
 
 def test_written_split_holds_no_texts(tmp_path: Path) -> None:
     split = split_pairs(pairs_of(SPARSE))
     path = tmp_path / "split.parquet"
-    for _ in range(2):  # written again over itself
+    for _ in range(2):  # the second overwrites the first
         write_split(split, path)
     table = pq.read_table(path)
     assert table.column_names == ["row", "row_hash", "component", "side"]
@@ -271,12 +254,12 @@ def test_written_split_holds_no_texts(tmp_path: Path) -> None:
     assert b"text number" not in path.read_bytes()
 
 
-def test_row_hash_tells_rows_apart() -> None:
+def test_row_hashes_differ() -> None:
     rows = [("ab", "c", 1), ("a", "bc", 1), ("ab", "c", 0), ("c", "ab", 1)]
     assert len(set(split_pairs(pairs_of(rows + SPARSE)).row_hash[:4])) == 4
 
 
-def test_odd_texts_split(tmp_path: Path) -> None:
+def test_odd_texts_split() -> None:
     odd = [("\x00", "🙂" * 50_000, 1), ("?!", "...", 0), ("?!", "!?", 1), ("a\nb", "A  B", 1)]
     split = split_pairs(pairs_of(odd + SPARSE))
     assert split.component[1] == split.component[2] != split.component[0]

@@ -52,7 +52,7 @@ def test_kill_9_of_the_driver(algorithm: str, tmp_path: Path, cache: Path) -> No
 
     ran = tune("search", "--resume", "killed", *options)
     assert ran.code == 0, ran.err + ran.out
-    assert "of them finished before" in ran.out
+    assert "already finished" in ran.out
     after = stamps(done_trials(folder))
     assert {name: after[name] for name in before} == before, "what was done is not done again"
     rows = [row for row in leaderboard(folder) if row["status"] != "baseline"]
@@ -68,7 +68,12 @@ def test_kill_9_of_the_driver(algorithm: str, tmp_path: Path, cache: Path) -> No
         rungs = json.loads((folder / "asha.json").read_text())
         assert len(rungs["rungs"]["0.0625"]) == planned, "every trial counts once at the first rung"
         assert len(rungs["stopped"]) == counted["stopped"]
-    # Every trial has its TensorBoard scalars, once and whole, also those that Ray had not written yet when it died.
+    check_tensorboard(folder, rows)
+    check_repeated_resumes(folder, options, tmp_path)
+
+
+def check_tensorboard(folder: Path, rows: list[dict[str, str]]) -> None:
+    """Every trial has its TensorBoard scalars, once and whole, also those that Ray had not written when it died."""
     for row in rows:
         [log] = {path.parent for path in folder.glob(f"ray/{row['trial']}_*/events.out.tfevents.*")}
         events = EventAccumulator(str(log))
@@ -78,7 +83,10 @@ def test_kill_9_of_the_driver(algorithm: str, tmp_path: Path, cache: Path) -> No
         assert scalars[max(scalars)] == pytest.approx(float(row["val_auc"]))
         assert "_hparams_/session_start_info" in events.summary_metadata
 
-    # On a finished search a resume only makes again what is missing, and never opens test again.
+
+def check_repeated_resumes(folder: Path, options: tuple[object, ...], results: Path) -> None:
+    """On a finished search a resume only rebuilds what is missing, and never opens test again."""
+    after = stamps(done_trials(folder))
     opened = (folder / "test.json").read_bytes()
     kept = (folder / "leaderboard.csv").read_bytes()
     (folder / "leaderboard.csv").unlink()
@@ -87,10 +95,10 @@ def test_kill_9_of_the_driver(algorithm: str, tmp_path: Path, cache: Path) -> No
     assert (folder / "leaderboard.csv").read_bytes() == kept and (folder / "test.json").read_bytes() == opened
     assert stamps(done_trials(folder)) == after
 
-    # Killed before test was scored, and the cache cleaned since: the vectors are made again, the winner stays.
+    # Killed before test was scored, and the cache cleaned since: the vectors are rebuilt, the winner stays.
     (folder / "test.json").unlink()
     winner = summary(folder)["winner"]
-    renewed = tune("search", "--resume", "killed", "--results", tmp_path, "--cache", tmp_path / "new-cache")
+    renewed = tune("search", "--resume", "killed", "--results", results, "--cache", results / "new-cache")
     assert renewed.code == 0 and "opening test" in renewed.out, renewed.err
     assert summary(folder)["winner"] == winner and (folder / "leaderboard.csv").read_bytes() == kept
 
@@ -104,7 +112,7 @@ def test_kill_9_of_a_worker(tmp_path: Path, cache: Path) -> None:
         workers = wait_for(lambda: children(process.pid, "StreamTrainable"))
         os.kill(workers[0], signal.SIGKILL)
         assert process.wait(150) == 0, (tmp_path / "log").read_text()
-    assert "its worker died; it goes on" in (tmp_path / "log").read_text()
+    assert "its worker died; resuming" in (tmp_path / "log").read_text()
     assert summary(folder)["trials"] == {"done": 4, "stopped": 0, "failed": 0, "halfway": 0}
     for trial in done_trials(folder):
         assert report_numbers(trial) == list(range(1, 17))
@@ -129,7 +137,7 @@ def test_max_hours_ends_in_good_order(tmp_path: Path, cache: Path) -> None:
     ran = tune("search", *SPACES["grid"], *SLOW, "--epochs", 400, *options)
     folder = tmp_path / "short"
     facts = summary(folder)
-    assert "The search ended before its plan: after" in ran.out and "max-hours" in facts["interrupted"]
+    assert "The search stopped early: after" in ran.out and "max-hours" in facts["interrupted"]
     assert facts["trials"]["done"] + facts["trials"]["halfway"] < 8
     # On a slow machine the time may be over before the first report; then there is no winner, and that is said.
     assert ran.code == (0 if facts.get("winner") else 1), ran.err
@@ -141,7 +149,7 @@ def test_no_trial_that_can_be_trained_is_said_and_test_stays_closed(tmp_path: Pa
     options = ("--results", tmp_path, "--cache", cache, "--name", "failed", "--jobs", 1)
     space = ("--dims", 16, "--loss", "cosent", "--learning-rate", "3e38", "--epochs", 1, "--base-model", "wordllama")
     ran = tune("search", "--search", "grid", *space, *options)
-    assert ran.code == 1 and "No trial gave a model" in ran.out and "try a lower learning rate" in ran.out
+    assert ran.code == 1 and "No trial produced a model" in ran.out and "try a lower learning rate" in ran.out
     folder = tmp_path / "failed"
     assert [row["status"] for row in leaderboard(folder)] == ["baseline", "failed"]
     assert not (folder / "test.json").exists() and not any(row["test_auc"] for row in leaderboard(folder))

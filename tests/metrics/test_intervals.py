@@ -15,7 +15,7 @@ Linked = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
 
 
 def linked(seed: int, components: int = 100, size: int = 5, shared: float = 0.0) -> Linked:
-    """Scores, labels, components of one class each; `shared`: the deviation its pairs have in common."""
+    """Scores, labels, and components of one class each; `shared`: deviation of the error its pairs share."""
     rng = np.random.default_rng(seed)
     component = np.repeat(np.arange(components), size)
     labels = (rng.random(components) < 0.4).astype(np.int64)[component]
@@ -43,7 +43,7 @@ def test_a_draw_has_as_many_components_as_there_are() -> None:
     np.testing.assert_allclose(np.mean(draws, axis=0), 1.0, atol=5 / np.sqrt(200))
 
 
-def test_same_seed_same_draws_whoever_asks_and_in_whatever_order() -> None:
+def test_the_same_seed_gives_the_same_draws_in_any_order_of_calls() -> None:
     scores, labels, component = linked(1)
     one, two = ComponentBootstrap(labels, component, seed=7), ComponentBootstrap(labels, component, seed=7)
     two.aucs(-scores)
@@ -52,7 +52,7 @@ def test_same_seed_same_draws_whoever_asks_and_in_whatever_order() -> None:
     assert not np.array_equal(one.aucs(scores), ComponentBootstrap(labels, component, seed=8).aucs(scores))
 
 
-def test_draws_depend_neither_on_the_rows_order_nor_on_gaps_between_numbers() -> None:
+def test_draws_depend_neither_on_row_order_nor_on_gaps_between_numbers() -> None:
     scores, labels, component = linked(2, shared=1.0)
     scores = np.round(scores, 1)
     aucs = ComponentBootstrap(labels, component, draws=100).aucs(scores)
@@ -79,7 +79,7 @@ def test_only_the_order_of_the_scores_counts() -> None:
 def test_draws_of_one_class_are_drawn_again_and_counted() -> None:
     labels, component = np.array([0, 0, 1]), np.array([4, 4, 9])
     bootstrap = ComponentBootstrap(labels, component, draws=500)
-    # Of two components each is left out in a quarter of the draws: one is thrown away per draw kept.
+    # A quarter of the draws miss each of the two components, so about one is rejected per draw kept.
     assert 350 < bootstrap.redraws < 650
     assert all((times == 1).all() for times in bootstrap.multiplicities())
     np.testing.assert_array_equal(bootstrap.aucs(np.array([0.1, 0.5, 0.3])), np.full(500, 0.5))
@@ -125,11 +125,11 @@ def test_difference_is_paired() -> None:
     assert (difference.low, difference.high) == tuple(np.percentile(draws, [2.5, 97.5]))
     assert 0 < difference.low < difference.delta < difference.high
     assert (difference.share_above_zero, difference.level, difference.draws) == (1.0, 0.95, 2000)
-    # Far narrower than the two intervals laid side by side: they overlap.
+    # Far narrower than the two single intervals, which overlap.
     assert bootstrap.interval(better)[0] < bootstrap.interval(scores)[1]
 
 
-def test_difference_turned_round_is_its_negative() -> None:
+def test_swapping_the_models_negates_the_difference() -> None:
     scores, labels, component = linked(7)
     other = scores + np.random.default_rng(0).normal(size=scores.size)
     bootstrap = ComponentBootstrap(labels, component, draws=300)
@@ -138,13 +138,13 @@ def test_difference_turned_round_is_its_negative() -> None:
     assert there.share_above_zero == pytest.approx(1 - back.share_above_zero)
 
 
-def test_difference_to_itself_is_nothing() -> None:
+def test_difference_to_itself_is_zero() -> None:
     scores, labels, component = linked(8)
     difference = ComponentBootstrap(labels, component, draws=100).difference(scores, scores * 2)
     assert (difference.delta, difference.low, difference.high, difference.share_above_zero) == (0, 0, 0, 0.5)
 
 
-def test_one_component_says_nothing() -> None:
+def test_one_component_gives_the_widest_interval() -> None:
     scores, labels = np.array([0.1, 0.5, 0.3]), np.array([0, 1, 1])
     bootstrap = ComponentBootstrap(labels, np.array([3, 3, 3]))
     assert bootstrap.components == 1
@@ -165,7 +165,7 @@ def test_with_interval_adds_to_a_score_and_can_be_written_as_json() -> None:
     json.dumps(asdict(bootstrap.difference(scores, -scores)))
 
 
-def test_refuses() -> None:
+def test_invalid_input_is_refused() -> None:
     scores, labels, component = linked(0)
     with pytest.raises(ValueError, match="both classes"):
         ComponentBootstrap(np.zeros_like(labels), component)
@@ -178,7 +178,7 @@ def test_refuses() -> None:
     bootstrap = ComponentBootstrap(labels, component, draws=10)
     with pytest.raises(ValueError, match="not finite"):
         bootstrap.aucs(np.full(labels.size, np.nan))
-    with pytest.raises(ValueError, match="of one length"):
+    with pytest.raises(ValueError, match="of the same length"):
         bootstrap.interval(scores[1:])
     with pytest.raises(ValueError, match="level"):
         bootstrap.interval(scores, level=95)

@@ -1,4 +1,4 @@
-"""Holm's correction against values computed by hand and a second way of writing it; p-values that are never 0."""
+"""Holm's correction against values computed by hand and two other implementations; p-values that are never 0."""
 
 import itertools
 import random
@@ -28,7 +28,7 @@ def test_holm_by_hand(given: list[float], adjusted: list[float]) -> None:
 
 
 def accepted_step_by_step(p_values: list[float], alpha: float) -> set[int]:
-    """As Holm states it: the smallest first, against alpha/m, alpha/(m-1), ..., to the first that fails."""
+    """Holm's own statement: the smallest first, against alpha/m, alpha/(m-1), ..., up to the first that fails."""
     m = len(p_values)
     accepted: set[int] = set()
     for rank, place in enumerate(sorted(range(m), key=lambda i: p_values[i])):
@@ -74,12 +74,12 @@ def test_a_p_value_from_real_draws(rows: int = 300) -> None:
 
 
 @pytest.mark.parametrize("bad", [[-0.1], [1.1, 0.2], [float("nan")]])
-def test_what_is_no_p_value_is_refused(bad: list[float]) -> None:
+def test_invalid_p_values_are_refused(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="p-value"):
         holm(bad)
 
 
 @pytest.mark.parametrize(("share", "draws"), [(-0.1, 10), (1.1, 10), (float("nan"), 10), (0.5, 0)])
-def test_what_is_no_share_is_refused(share: float, draws: int) -> None:
+def test_invalid_shares_and_draws_are_refused(share: float, draws: int) -> None:
     with pytest.raises(ValueError, match=r"share|draws"):
         two_sided_p(share, draws)

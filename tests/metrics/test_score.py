@@ -30,7 +30,7 @@ Pairs = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 def scored(seed: int, n: int = 400, shift: float = 0.8, levels: int | None = None) -> Pairs:
-    """Normal scores, positives `shift` higher; rounded to `levels` steps per unit where ties are wanted."""
+    """Normal scores, positives `shift` higher; rounded to `levels` steps per unit to make ties."""
     rng = np.random.default_rng(seed)
     labels = (rng.random(n) < 0.35).astype(np.int64)
     labels[:2] = 0, 1
@@ -76,27 +76,27 @@ def test_auc_takes_float32_and_bool_and_any_row_order() -> None:
         ([], [], "both classes"),
         ([0.1, math.nan], [0, 1], "1 of 2 scores are not finite"),
         ([math.inf, -math.inf], [0, 1], "2 of 2 scores are not finite"),
-        ([0.1, 0.2, 0.3], [0, 1], "of one length"),
-        ([[0.1], [0.2]], [[0], [1]], "of one length"),
+        ([0.1, 0.2, 0.3], [0, 1], "1-d arrays of the same length"),
+        ([[0.1], [0.2]], [[0], [1]], "1-d arrays of the same length"),
         ([0.1, 0.2, 0.3], [0, 1, 2], "0 or 1"),
         ([0.1, 0.2, 0.3], [0, 1, -1], "0 or 1"),
     ],
 )
-def test_refuses(function: object, scores: list[float], labels: list[int], message: str) -> None:
+def test_invalid_pairs_are_refused(function: object, scores: list[float], labels: list[int], message: str) -> None:
     assert callable(function)
     with pytest.raises(ValueError, match=message):
         function(np.array(scores), np.array(labels))
 
 
 def best_accuracy(scores: Scores, labels: Labels) -> float:
-    """By trying every cut there is."""
+    """Best accuracy over every possible cut."""
     cuts = [*np.unique(scores), np.inf]
     return max(float(((scores >= cut) == labels).mean()) for cut in cuts)
 
 
 @pytest.mark.parametrize("levels", [None, 1, 5])
 @pytest.mark.parametrize("seed", range(8))
-def test_accuracy_threshold_is_the_best_and_says_what_it_reaches(seed: int, levels: int | None) -> None:
+def test_accuracy_threshold_is_the_best_and_reports_its_accuracy(seed: int, levels: int | None) -> None:
     scores, labels = scored(seed, n=120, shift=0.6 * (seed - 2), levels=levels)
     threshold, accuracy = fit_accuracy_threshold(scores, labels)
     assert accuracy == best_accuracy(scores, labels)
@@ -107,11 +107,11 @@ def test_accuracy_threshold_is_the_best_and_says_what_it_reaches(seed: int, leve
     ("scores", "labels", "threshold", "accuracy"),
     [
         ([0.0, 0.2, 0.6, 0.8], [0, 0, 1, 1], 0.4, 1.0),
-        # 3 of 4 right between 0 and 1, and between 2 and 4: the wider gap is taken.
+        # 3 of 4 correct between 0 and 1, and between 2 and 4: the wider gap wins.
         ([0.0, 1.0, 2.0, 4.0], [0, 1, 0, 1], 3.0, 0.75),
         # The same with equal gaps: the lower one.
         ([0.0, 1.0, 2.0, 3.0], [0, 1, 0, 1], 0.5, 0.75),
-        # Between them is no better than "always 1", so they are parted.
+        # Between them is as good as "always 1", which must be strictly better to win.
         ([0.0, 1.0, 2.0], [1, 0, 1], 1.5, 2 / 3),
         # Upside down: "always 0", one range above.
         ([0.0, 1.0, 2.0], [1, 0, 0], 4.0, 2 / 3),
@@ -132,7 +132,7 @@ def test_accuracy_threshold_survives_float_noise() -> None:
     assert float(((scores + noise >= threshold) == labels).mean()) == accuracy
 
 
-def test_accuracy_threshold_parts_adjacent_floats() -> None:
+def test_accuracy_threshold_separates_adjacent_floats() -> None:
     for low in (0.5, np.nextafter(0.5, 1.0), 0.1, -0.3):
         high = float(np.nextafter(low, 1.0))
         threshold, accuracy = fit_accuracy_threshold(np.array([low, high]), np.array([0, 1]))
@@ -163,14 +163,14 @@ def test_logistic_threshold_moves_with_the_scores() -> None:
         assert (moved - offset) / scale == pytest.approx(threshold, rel=1e-6)
 
 
-def test_logistic_threshold_of_classes_apart_is_midway() -> None:
+def test_logistic_threshold_of_separate_classes_is_midway() -> None:
     labels = np.array([0, 0, 1, 1])
     assert fit_logistic_threshold(np.array([0.1, 0.2, 0.6, 0.9]), labels) == pytest.approx(0.4)
     assert fit_logistic_threshold(np.array([0.1, 0.4, 0.4, 0.9]), labels) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("overlap", [1e-2, 1e-5, 1e-9])
-def test_logistic_threshold_of_classes_hardly_overlapping(overlap: float) -> None:
+def test_logistic_threshold_of_barely_overlapping_classes(overlap: float) -> None:
     rng = np.random.default_rng(0)
     scores = np.concatenate([rng.uniform(-1, 0, 500), rng.uniform(0, 1, 500), [overlap, -overlap]])
     labels = np.repeat([0, 1, 0, 1], [500, 500, 1, 1])
@@ -178,7 +178,7 @@ def test_logistic_threshold_of_classes_hardly_overlapping(overlap: float) -> Non
 
 
 @pytest.mark.parametrize("positives", [100, 200, 300])
-def test_logistic_threshold_never_turns_the_scores_round(positives: int) -> None:
+def test_logistic_threshold_never_reverses_the_scores(positives: int) -> None:
     labels = np.repeat([1, 0], [positives, 400 - positives])
     scores = np.random.default_rng(0).normal(size=400) - labels
     threshold = fit_logistic_threshold(scores, labels)
@@ -192,7 +192,7 @@ def test_logistic_threshold_of_equal_scores_is_the_larger_class() -> None:
     assert fit_logistic_threshold(np.full(3, 0.3), np.array([0, 0, 1])) == pytest.approx(1.3)
 
 
-def test_thresholds_are_both() -> None:
+def test_fit_thresholds_fits_both() -> None:
     scores, labels = scored(4)
     thresholds = fit_thresholds(scores, labels)
     assert thresholds.accuracy == fit_accuracy_threshold(scores, labels)[0]
@@ -232,6 +232,6 @@ def test_score_can_be_written_as_json() -> None:
 
 
 @pytest.mark.parametrize("thresholds", [(math.nan, None), (0.1, math.nan)])
-def test_score_refuses_a_threshold_that_is_no_number(thresholds: tuple[float, float | None]) -> None:
+def test_score_refuses_a_nan_threshold(thresholds: tuple[float, float | None]) -> None:
     with pytest.raises(ValueError, match="not a number"):
         score_pairs(np.array([0.2, 0.4]), np.array([0, 1]), *thresholds)

@@ -1,4 +1,4 @@
-"""What a person sees while a search runs, and at its end: plain lines, and a live table on a terminal."""
+"""What a person sees while a search runs: plain lines, and a live table on a terminal."""
 
 import sys
 import time
@@ -16,13 +16,11 @@ from tune.events import Cost, Embedding, Event, Message, SearchNamed, SearchStar
 from tune.train.kinds import kind_by_axes
 
 _SHOWN_TRIALS = 8
-
-
 _QUIET_SECONDS = 5.0
 
 
 class SearchDisplay:
-    """Takes events. On a terminal a table is redrawn in place; elsewhere a line is printed every few seconds."""
+    """Shows events: on a terminal a table redrawn in place, elsewhere a line every few seconds."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or make_console()
@@ -35,7 +33,7 @@ class SearchDisplay:
         self._began = time.monotonic()
         self._last_line = 0.0
         self.extra = ""
-        """The end of the status line: what the search costs, where it costs."""
+        """End of the status line: what a search on Modal has cost so far."""
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -50,7 +48,7 @@ class SearchDisplay:
             self._live.stop()
 
     def asker(self) -> Callable[[str], bool] | None:
-        """How to ask the person at the terminal; None where there is none."""
+        """Return a way to ask the person at the terminal, or None if there is no terminal."""
         return self._ask if self.console.is_terminal and sys.stdin is not None and sys.stdin.isatty() else None
 
     def _ask(self, question: str) -> bool:
@@ -65,7 +63,7 @@ class SearchDisplay:
                 self._live.start(refresh=True)
 
     def emit(self, event: Event) -> None:
-        """Shows an event."""
+        """Show an event."""
         if isinstance(event, Message):
             self._embedding = None
             self.console.print(event.text, markup=False)
@@ -80,14 +78,14 @@ class SearchDisplay:
         elif isinstance(event, SearchStarted):
             self._started = event
             self._began = time.monotonic()
-            kept = f", {event.finished} of them finished before" if event.finished else ""
+            kept = f", {event.finished} already finished" if event.finished else ""
             self.console.print(f"search: {event.total} trials{kept}, {event.jobs} at a time")
         else:
             self._trial(event)
 
     def _trial(self, event: TrialEvent) -> None:
         if event.status == "lost":
-            self.console.print(f"trial {event.trial}: its worker died; it goes on from its last state", markup=False)
+            self.console.print(f"trial {event.trial}: its worker died; resuming from its last state", markup=False)
         if event.status == "failed":
             self.console.print(f"trial {event.trial} failed: {event.reason}", markup=False)
         self._trials[event.trial] = event
@@ -134,39 +132,35 @@ class SearchDisplay:
         if self._started is not None and not self._trials:
             parts.append(Text(f"waiting for the first trial, {time.monotonic() - self._began:.0f} s"))
         if self._trials:
-            table = Table(box=None, pad_edge=False)
-            for heading in (
-                "trial",
-                "status",
-                "base model",
-                "trains",
-                "dims",
-                "loss",
-                "learning rate",
-                "seen",
-                "best AUC",
-            ):
-                table.add_column(heading, justify="right" if heading in ("dims", "seen", "best AUC") else "left")
-            running = [trial for trial in self._trials.values() if trial.status in ("running", "lost")]
-            others = [trial for trial in self._trials.values() if trial.status not in ("running", "lost")]
-            others.sort(key=lambda trial: -(trial.best_auc or 0.0))
-            for trial in [*running, *others][:_SHOWN_TRIALS]:
-                axes = trial.axes
-                table.add_row(
-                    trial.trial,
-                    trial.status,
-                    short_name(axes["base_model"]),
-                    kind_by_axes(axes.get("freeze", True), axes.get("train")).label,
-                    _dims(axes),
-                    axes["loss"],
-                    f"{axes['learning_rate']:.2g}",
-                    f"{trial.budget:.0%}",
-                    "" if trial.best_auc is None else f"{trial.best_auc:.4f}",
-                )
-            parts += [table, Text(self._status())]
+            parts += [self._table(), Text(self._status())]
         return Group(*parts)
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        headings = (
+            "trial", "status", "base model", "trains", "dims", "loss", "learning rate", "seen", "best AUC",
+        )  # fmt: skip
+        for heading in headings:
+            table.add_column(heading, justify="right" if heading in ("dims", "seen", "best AUC") else "left")
+        running = [trial for trial in self._trials.values() if trial.status in ("running", "lost")]
+        others = [trial for trial in self._trials.values() if trial.status not in ("running", "lost")]
+        others.sort(key=lambda trial: -(trial.best_auc or 0.0))
+        for trial in [*running, *others][:_SHOWN_TRIALS]:
+            axes = trial.axes
+            table.add_row(
+                trial.trial,
+                trial.status,
+                short_name(axes["base_model"]),
+                kind_by_axes(axes.get("freeze", True), axes.get("train")).label,
+                _dims(axes),
+                axes["loss"],
+                f"{axes['learning_rate']:.2g}",
+                f"{trial.budget:.0%}",
+                "" if trial.best_auc is None else f"{trial.best_auc:.4f}",
+            )
+        return table
 
 
 def _dims(axes: dict[str, Any]) -> str:
-    """The dims of a point; of a Matryoshka one all of them."""
+    """Return the dims of a point; all of them for Matryoshka."""
     return ",".join("own" if dims is None else str(dims) for dims in (*axes.get("matryoshka", ()), axes["dims"]))

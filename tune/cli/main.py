@@ -194,6 +194,8 @@ def export(arguments: list[str]) -> int:
 
 def score(arguments: list[str]) -> int:
     """Run `python -m tune score`."""
+    from tune.data.sides import SIDES
+
     parser = Parser(
         prog="python -m tune score",
         description="Score a model on labelled pairs. The threshold comes from embedtune.json or --threshold; "
@@ -203,7 +205,7 @@ def score(arguments: list[str]) -> int:
     )
     parser.add_argument("model", metavar="MODEL", help="directory of an exported model, or a base model's name")
     parser.add_argument(
-        "--side", choices=("train", "val", "test"), default=None, help="score only this side of the given split"
+        "--side", choices=SIDES, default=None, help="score only this side of the given split"
     )
     parser.add_argument(
         "--threshold", type=float, default=None, metavar="COSINE", help="cosine from which a pair counts as positive"

@@ -1,4 +1,4 @@
-"""The options of `python -m tune search`, for both front doors: every field of the configuration is a flag.
+"""The request of a command line, for both front doors: every field of the configuration is a flag.
 
 A flag and a TOML key have the same name and take the same values; flags win over the file.
 """
@@ -27,7 +27,7 @@ RESUMABLE = (
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """What the command line asks for: a new search, or (resume) to go on with the one of that name."""
+    """What the command line asks for: a new search, or the one named `resume` continued."""
 
     config: SearchConfig
     resume: str | None
@@ -62,7 +62,7 @@ def search_request(
     arguments: Sequence[str],
     begun: Callable[[Path], Path] = lambda folder: existing_folder(folder).config,
 ) -> tuple[SearchRequest, argparse.Namespace]:
-    """The request of the raw arguments, and all that was parsed. ConfigError with every problem found.
+    """Return the request of the raw arguments, and all that was parsed. Raises ConfigError with every problem found.
 
     begun: results folder -> search.toml of the search that --resume names.
     """
@@ -83,13 +83,13 @@ def search_request(
         return SearchRequest(_resumed(resume, flags, given, begun), resume), parsed
     tables = Tables(search={}, data={}, closed={}, space=[{}])
     if given["toml"] is not None and "preset" in given:
-        problems.append(f"--preset {given['preset']} and {given['toml']} are two files; give one of them")
+        problems.append(f"--preset {given['preset']} and {given['toml']} are two searches; give only one")
     elif given["toml"] is not None or "preset" in given:
         try:
             path = preset_path(given["preset"]) if "preset" in given else Path(given["toml"])
             tables = read_toml(path, problems)
         except ConfigError as error:
-            # After a misspelt option the word is most likely its value.
+            # After a misspelt option, this word is most likely its value.
             problems += [] if problems and not str(given["toml"]).endswith(".toml") else error.problems
     _put(tables, flags)
     try:
@@ -102,7 +102,7 @@ def search_request(
 
 
 def plain_request(parser: Parser, arguments: Sequence[str]) -> tuple[SearchConfig, argparse.Namespace]:
-    """The configuration of flags alone, and all that was parsed. ConfigError with every problem found."""
+    """Return the configuration from flags alone, and all that was parsed. Raises ConfigError with every problem."""
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise ConfigError(unknown_problems(unknown, parser))
@@ -112,7 +112,7 @@ def plain_request(parser: Parser, arguments: Sequence[str]) -> tuple[SearchConfi
 
 
 def _put(tables: Tables, flags: Mapping[str, Any]) -> None:
-    """Sets options, each in its table. An axis is for all alternatives; `freeze` and `train` choose among them."""
+    """Set options, each in its table. An axis applies to all alternatives; `freeze` and `train` choose among them."""
     flags = dict(flags)
     for name in ("freeze", "train"):
         if name in flags and len(tables["space"]) > 1 and (chosen := _chosen(tables["space"], name, flags[name])):
@@ -126,9 +126,9 @@ def _put(tables: Tables, flags: Mapping[str, Any]) -> None:
 
 
 def _chosen(spaces: list[dict[str, Any]], name: str, value: Any) -> list[dict[str, Any]]:
-    """The alternatives that have one of the flag's values, with those values alone; [] where none has.
+    """Return the alternatives with one of the flag's values, reduced to those values; [] if there are none.
 
-    What a file says of whole models must not become what is said of frozen ones. (`train` means nothing to these.)
+    Otherwise a file's settings for whole models would also apply to frozen ones, for which `train` means nothing.
     """
     wanted = {part.strip().lower() for part in str(value).split(",")}
     chosen = []
@@ -146,12 +146,11 @@ def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any], begun: Cal
     refused = [flag(option) for option in flags if option not in RESUMABLE]
     refused += [str(given[name]) for name in ("toml", "preset") if given.get(name) is not None]
     if refused:
-        raise ConfigError(
-            [f"--resume {name}: {', '.join(refused)} cannot be changed; the search goes on as it was begun"]
-        )
+        fixed = ", ".join(refused)
+        raise ConfigError([f"--resume {name}: {fixed} cannot be changed; a search resumes with its own options"])
     results = Path(flags.get("results", SearchConfig().search.results))
     if "/" in name or name in (".", ".."):
-        raise ResultsError(f"--resume {name}: give the search's name alone, and its folder by --results")
+        raise ResultsError(f"--resume {name}: give the search's name only, and its parent folder with --results")
     tables = read_toml(begun(results / name))
     _put(tables, {**flags, "results": results, "name": name})
     return search_config(**tables)

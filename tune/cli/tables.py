@@ -15,13 +15,11 @@ from tune.results.leaderboard import read_leaderboard
 from tune.train.kinds import kind_by_axes
 
 _SHOWN_ROWS = 10
-
-
 _FILE_WIDTH = 160
 
 
 def make_console(stderr: bool = False) -> Console:
-    """A console on stdout (or stderr); where that is no terminal, wide enough for the tables."""
+    """Return a console on stdout (or stderr); if that is not a terminal, wide enough for the tables."""
     console = Console(highlight=False, stderr=stderr)
     if not console.is_terminal:
         console.width = max(console.width, _FILE_WIDTH)
@@ -29,22 +27,31 @@ def make_console(stderr: bool = False) -> Console:
 
 
 def short_name(base_model: str) -> str:
-    """The last part of a hub name or path; a closed model's name as it is."""
+    """Return the last part of a hub name or path; a closed model's name stays whole."""
     return base_model if provider_of(base_model) else base_model.rstrip("/").rsplit("/", 1)[-1]
 
 
-def _as_it_is(base_model: str) -> str:
-    return "closed" if provider_of(base_model) else "untouched"
-
-
 def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
-    """The leaderboard's head, the verdict, and where to look. False where no trial gave a model."""
+    """Print the head of the leaderboard, the verdict, and where to look. Returns False if no trial produced a model."""
     console = console or make_console()
     summary = json.loads(folder.summary.read_text())
     rows = read_leaderboard(folder.leaderboard)
+    console.print()
+    _show_leaderboard(folder.name, rows, console)
+    if summary.get("interrupted"):
+        console.print(f"The search stopped early: {summary['interrupted']}.")
+    console.print()
+    if summary.get("verdict"):
+        _show_verdict(summary, console)
+    if not summary.get("winner"):
+        console.print("No trial produced a model; see the leaderboard for the reasons. The test side was not opened.")
+    _show_places(folder, console)
+    return bool(summary.get("winner"))
+
+
+def _show_leaderboard(name: str, rows: list[dict[str, str]], console: Console) -> None:
     trials = [row for row in rows if row["status"] != "baseline" and row["val_auc"]]
-    failed = [row for row in rows if row["status"] == "failed"]
-    table = Table(title=f"{folder.name}: ranked by validation AUC", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=f"{name}: ranked by validation AUC", title_justify="left", box=None, pad_edge=False)
     headings = (
         "rank", "trial", "base model", "trains", "dims", "loss", "rate", "seen", "val AUC", "test AUC [95% interval]",
     )  # fmt: skip
@@ -53,7 +60,7 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
     for row in [*trials[:_SHOWN_ROWS], *(row for row in rows if row["status"] == "baseline")]:
         table.add_row(
             row["rank"],
-            row["trial"][:8] if row["rank"] else _as_it_is(row["base_model"]),
+            row["trial"][:8] if row["rank"] else "closed" if provider_of(row["base_model"]) else "untouched",
             short_name(row["base_model"]) + ("*" if row["note"] else ""),
             kind_by_axes(row["freeze"] == "true", row["train"]).label if row["rank"] else "",
             row["dims"],
@@ -63,42 +70,40 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
             f"{float(row['val_auc']):.4f}" + ("" if _on_all_of_val(row, rows) else "~"),
             _interval(row),
         )
-    console.print()
     console.print(table)
     if not all(_on_all_of_val(row, rows) for row in trials):
-        console.print("~ on a part of validation (--eval-pairs); val_pairs in the leaderboard says how many")
+        console.print("~ on a part of validation (--eval-pairs); see val_pairs in the leaderboard")
     _show_notes(rows, console)
     if len(trials) > _SHOWN_ROWS:
         console.print(f"  ... and {len(trials) - _SHOWN_ROWS} more trials in the leaderboard")
-    if failed:
+    if failed := [row for row in rows if row["status"] == "failed"]:
         console.print(f"{len(failed)} trials failed, such as {failed[0]['trial']}: {failed[0]['error']}", markup=False)
-    if summary.get("interrupted"):
-        console.print(f"The search ended before its plan: {summary['interrupted']}.")
-    console.print()
-    if summary.get("verdict"):
-        synthetic = " (synthetic data)" if summary["data"]["synthetic"] else ""
-        sentence = summary["verdict"]["sentence"]
-        console.print(f"Verdict{synthetic}: {sentence[0].upper()}{sentence[1:]}.", markup=False)
-        for other in (summary.get("verdicts") or [])[1:]:
-            console.print(f"{other[0].upper()}{other[1:]}.", markup=False)
-        if summary.get("correction"):
-            console.print(f"{summary['correction'][0].upper()}{summary['correction'][1:]}.", markup=False)
-        console.print("The winner was fixed on validation; the test side was opened once, after that.")
-        for entry in summary.get("comparisons") or []:
-            if entry["kind"] == "frozen":
-                console.print(f"Of what was trained: {entry['sentence']}.", markup=False)
-    if not summary.get("winner"):
-        console.print("No trial gave a model; the leaderboard says why. The test side was not opened.")
-    console.print(f"leaderboard  {folder.leaderboard}", markup=False, soft_wrap=True)
+
+
+def _show_verdict(summary: dict[str, Any], console: Console) -> None:
+    synthetic = " (synthetic data)" if summary["data"]["synthetic"] else ""
+    first, *others = summary.get("verdicts") or [summary["verdict"]["sentence"]]
+    console.print(f"Verdict{synthetic}: {_sentence(first)}", markup=False)
+    for other in [*others, *filter(None, [summary.get("correction")])]:
+        console.print(_sentence(other), markup=False)
+    console.print("The winner was fixed on validation; the test side was opened once, after that.")
+    for entry in summary.get("comparisons") or []:
+        if entry["kind"] == "frozen":
+            console.print(f"Among the trained models, {entry['sentence']}.", markup=False)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _show_places(folder: ResultsFolder, console: Console) -> None:
+    lines = [f"leaderboard  {folder.leaderboard}"]
     if folder.best.exists():
         loader = "AdaptedEmbedder.load" if is_adapted(folder.best) else "SentenceTransformer"
-        console.print(
-            f"best model   {folder.best}   {loader}({str(folder.best)!r})",
-            markup=False,
-            soft_wrap=True,
-        )
-    console.print(f"TensorBoard  tensorboard --logdir {folder.experiment}", markup=False, soft_wrap=True)
-    return bool(summary.get("winner"))
+        lines.append(f"best model   {folder.best}   {loader}({str(folder.best)!r})")
+    lines.append(f"TensorBoard  tensorboard --logdir {folder.experiment}")
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _on_all_of_val(row: dict[str, str], rows: list[dict[str, str]]) -> bool:
@@ -118,7 +123,7 @@ def _interval(row: dict[str, str]) -> str:
 
 
 def show_baselines(folder: ResultsFolder, console: Console | None = None) -> None:
-    """The table of base models as they are, and where it lies."""
+    """Print the table of untouched base models, and where it is."""
     console = console or make_console()
     summary = json.loads(folder.summary.read_text())
     rows = read_leaderboard(folder.leaderboard)
@@ -145,17 +150,17 @@ def show_baselines(folder: ResultsFolder, console: Console | None = None) -> Non
     console.print(table)
     _show_notes(rows, console)
     console.print(
-        f"On {test['pairs']} test pairs, with thresholds fitted on validation. hard AUC (hard_auc_logistic) is that of "
-        "hard 0/1 predictions.",
+        f"On {test['pairs']} test pairs, with thresholds fitted on validation. hard AUC (hard_auc_logistic) is the AUC "
+        "of hard 0/1 predictions.",
         soft_wrap=True,
     )
     console.print(f"leaderboard  {folder.leaderboard}", markup=False, soft_wrap=True)
 
 
 def show_presets(presets: Sequence[tuple[str, str, int, str]], console: Console | None = None) -> None:
-    """Name, algorithm, number of trials and purpose of every preset."""
+    """Print name, algorithm, number of trials and purpose of every preset."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("preset", "search", "trials", "what for"):
+    for heading in ("preset", "search", "trials", "purpose"):
         table.add_column(heading, justify="right" if heading == "trials" else "left")
     for name, algorithm, trials, purpose in presets:
         table.add_row(name, algorithm, str(trials), purpose)
@@ -163,7 +168,7 @@ def show_presets(presets: Sequence[tuple[str, str, int, str]], console: Console 
 
 
 def show_score(result: dict[str, Any], console: Console | None = None) -> None:
-    """The figures of `score`, a line each."""
+    """Print the figures of `score`, a line each."""
     console = console or make_console()
     for name, value in result.items():
         if value is not None:
@@ -171,4 +176,4 @@ def show_score(result: dict[str, Any], console: Console | None = None) -> None:
                 f"{name:<18} {value:.6f}" if isinstance(value, float) else f"{name:<18} {value}", markup=False
             )
     if "threshold" not in result:
-        console.print("No threshold is known: give one with --threshold for accuracy, precision and recall.")
+        console.print("No threshold is known; add --threshold for accuracy, precision and recall.")

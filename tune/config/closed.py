@@ -1,63 +1,86 @@
-"""ClosedConfig: how closed embedding models are asked and what they may cost; and which base models are closed.
+"""ClosedConfig: how to call closed embedding models and what they may cost; also which base models are closed.
 
-Every option of the `[closed]` table is named, typed and given its default here, once. Keys are no options: they come
-from the environment.
+Names, types and defaults of the options of the `[closed]` table. API keys are not options: they come from the
+environment.
 """
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 Provider = Literal["openai", "cohere"]
 InputType = Literal["search_query", "search_document", "classification", "clustering"]
 TooLong = Literal["truncate", "refuse"]
 
 ADDRESS_OPTION: dict[Provider, str] = {"openai": "base_url", "cohere": "cohere_base_url"}
-"""The option that says where a provider's models are asked, if not at the provider itself."""
+"""The option with the address to call for a provider's models, if not the provider's own."""
 
 
 def provider_of(base_model: str) -> Provider | None:
-    """Whose a closed base model is (`openai:MODEL`, `cohere:MODEL`); None for all others, whose weights are at hand."""
+    """Return the provider of a closed base model (`openai:MODEL`, `cohere:MODEL`); None for open weights."""
     provider, colon, _ = base_model.partition(":")
     return cast(Provider, provider) if colon and provider in get_args(Provider) else None
 
 
 def address_problem(url: str) -> str:
-    """What is wrong with the address of a server, after its name; "" where nothing is."""
+    """Return what is wrong with a server's address, as the rest of a sentence about it; "" if nothing is."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port, parts = None, None, urlsplit("")
     if parts.username or parts.password or parts.query:
-        # Not quoted: what stands there may be a key.
-        return "must hold no user, password or query; a key belongs into the environment"
+        # The address is not quoted: it may contain a key.
+        return "must not contain a user, password or query; set the key in the environment"
     if parts.scheme not in ("http", "https") or not host or port == 0 or url != "".join(url.split()):
-        return f"is no http(s) address: {url}; write it as in http://127.0.0.1:8080/v1"
+        return f"is not an http(s) address: {url}; write it like http://127.0.0.1:8080/v1"
     return ""
 
 
-def _address(url: str) -> str:
-    if problem := address_problem(url):
+def _address(url: str | None) -> str | None:
+    if url is not None and (problem := address_problem(url)):
         raise ValueError(problem)
     return url
 
 
-def _prices(given: Any) -> Any:
-    """`a,b` of a number, a list or such a text; each is PRICE or NAME=PRICE."""
-    if given is None:
-        return None
+@dataclass(frozen=True)
+class Prices(Mapping[str, float]):
+    """USD per million tokens by model name; "" is any model without a list price.
+
+    `spelling` is how the prices were given, so that a written configuration repeats them exactly.
+    """
+
+    spelling: str
+    usd: dict[str, float] = field(compare=False, repr=False)
+
+    def __getitem__(self, name: str) -> float:
+        return self.usd[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.usd)
+
+    def __len__(self) -> int:
+        return len(self.usd)
+
+
+def _prices(given: Any) -> Prices | None:
+    """Parse `a,b` as a number, a list or text; each item is PRICE or NAME=PRICE."""
+    if given is None or isinstance(given, Prices):
+        return given
     given = list(given) if isinstance(given, list | tuple) else [given]
     items = [part.strip() for item in given if not isinstance(item, bool) for part in str(item).split(",")]
-    names = [_price(item)[0] for item in items]
-    if not names or len(set(names)) < len(names):
-        raise ValueError("give one price of a model; PRICE or NAME=PRICE, several as a list a,b")
-    return ",".join(items)
+    prices = [_price(item) for item in items]
+    by_name = dict(prices)
+    if not prices or len(by_name) < len(prices):
+        raise ValueError("give one price per model, as PRICE or NAME=PRICE; several as a list a,b")
+    return Prices(",".join(items), by_name)
 
 
 def _price(item: str) -> tuple[str, float]:
-    """(NAME, or "" for all models without a list price; PRICE)."""
+    """Parse one item to (NAME, or "" for all models without a list price; PRICE)."""
     name, _, price = item.rpartition("=")
     name = name.strip()
     try:
@@ -65,54 +88,61 @@ def _price(item: str) -> tuple[str, float]:
     except ValueError:
         raise ValueError(f"{item!r} is neither PRICE nor NAME=PRICE, as in openai:my-model=0.05") from None
     if name and provider_of(name) is None:
-        raise ValueError(f"{name} is no closed model; write openai:MODEL=PRICE or cohere:MODEL=PRICE")
+        raise ValueError(f"{name} is not a closed model; write openai:MODEL=PRICE or cohere:MODEL=PRICE")
     if not 0 <= usd < float("inf"):
         raise ValueError(f"a price should be greater than or equal to 0, not {price}")
     return name, usd
 
 
+def _spelling(prices: Prices | None) -> str | None:
+    return None if prices is None else prices.spelling
+
+
 class ClosedConfig(BaseModel):
-    """The `[closed]` table: of base models `openai:MODEL[@DIMS]` and `cohere:MODEL[@DIMS]`."""
+    """The `[closed]` table: options for base models `openai:MODEL[@DIMS]` and `cohere:MODEL[@DIMS]`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_url: Annotated[
         str | None,
-        AfterValidator(lambda url: None if url is None else _address(url)),
-        Field(description="of openai: models: a server that speaks OpenAI's API, such as http://127.0.0.1:8080/v1"),
+        AfterValidator(_address),
+        Field(description="for openai: models: a server that speaks OpenAI's API, such as http://127.0.0.1:8080/v1"),
     ] = None
     cohere_base_url: Annotated[
         str | None,
-        AfterValidator(lambda url: None if url is None else _address(url)),
-        Field(description="of cohere: models: a gateway to Cohere's API"),
+        AfterValidator(_address),
+        Field(description="for cohere: models: a gateway to Cohere's API"),
     ] = None
     input_type: Annotated[
         InputType | None,
         Field(
-            description="of Cohere's models, for all texts (default: search_query and search_document for "
+            description="Cohere's input type for all texts (default: search_query and search_document for "
             "query/document pairs, else search_query)"
         ),
     ] = None
-    too_long: Annotated[TooLong, Field(description="what happens to a text above the model's limit")] = "truncate"
+    too_long: Annotated[TooLong, Field(description="what to do with texts above the model's limit")] = "truncate"
     max_in_flight: Annotated[int, Field(ge=1, description="requests at a time")] = 4
-    request_timeout: Annotated[float, Field(gt=0, le=3600, description="seconds without a byte of an answer")] = 60.0
-    request_retries: Annotated[int, Field(ge=0, description="by the provider's SDK, of 429, 5xx and the like")] = 6
+    request_timeout: Annotated[float, Field(gt=0, le=3600, description="seconds to wait without receiving a byte")] = (
+        60.0
+    )
+    request_retries: Annotated[int, Field(ge=0, description="retries by the provider's SDK on 429, 5xx and such")] = 6
     max_embed_usd: Annotated[
-        float, Field(ge=0, description="estimated price of the texts to embed up to which nobody is asked")
+        float, Field(ge=0, description="embed without asking if the estimated price is at most this")
     ] = 1.0
     price_per_million: Annotated[
-        str | None,
-        BeforeValidator(_prices),
+        Prices | None,
+        PlainValidator(_prices),
+        PlainSerializer(_spelling),
         Field(
-            description="USD per million tokens: PRICE of the models without a list price, NAME=PRICE of that model "
-            "instead of its list price; several as a list a,b"
+            description="USD per million tokens: PRICE for models without a list price, NAME=PRICE to replace a "
+            "model's list price; several as a list a,b"
         ),
     ] = None
 
     def price_of(self, *names: str) -> float | None:
-        """The price given for the first of these names that has one."""
-        given = dict(_price(item) for item in (self.price_per_million or "").split(",") if item)
-        return next((given[name] for name in names if name in given), None)
+        """Return the price given for the first of these names that has one."""
+        prices: Mapping[str, float] = self.price_per_million or {}
+        return next((prices[name] for name in names if name in prices), None)
 
     @property
     def unlisted_price(self) -> float | None:

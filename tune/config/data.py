@@ -1,6 +1,6 @@
 """DataConfig: where the labelled pairs come from and how they are read and split.
 
-Every option of the `[data]` table is named, typed and given its default here, once.
+Names, types and defaults of the options of the `[data]` table.
 """
 
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class DataConfig(BaseModel):
-    """The `[data]` table. No `data` means the embedded demo pairs."""
+    """The `[data]` table. Without `data`, the embedded demo pairs are used."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,15 +21,15 @@ class DataConfig(BaseModel):
     text_b: Annotated[str | None, Field(description="column of the second text")] = None
     label: Annotated[str | None, Field(description="column of the label")] = None
     positive_from: Annotated[
-        float | None, Field(description="the label is a graded score; from this score on a pair is positive")
+        float | None, Field(description="the label is a graded score; pairs with at least this score are positive")
     ] = None
     split_column: Annotated[
         str | None, Field(description="column with an existing split: train, val|dev|validation, test")
     ] = None
     split: Annotated[
         Literal["components", "cut"],
-        Field(description="components: linked texts stay together; cut: crossing pairs are dropped"),
+        Field(description="components: keep linked texts together; cut: split by text, drop crossing pairs"),
     ] = "components"
     prompt_a: Annotated[str | None, Field(description="prompt put before every first text")] = None
     prompt_b: Annotated[str | None, Field(description="prompt put before every second text")] = None
-    max_length: Annotated[int | None, Field(ge=1, description="tokens per text at most")] = None
+    max_length: Annotated[int | None, Field(ge=1, description="maximum tokens per text")] = None

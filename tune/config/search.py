@@ -1,6 +1,6 @@
-"""SearchConfig: everything that `python -m tune search` can be told, checked as a whole.
+"""SearchConfig: every option of `python -m tune search`, checked as a whole.
 
-`search_config` raises all problems at once, each naming the key and the mend.
+`search_config` raises all problems at once; each names the key and the fix.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from tune.config.closed import ClosedConfig, provider_of
 from tune.config.data import DataConfig
 from tune.config.space import AXES, Space
 from tune.config.space_rules import space_problems, with_defaults
+from tune.config.trial import SHARED_OPTIONS
 from tune.errors import ConfigError
 
 DEFAULT_CACHE = Path("~/.cache/embedtune")
@@ -25,56 +26,51 @@ class SearchOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    search: Annotated[Literal["grid", "random", "optuna", "asha"], Field(description="how the space is searched")] = (
-        "asha"
-    )
-    trials: Annotated[int, Field(ge=1, description="trials to run; a grid runs all of its own")] = 40
-    jobs: Annotated[int | None, Field(ge=1, description="trials at the same time (default: cores)")] = None
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="of the split, the draws and the training")] = 0
-    max_hours: Annotated[float | None, Field(gt=0, description="stop the search after that many hours")] = None
-    finalists: Annotated[int, Field(ge=1, description="best trials by validation that test is opened for")] = 5
-    precision: Annotated[Literal["fp32", "bf16"], Field(description="weights of the base models while embedding")] = (
-        "fp32"
-    )
-    cache: Annotated[Path, Field(description="where embedded texts are kept")] = DEFAULT_CACHE
-    results: Annotated[Path, Field(description="folder of the results folders")] = Path("results")
+    search: Annotated[Literal["grid", "random", "optuna", "asha"], Field(description="search algorithm")] = "asha"
+    trials: Annotated[int, Field(ge=1, description="trials to run; a grid runs all its points")] = 40
+    jobs: Annotated[int | None, Field(ge=1, description="trials at the same time (default: CPU cores)")] = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="seed of the split, the draws and the training")] = 0
+    max_hours: Annotated[float | None, Field(gt=0, description="stop the search after this many hours")] = None
+    finalists: Annotated[int, Field(ge=1, description="best trials by validation to score on test")] = 5
+    precision: Annotated[
+        Literal["fp32", "bf16"], Field(description="precision of base model weights for embedding")
+    ] = "fp32"
+    cache: Annotated[Path, Field(description="folder for embedded texts")] = DEFAULT_CACHE
+    results: Annotated[Path, Field(description="parent of the results folders")] = Path("results")
     name: Annotated[
-        str | None, Field(pattern=NAME_PATTERN, description="name of the results folder (default: made up)")
+        str | None, Field(pattern=NAME_PATTERN, description="name of the results folder (default: generated)")
     ] = None
     ray_address: Annotated[
         str | None, Field(description="join the Ray cluster at this address instead of starting one")
     ] = None
     gpus_per_trial: Annotated[
         float | None,
-        Field(ge=0, description="GPUs of a trial, such as 0.25 (default: 1 with freeze=false, if there are, else 0)"),
+        Field(ge=0, description="GPUs per trial, such as 0.25 (default: 1 with freeze=false if there is one, else 0)"),
     ] = None
     folds: Annotated[
-        int, Field(ge=0, description="text-disjoint folds of train and val instead of one val side (0: none)")
+        int, Field(ge=0, description="cross-validate over this many text-disjoint folds of train and val (0: no folds)")
     ] = 0
     eval_pairs: Annotated[
         int | None,
         Field(
             ge=0,
-            description="validation pairs at each of the sixteen reports of a trial with freeze=false (0: all; "
-            "default: as many, and reports as often, as keep validation under 15% of the trial)",
+            description="with freeze=false: validation pairs at each of a trial's sixteen reports (0: all; default: "
+            "pairs and reports limited to keep validation under 15% of the trial)",
         ),
     ] = None
-    accumulation: Annotated[int, Field(ge=1, description="batches per step of the optimizer, with freeze=false")] = 1
-    checkpointing: Annotated[
-        bool, Field(description="with freeze=false: compute activations again, for less memory")
-    ] = False
+    accumulation: Annotated[int, Field(ge=1, description="with freeze=false: batches per optimizer step")] = 1
+    checkpointing: Annotated[bool, Field(description="with freeze=false: recompute activations to save memory")] = False
     chunk_size: Annotated[
-        int, Field(ge=0, description="with freeze=false and mnr: pairs at a time of a larger batch (0: all of it)")
+        int, Field(ge=0, description="with freeze=false and mnr: pairs of a batch at a time through the model (0: all)")
     ] = 0
 
     def trial_options(self) -> dict[str, Any]:
-        """What all trials share, as TrialConfig names it."""
-        names = ("seed", "folds", "eval_pairs", "accumulation", "checkpointing", "chunk_size")
-        return {name: getattr(self, name) for name in names}
+        """Return the options that all trials share, as `trial_config` takes them."""
+        return {name: getattr(self, name) for name in SHARED_OPTIONS}
 
 
 class SearchConfig(BaseModel):
-    """A whole search: how, on what, and over which spaces (alternatives; a trial is a point of one of them)."""
+    """A whole search: algorithm, data, and spaces (alternatives; a trial is a point of one of them)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -85,30 +81,30 @@ class SearchConfig(BaseModel):
 
     @property
     def base_models(self) -> tuple[str, ...]:
-        """Of all alternatives, each once, in their order."""
+        """Base models of all alternatives, each once, in order."""
         return tuple(dict.fromkeys(name for space in self.spaces for name in space.base_model))
 
     @property
     def closed_models(self) -> tuple[str, ...]:
-        """The base models whose vectors are bought."""
+        """Closed base models, for which vectors are bought."""
         return tuple(name for name in self.base_models if provider_of(name) is not None)
 
     @property
     def train_sizes(self) -> tuple[int, ...]:
-        """Of all alternatives, each once."""
+        """Train sizes of all alternatives, each once."""
         return tuple(dict.fromkeys(size for space in self.spaces for size in space.train_size))
 
     @property
     def whole(self) -> bool:
-        """Whether some trial trains its base model itself."""
+        """Whether any trial trains its base model itself."""
         return any(False in space.freeze for space in self.spaces)
 
     def trained(self, base_model: str) -> bool:
-        """Whether some trial trains that base model itself, so that it has to read texts."""
+        """Whether any trial trains this base model itself, and so needs texts."""
         return any(base_model in space.base_model and False in space.freeze for space in self.spaces)
 
     def trained_by_lora(self, base_model: str) -> bool:
-        """Whether some trial does so with LoRA."""
+        """Whether any trial trains this base model with LoRA."""
         return any(base_model in space.base_model and "lora" in space.train for space in self.spaces)
 
 
@@ -122,20 +118,20 @@ OPTIONS: dict[str, tuple[str, type[BaseModel]]] = {
     )
     for name in model.model_fields
 }
-"""Option name -> (table of the TOML file, model). Every option's name is unique, and is also its flag."""
+"""Option name -> (table of the TOML file, model). Option names are unique across tables and are also the flags."""
 
 
 def flag(name: str) -> str:
-    """The command line's spelling of an option."""
+    """Return the command-line flag of an option."""
     return "--" + name.replace("_", "-")
 
 
 def _sentence(key: str, error: ErrorDetails, known: tuple[str, ...]) -> str:
     if error["type"] == "extra_forbidden":
-        return f"{key}: no such option; known are {', '.join(known)}"
+        return f"{key}: no such option; choose from {', '.join(known)}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "string_pattern_mismatch":
-        message = "takes letters, digits, '.', '_' and '-', at most 100, and begins with a letter or digit"
+        message = "use up to 100 letters, digits, '.', '_' and '-', starting with a letter or digit"
     if error["type"] == "value_error":
         return f"{key} {message}" if message[:1].islower() else f"{key}: {message}"
     return f"{key}: {message[:1].lower()}{message[1:]}, not {error['input']!r}"
@@ -144,7 +140,7 @@ def _sentence(key: str, error: ErrorDetails, known: tuple[str, ...]) -> str:
 def _section(
     table: str, model: type[BaseModel], values: dict[str, Any], problems: list[str]
 ) -> tuple[BaseModel, set[str]]:
-    """The model made of the values that are sound, and the names of those that are not."""
+    """Return the model built from the valid values, and the names of the invalid ones; adds a line each to problems."""
     try:
         return model(**values), set()
     except ValidationError as error:
@@ -163,15 +159,16 @@ def search_config(
     space: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
     closed: dict[str, Any] | None = None,
 ) -> SearchConfig:
-    """The configuration of plain values (flags or TOML), with the defaults that depend on one another.
+    """Build the configuration from plain values (flags or TOML) and fill in the defaults that depend on others.
 
-    space: a table, or several that are alternatives. Raises ConfigError with every problem found.
+    space: one table, or several as alternatives. Raises ConfigError with every problem found.
     """
     problems: list[str] = []
     options, bad_options = _section("search", SearchOptions, search or {}, problems)
     pairs, _ = _section("data", DataConfig, data or {}, problems)
-    asked, _ = _section("closed", ClosedConfig, closed or {}, problems)
-    assert isinstance(options, SearchOptions) and isinstance(pairs, DataConfig) and isinstance(asked, ClosedConfig)
+    closed_options, _ = _section("closed", ClosedConfig, closed or {}, problems)
+    assert isinstance(options, SearchOptions) and isinstance(pairs, DataConfig)
+    assert isinstance(closed_options, ClosedConfig)
     algorithm = None if "search" in bad_options else options.search
     demo = pairs.data is None and "data" not in (data or {})
     tables = [space] if isinstance(space, dict) else list(space or [{}])
@@ -183,15 +180,15 @@ def search_config(
             checked, bad = _section(name, Space, axes, found)
             assert isinstance(checked, Space)
             found += [f"[{name}] {problem}" for problem in space_problems(checked, algorithm, options.folds, bad)]
-            # A table without a learning rate becomes several, which may have the same problems.
+            # with_defaults may split one table into several that share a problem.
             problems += [problem for problem in found if problem not in problems]
             spaces.append(checked)
     if options.folds == 1:
-        problems.append("[search] folds: 1 is no cross-validation; give 2 or more, or 0 for one validation side")
-    config = SearchConfig(search=options, data=pairs, closed=asked, spaces=tuple(dict.fromkeys(spaces)))
+        problems.append("[search] folds: 1 fold is not cross-validation; use 2 or more, or 0 for one validation side")
+    config = SearchConfig(search=options, data=pairs, closed=closed_options, spaces=tuple(dict.fromkeys(spaces)))
     if algorithm in ("asha", "optuna") and len(config.train_sizes) > 1:
         problems.append(
-            f"[space] train_size: {algorithm} takes one size (small ones would be stopped for being small); "
+            f"[space] train_size: {algorithm} takes one size (it would stop small ones for being small); "
             "compare sizes with --search grid"
         )
     if problems:

@@ -1,8 +1,8 @@
-"""Space: the axes of a search, each a list of choices or, where it makes sense, a range LOW:HIGH.
+"""Space: the axes of a search, each a list of choices or, for some axes, a range LOW:HIGH.
 
-A value is written the same way as a flag (`64,128`, `1e-4:1e-2`) and as a TOML key (`[64, 128]`, `"1e-4:1e-2"`).
-A point of the space (axis -> value) holds the axes that mean something together: LoRA's rank only where LoRA is
-trained. So no two points are the same trial.
+Flags (`64,128`, `1e-4:1e-2`) and TOML keys (`[64, 128]`, `"1e-4:1e-2"`) take the same values. A point of the space
+(axis -> value) holds only the axes that apply together: LoRA's rank only if LoRA is trained. So no two points are the
+same trial.
 """
 
 import math
@@ -23,7 +23,7 @@ DEFAULT_BASE_MODELS = (
 
 
 class Range(BaseModel):
-    """A closed range of numbers, drawn from uniformly, or uniformly in the logarithm where `log`."""
+    """A closed range of numbers, sampled uniformly, or log-uniformly if `log`."""
 
     model_config = ConfigDict(frozen=True)
     low: float
@@ -32,12 +32,12 @@ class Range(BaseModel):
 
     @classmethod
     def parse(cls, text: str, log: bool) -> Self:
-        """`LOW:HIGH`; ValueError with a sentence where it is no range or is reversed."""
+        """Parse `LOW:HIGH`. Raises ValueError with a message if it is not a range or is reversed."""
         low_text, _, high_text = text.partition(":")
         try:
             low, high = float(low_text), float(high_text)
         except ValueError:
-            raise ValueError(f"{text!r} is no range; write LOW:HIGH, such as 1e-4:1e-2") from None
+            raise ValueError(f"{text!r} is not a range; write LOW:HIGH, such as 1e-4:1e-2") from None
         if not low < high:
             raise ValueError(f"range {text!r} is reversed or empty; write the smaller number first")
         return cls(low=low, high=high, log=log)
@@ -59,7 +59,7 @@ def _parts(value: Any) -> list[Any]:
 def _distinct(values: list[Any]) -> tuple[Any, ...]:
     repeated = [value for value in dict.fromkeys(values) if values.count(value) > 1]
     if repeated:
-        raise ValueError(f"names {repeated[0]!r} twice; name each value once")
+        raise ValueError(f"lists {repeated[0]!r} twice; list each value once")
     return tuple(values)
 
 
@@ -69,7 +69,7 @@ def _words(*known: str) -> Callable[[Any], tuple[str, ...]]:
         for part in parts:
             if not isinstance(part, str) or (known and part not in known):
                 raise ValueError(
-                    f"does not know {part!r}; known are {', '.join(known)}" if known else f"{part!r} is no name"
+                    f"does not accept {part!r}; choose from {', '.join(known)}" if known else f"{part!r} is not a name"
                 )
         return _distinct(parts)
 
@@ -80,12 +80,12 @@ def _number(part: Any, kind: type[int] | type[float]) -> Any:
     try:
         number = float(part)
     except (TypeError, ValueError):
-        raise ValueError(f"{part!r} is no number") from None
+        raise ValueError(f"{part!r} is not a number") from None
     if not math.isfinite(number):
         raise ValueError(f"{part!r} is not finite")
     if kind is int:
         if number != int(number):
-            raise ValueError(f"{part!r} is no whole number")
+            raise ValueError(f"{part!r} is not a whole number")
         return int(number)
     return number
 
@@ -106,7 +106,7 @@ def _numbers(
     ranged: str = "",
     words: dict[str, int | None] | None = None,
 ) -> Callable[[Any], Range | tuple[Any, ...]]:
-    """A parser of lists of numbers within limits; `ranged` is "", "log" or "linear"."""
+    """Return a parser of number lists within limits, and of ranges if `ranged` is "log" or "linear"."""
 
     def parse(value: Any) -> Range | tuple[Any, ...]:
         if isinstance(value, Range):
@@ -114,7 +114,7 @@ def _numbers(
         parts = _parts(value)
         if any(isinstance(part, str) and ":" in part for part in parts):
             if not ranged:
-                raise ValueError(f"takes a list, no range ({parts[0]}); write the values, such as 64,128")
+                raise ValueError(f"takes a list, not a range ({parts[0]}); write the values, such as 64,128")
             if len(parts) > 1:
                 raise ValueError("takes either one range or a list, not both")
             span = Range.parse(parts[0], ranged == "log")
@@ -147,13 +147,13 @@ Dims = tuple[int | None, ...]
 Booleans = tuple[bool, ...]
 Floats = Range | tuple[float, ...]
 Point = dict[str, Any]
-"""Axis -> value, of the axes that mean something together."""
+"""Axis -> value, for the axes that apply together."""
 
 
 class Space(BaseModel):
-    """A `[[space]]` table. Every field is an axis; its values are choices, or one Range.
+    """A `[[space]]` table. Every field is an axis, with a tuple of choices or one Range.
 
-    An axis comes after those that decide whether it means something (`_applies`).
+    An axis comes after the axes that decide whether it applies (`_applies`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -166,16 +166,18 @@ class Space(BaseModel):
     freeze: Annotated[
         Booleans,
         PlainValidator(_booleans),
-        Field(description="true trains a layer on the base model's vectors, false the base model as well"),
+        Field(description="true trains a layer on the base model's vectors, false trains the base model as well"),
     ] = (True,)
     train: Annotated[
         Words,
         PlainValidator(_words(*get_args(Train))),
-        Field(description="with freeze=false: full for all weights, lora for small matrices beside the attention's"),
+        Field(
+            description="with freeze=false: full for all weights, lora for small matrices beside the attention layers"
+        ),
     ] = ("full",)
-    lora_rank: Annotated[Ints, PlainValidator(_numbers(int, 1)), Field(description="of LoRA's matrices")] = (16,)
+    lora_rank: Annotated[Ints, PlainValidator(_numbers(int, 1)), Field(description="rank of LoRA's matrices")] = (16,)
     lora_alpha: Annotated[
-        tuple[float, ...], PlainValidator(_numbers(float, 0, above=True)), Field(description="scale of LoRA's part")
+        tuple[float, ...], PlainValidator(_numbers(float, 0, above=True)), Field(description="LoRA's scale")
     ] = (32.0,)
     matryoshka: Annotated[
         Booleans,
@@ -185,50 +187,52 @@ class Space(BaseModel):
     dims: Annotated[
         Dims,
         PlainValidator(_numbers(int, 1, words={"none": None})),
-        Field(description="dimensions of the result; none is the base model's own (freeze=false)"),
+        Field(description="dimensions of the result; none for the base model's own (freeze=false only)"),
     ] = (64, 128, 256)
     loss: Annotated[Words, PlainValidator(_words(*LOSSES)), Field(description=", ".join(LOSSES))] = LOSSES
     learning_rate: Annotated[
-        Floats, PlainValidator(_numbers(float, 0, above=True, ranged="log")), Field(description="of AdamW")
+        Floats, PlainValidator(_numbers(float, 0, above=True, ranged="log")), Field(description="AdamW's learning rate")
     ] = Range(low=1e-4, high=1e-2, log=True)
     batch_size: Annotated[Ints, PlainValidator(_numbers(int, 1)), Field(description="pairs per step")] = (32,)
-    epochs: Annotated[Ints, PlainValidator(_numbers(int, 1)), Field(description="passes over the pairs")] = (8,)
+    epochs: Annotated[Ints, PlainValidator(_numbers(int, 1)), Field(description="passes over the training pairs")] = (
+        8,
+    )
     warmup: Annotated[
         Floats,
         PlainValidator(_numbers(float, 0, ranged="linear")),
-        Field(description="below 1 a share of the steps, else a number of steps"),
+        Field(description="learning rate warmup: below 1 a share of the steps, otherwise a number of steps"),
     ] = (0.1,)
     scheduler: Annotated[
-        Words, PlainValidator(_words(*get_args(Scheduler))), Field(description="of the learning rate")
+        Words, PlainValidator(_words(*get_args(Scheduler))), Field(description="learning rate schedule")
     ] = ("warmuplinear",)
     dropout: Annotated[
         Floats,
         PlainValidator(_numbers(float, 0, below=1, ranged="linear")),
-        Field(description="on the base model's vectors while training"),
+        Field(description="dropout on the base model's vectors while training"),
     ] = (0.0,)
-    weight_decay: Annotated[Floats, PlainValidator(_numbers(float, 0, ranged="log")), Field(description="of AdamW")] = (
-        0.0,
-    )
+    weight_decay: Annotated[
+        Floats, PlainValidator(_numbers(float, 0, ranged="log")), Field(description="AdamW's weight decay")
+    ] = (0.0,)
     activation: Annotated[
-        Words, PlainValidator(_words(*get_args(Activation))), Field(description="after the Dense layer")
+        Words, PlainValidator(_words(*get_args(Activation))), Field(description="activation after the Dense layer")
     ] = ("identity",)
     train_size: Annotated[
         Ints,
         PlainValidator(_numbers(int, 0, words={"all": 0})),
-        Field(description="labelled pairs to train on; 0 or all means all"),
+        Field(description="labelled pairs to train on; 0 or all for all of them"),
     ] = (0,)
 
     def axes(self) -> Iterator[tuple[str, Any]]:
-        """Name and values (a tuple, or a Range) of every axis, in the order of the fields."""
+        """Yield name and values (a tuple or a Range) of every axis, in field order."""
         for name in type(self).model_fields:
             yield name, getattr(self, name)
 
     def ranges(self) -> list[str]:
-        """The axes that are ranges."""
+        """Return the names of the axes that are ranges."""
         return [name for name, values in self.axes() if isinstance(values, Range)]
 
     def walk(self, choose: Callable[[str, Any], Any]) -> Point:
-        """The point where `choose(axis, its values)` decides; only axes that mean something are asked for."""
+        """Return the point picked by `choose(axis, values)`, which is called only for axes that apply."""
         point: Point = {}
         for name, values in self.axes():
             if _applies(name, point):
@@ -236,7 +240,7 @@ class Space(BaseModel):
         return point
 
     def grid(self) -> list[Point]:
-        """Every point, in the order of the fields; no axis may be a range."""
+        """Return every point, in field order; no axis may be a range."""
         points: list[Point] = [{}]
         for name, values in self.axes():
             points = [
@@ -249,10 +253,10 @@ class Space(BaseModel):
         return points
 
     def choices(self, point: Point) -> dict[str, Any] | None:
-        """What has to be chosen, by axis, to come to that point; None where it is no point of this table."""
+        """Return the choices by axis that lead to this point; None if it is not a point of this table."""
         chosen: dict[str, Any] = {}
 
-        def look(name: str, values: Any) -> Any:
+        def pick(name: str, values: Any) -> Any:
             value = bool(point.get(name)) if name == "matryoshka" else point[name]
             if not (values.low <= value <= values.high if isinstance(values, Range) else value in values):
                 raise KeyError(name)
@@ -260,7 +264,7 @@ class Space(BaseModel):
             return value
 
         try:
-            return chosen if self.walk(look) == point else None
+            return chosen if self.walk(pick) == point else None
         except KeyError:
             return None
 
@@ -273,7 +277,7 @@ class Space(BaseModel):
         return {**point, "matryoshka": tuple(ascending[:-1]), "dims": ascending[-1]}
 
     def plain(self) -> dict[str, Any]:
-        """As TOML writes it: lists, and ranges as LOW:HIGH."""
+        """Return the axes as TOML values: lists, and ranges as LOW:HIGH."""
         return {
             name: str(values) if isinstance(values, Range) else ["none" if value is None else value for value in values]
             for name, values in self.axes()
@@ -284,7 +288,7 @@ AXES: tuple[str, ...] = tuple(Space.model_fields)
 
 
 def _applies(name: str, point: Point) -> bool:
-    """Whether an axis means something, after those before it."""
+    """Whether an axis applies, given the axes before it."""
     if name in point:
         return False
     if name == "train":
@@ -297,7 +301,7 @@ def _applies(name: str, point: Point) -> bool:
 
 
 def point_of(config: TrialConfig) -> Point:
-    """The point that a trial is."""
+    """Return the point of the space that a trial is."""
     point: Point = {}
     for name in AXES:
         value = getattr(config, name)

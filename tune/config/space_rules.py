@@ -1,4 +1,4 @@
-"""What holds between the axes of a [[space]] table: defaults that depend on others, and what cannot be together."""
+"""Rules between the axes of a [[space]] table: defaults that depend on other axes, and invalid combinations."""
 
 from collections.abc import Collection
 from typing import Any
@@ -9,24 +9,24 @@ from tune.config.closed import provider_of
 from tune.config.space import DEMO_BASE_MODELS, Space
 
 _STATIC = ("wordllama",)
-"""Packaged base models without attention layers; of others that is known when they are looked at."""
+"""Packaged base models without attention layers; other models are checked when they are opened."""
 
 NO_ATTENTION = "train: lora needs attention layers, and {} has none; use train=full for it"
 
-# (range, value of a grid) by (freeze, train): a whole model is spoilt by rates that a new layer needs.
+# (range, value in a grid) by (freeze, train): the rates that a new layer needs would ruin a pretrained model.
 _LEARNING_RATES = {
     (True, "full"): ("1e-4:1e-2", 1e-3),
     (False, "full"): ("1e-6:1e-4", 2e-5),
     (False, "lora"): ("1e-5:1e-3", 2e-4),
 }
-_EPOCHS_OF_THE_BASE = 2
-"""A pass through the base model costs some thousand times one through a layer on its vectors."""
+_WHOLE_EPOCHS = 2
+"""A pass through the base model costs about a thousand times one through a layer on its vectors."""
 
 
 def with_defaults(table: dict[str, Any], algorithm: str | None, demo: bool) -> list[dict[str, Any]]:
-    """The table with the defaults that depend on others; several tables where these differ within it.
+    """Return the table with the defaults that depend on other axes; several tables if these differ within it.
 
-    demo: the search is on the demo pairs.
+    demo: the search uses the demo pairs.
     """
     table = dict(table)
     if demo:
@@ -47,39 +47,39 @@ def with_defaults(table: dict[str, Any], algorithm: str | None, demo: bool) -> l
         kind = {**table, "freeze": [freeze], "train": list(given.train) if only_frozen else [train]}
         kind.setdefault("learning_rate", [single] if algorithm == "grid" else span)
         if not freeze:
-            kind.setdefault("epochs", [_EPOCHS_OF_THE_BASE])
+            kind.setdefault("epochs", [_WHOLE_EPOCHS])
         tables.append(kind)
     return tables
 
 
 def space_problems(space: Space, algorithm: str | None, folds: int, bad: Collection[str]) -> list[str]:
-    """A line for everything that cannot be, without the table's name. bad: axes whose values are wrong already."""
+    """Return a line per invalid combination, without the table's name. bad: axes already reported as invalid."""
     found = []
     if algorithm == "grid":
         found += [
-            f"{name}: a grid takes a list, no range; write the values, or use --search random"
+            f"{name}: a grid takes a list, not a range; write the values, or use --search random"
             for name in space.ranges()
             if name not in bad
         ]
     frozen, whole = True in space.freeze, False in space.freeze
     if frozen and None in space.dims:
         found.append(
-            "dims: none leaves a frozen base model nothing to train; give numbers, or put freeze=false with dims=none "
-            "into a [[space]] table of its own"
+            "dims: none leaves nothing to train on a frozen base model; give numbers, or put freeze=false with "
+            "dims=none in a separate [[space]] table"
         )
-    closed = [one for one in space.base_model if provider_of(one) is not None]
+    closed = [name for name in space.base_model if provider_of(name) is not None]
     if whole and closed:
         how = "freeze=false or train=lora" if "lora" in space.train else "freeze=false"
         found.append(
             f"freeze: {closed[0]} is a closed model, so its weights cannot be trained; {how} needs an open base model "
-            "(give the closed ones a [[space]] table of their own, with freeze=true)"
+            "(put closed ones in a separate [[space]] table with freeze=true)"
         )
     if "lora" in space.train and not whole:
         found.append("train: lora trains the base model, so it needs freeze=false")
-    if "lora" in space.train and whole and (static := [one for one in space.base_model if one in _STATIC]):
+    if "lora" in space.train and whole and (static := [name for name in space.base_model if name in _STATIC]):
         found.append(NO_ATTENTION.format(static[0]))
     if True in space.matryoshka and len(space.dims) < 2:
-        found.append("matryoshka: needs two dims or more, such as dims=64,128,256")
+        found.append("matryoshka: needs at least two dims, such as dims=64,128,256")
     if folds and whole:
-        found.append("freeze: false and --folds cannot be together; folds are of frozen base models alone")
+        found.append("freeze: false cannot be combined with --folds, which needs frozen base models")
     return found

@@ -1,7 +1,7 @@
 """The TOML form of a SearchConfig: `[search]`, `[data]`, `[closed]` and `[[space]]`.
 
-What is written runs again as it is, from the same working directory: it leaves out the name, the results folder
-and the address of a Ray cluster: where, not what.
+A written file runs again unchanged from the same working directory. It says what to search, not where: name, results
+folder and Ray address are left out.
 """
 
 import json
@@ -16,7 +16,7 @@ TABLES = ("search", "data", "closed", "space")
 
 
 class Tables(TypedDict):
-    """The tables of a file as plain values; several of [[space]] are alternatives."""
+    """The tables of a file as plain values; several [[space]] tables are alternatives."""
 
     search: dict[str, Any]
     data: dict[str, Any]
@@ -25,41 +25,41 @@ class Tables(TypedDict):
 
 
 def read_toml(path: Path, problems: list[str] | None = None) -> Tables:
-    """The tables of a file as plain values, not yet checked; ConfigError where it cannot be read.
+    """Return the tables of a file as plain values, not yet checked. Raises ConfigError if it cannot be read.
 
-    problems: takes what is wrong with the tables, so that it can be told with the rest; raised where None.
+    problems: collects what is wrong with the tables, to be reported with other problems; raised if None.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise ConfigError([f"{path}: no such file; give a TOML file of a search"]) from None
+        raise ConfigError([f"{path}: no such file; give the TOML file of a search"]) from None
     except IsADirectoryError:
-        raise ConfigError([f"{path} is a folder; give a TOML file of a search"]) from None
+        raise ConfigError([f"{path} is a folder; give the TOML file of a search"]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8"]) from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{path} is no TOML: {error}"]) from None
+        raise ConfigError([f"{path} is not valid TOML: {error}"]) from None
     except OSError as error:
         raise ConfigError([f"{path} cannot be read ({error.strerror})"]) from None
     found = [
-        f"{path}: no table [{name}]; known are [search], [data], [closed] and [[space]]"
+        f"{path}: unknown table [{name}]; use [search], [data], [closed] and [[space]]"
         for name in document
         if name not in TABLES
     ]
     spaces = document.get("space", {})
     spaces = spaces if isinstance(spaces, list) and spaces else [spaces or {}]
-    one = {name: document.get(name, {}) for name in TABLES if name != "space"}
-    found += [f"{path}: {name} must be a table" for name, table in one.items() if not isinstance(table, dict)]
+    single = {name: document.get(name, {}) for name in TABLES if name != "space"}
+    found += [f"{path}: {name} must be a table" for name, table in single.items() if not isinstance(table, dict)]
     found += [f"{path}: space must be a table" for table in spaces if not isinstance(table, dict)]
     if problems is None and found:
         raise ConfigError(found)
     if problems is not None:
         problems += found
-    sound = {name: table if isinstance(table, dict) else {} for name, table in one.items()}
+    valid = {name: table if isinstance(table, dict) else {} for name, table in single.items()}
     return Tables(
-        search=sound["search"],
-        data=sound["data"],
-        closed=sound["closed"],
+        search=valid["search"],
+        data=valid["data"],
+        closed=valid["closed"],
         space=[table for table in spaces if isinstance(table, dict)] or [{}],
     )
 
@@ -69,7 +69,7 @@ def _value(value: Any) -> str:
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, float):
         return repr(value)
-    # A TOML basic string, integer or boolean is written as JSON writes it.
+    # TOML basic strings, integers and booleans are spelled as in JSON.
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -78,7 +78,7 @@ def _table(head: str, values: dict[str, Any]) -> list[str]:
 
 
 def write_toml(config: SearchConfig) -> str:
-    """The resolved configuration as TOML text."""
+    """Return the resolved configuration as TOML text."""
     search = config.search.model_dump(mode="json", exclude={"name", "results", "ray_address"})
     if config.search.cache == DEFAULT_CACHE:
         del search["cache"]

@@ -1,7 +1,7 @@
 """Which column is which, and what its values mean: texts, labels, sides.
 
-Names are compared without case, spaces, underscores and hyphens. Nothing here opens a file; every refusal is
-a DataError of one line that shows the values or names it tripped over.
+Column names are compared without case, spaces, underscores and hyphens. Opens no file; every error is a one-line
+DataError that shows the offending names or values.
 """
 
 import math
@@ -16,7 +16,7 @@ from tune.config.data import DataConfig
 from tune.errors import DataError
 
 UNLABELLED = -1
-"""Label of a row that has none; such rows leave at cleaning."""
+"""Label of rows without a label; cleaning drops them."""
 
 _NUMBERED = [(f"{word}{a}", f"{word}{b}") for word in (
     "text", "sentence", "question", "title", "sent", "string", "s", "q"
@@ -33,7 +33,7 @@ LABEL_NAMES: tuple[str, ...] = (
 )  # fmt: skip
 _DOCUMENTS = ("document", "doc", "passage")
 
-_SIDES = {
+_SIDE_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "development"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -47,8 +47,7 @@ _MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 @dataclass(frozen=True)
 class Columns:
-    """The names found in the source, as written there. `label` is None for anchor/positive data (all are
-    1)."""
+    """Column names as written in the source. `label` is None for anchor/positive data (all pairs are 1)."""
 
     text_a: str
     text_b: str
@@ -57,20 +56,20 @@ class Columns:
 
     @property
     def query_document(self) -> bool:
-        """True where the names say query and document, so that a base model's own two prompts apply."""
+        """Whether the names are query and document, so that a base model's own two prompts apply."""
         return _key(self.text_a) == "query" and _key(self.text_b) in _DOCUMENTS
 
     def names(self) -> list[str]:
-        """The distinct names in use."""
+        """Return the distinct names in use."""
         found = (self.text_a, self.text_b, self.label, self.split)
         return list(dict.fromkeys(name for name in found if name is not None))
 
 
 def find_columns(names: Sequence[str], config: DataConfig, where: str) -> Columns:
-    """The columns to read out of `names`. A name given in the config wins over the usual names.
+    """Return the columns to read out of `names`. Names given in the config win over the usual names.
 
-    DataError if one is missing (says which are there), is there twice, or if two usual pairs of names are
-    there.
+    Raises DataError if a column is missing (and lists those present), appears twice, or if several usual pairs of names
+    match.
     """
     text_a, text_b = _find_pair(names, config, where)
     label = _given(names, config.label, "--label", where)
@@ -81,10 +80,12 @@ def find_columns(names: Sequence[str], config: DataConfig, where: str) -> Column
     split = _given(names, config.split_column, "--split-column", where)
     columns = Columns(text_a, text_b, label, split)
     if len(columns.names()) < sum(name is not None for name in (text_a, text_b, label, split)):
-        raise DataError(f"{where}: one column is named for two purposes ({', '.join(columns.names())}): name each once")
+        raise DataError(
+            f"{where}: one column is given for two purposes ({', '.join(columns.names())}): give each column once"
+        )
     twice = [name for name in columns.names() if list(names).count(name) > 1]
     if twice:
-        raise DataError(f"{where}: column {show(twice[0])} is there twice: rename one of them")
+        raise DataError(f"{where}: column {show(twice[0])} appears twice: rename one of them")
     return columns
 
 
@@ -103,11 +104,11 @@ def _find_pair(names: Sequence[str], config: DataConfig, where: str) -> tuple[st
     if len(found) == 1:
         return found.pop()
     if found:
-        shown = " and ".join(f"{a}/{b}" for a, b in sorted(found)[:3])
-        raise DataError(f"{where}: {shown} could both be the pair: say which with --text-a and --text-b")
+        shown = " or ".join(f"{a}/{b}" for a, b in sorted(found)[:3])
+        raise DataError(f"{where}: the text columns could be {shown}: choose with --text-a and --text-b")
     raise DataError(
-        f"{where}: no two text columns found among {_listed(names)}: name them with --text-a and --text-b"
-        " (the first line of a csv or tsv must hold the column names)"
+        f"{where}: no pair of text columns found among {_listed(names)}: name them with --text-a and --text-b"
+        " (the first line of a csv or tsv must contain the column names)"
     )
 
 
@@ -116,12 +117,12 @@ def _given(names: Sequence[str], name: str | None, flag: str, where: str) -> str
         return None
     found = [name] if name in names else _named(names, _key(name))
     if len(found) != 1:
-        raise DataError(f"{where}: no column {show(name)} ({flag}); there are {_listed(names)}: name one of these")
+        raise DataError(f"{where}: no column {show(name)} ({flag}): choose from {_listed(names)}")
     return found[0]
 
 
-def _named(names: Iterable[str], key: str, apart_from: Sequence[str] = ()) -> list[str]:
-    return [name for name in dict.fromkeys(names) if _key(name) == key and name not in apart_from]
+def _named(names: Iterable[str], key: str, except_for: Sequence[str] = ()) -> list[str]:
+    return [name for name in dict.fromkeys(names) if _key(name) == key and name not in except_for]
 
 
 def _key(name: str) -> str:
@@ -129,7 +130,7 @@ def _key(name: str) -> str:
 
 
 def show(value: object) -> str:
-    """A value of the data for a one-line message: quoted, line breaks escaped, at most 40 characters."""
+    """Format a data value for a one-line message: quoted, line breaks escaped, at most 40 characters."""
     text = str(value) if isinstance(value, int | float) else repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
@@ -140,7 +141,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def parse_texts(values: Sequence[Any], column: str, where: str) -> list[str]:
-    """Texts as written; null and NaN become "". DataError for lists, objects and undecodable bytes."""
+    """Return texts as written; null and NaN become "". Raises DataError for lists, objects and undecodable bytes."""
     if all(type(value) is str for value in values):
         return list(values)
     return [value if type(value) is str else _text(value, row, column, where) for row, value in enumerate(values)]
@@ -156,26 +157,26 @@ def _text(value: Any, row: int, column: str, where: str) -> str:
             return value.decode("utf-8")
         except UnicodeDecodeError:
             raise DataError(
-                f"{where}: column {show(column)}, row {row + 1} is not UTF-8: write the file again with UTF-8 texts"
+                f"{where}: column {show(column)}, row {row + 1} is not UTF-8: save the texts as UTF-8"
             ) from None
     if isinstance(value, list | tuple | dict):
         raise DataError(
-            f"{where}: column {show(column)}, row {row + 1} holds a {type(value).__name__}, not a text:"
-            " name a column of texts with --text-a or --text-b"
+            f"{where}: column {show(column)}, row {row + 1} is a {type(value).__name__}, not text:"
+            " choose a text column with --text-a or --text-b"
         )
     return str(value)
 
 
 def parse_labels(values: Sequence[Any], positive_from: float | None, column: str, where: str) -> NDArray[np.int8]:
-    """[n] labels 0, 1, or -1 where there is none (null, NaN, "", "NA", "null", "none").
+    """Return labels 0, 1, or -1 for none (null, NaN, "", "NA", "null", "none"), [n].
 
-    Without `positive_from`: 0/1, true/false, yes/no, in any case, as numbers, booleans or strings. With it:
-    numbers, 1 from that score on. DataError shows up to three values that are neither.
+    Without `positive_from`: 0/1, true/false or yes/no in any case, as numbers, booleans or strings. With it: numbers,
+    1 if at least that score. Raises DataError showing up to three other values.
     """
     known: dict[Any, int | None] = {}
     out = np.empty(len(values), np.int8)
     for i, value in enumerate(values):
-        # True == 1 == 1.0 share a key, and a meaning, with and without a threshold.
+        # True == 1 == 1.0 share a key and, with or without a threshold, a meaning.
         key = value if value is None or type(value) in (str, int, float, bool) else str(value)
         if key not in known:
             known[key] = _label(key, positive_from)
@@ -184,14 +185,16 @@ def parse_labels(values: Sequence[Any], positive_from: float | None, column: str
     bad = [key for key, label in known.items() if label is None][:3]
     if not bad:
         return out
-    shown = f"{where}: label column {show(column)} holds {', '.join(show(key) for key in bad)}"
+    shown = f"{where}: label column {show(column)} contains {', '.join(show(key) for key in bad)}"
     if positive_from is None:
-        raise DataError(f"{shown}: write 0/1, true/false or yes/no, or give --positive-from for a graded score")
-    raise DataError(f"{shown}, which --positive-from cannot compare: write numbers, or leave it out for 0/1 labels")
+        raise DataError(f"{shown}: use 0/1, true/false or yes/no, or --positive-from for graded scores")
+    raise DataError(
+        f"{shown}, which --positive-from cannot compare: use numbers, or leave out --positive-from for 0/1 labels"
+    )
 
 
 def _label(value: Any, positive_from: float | None) -> int | None:
-    """0, 1, -1 for no label, or None for a value that is no label."""
+    """0, 1, -1 for a missing label, or None if the value is not a label."""
     if _is_null(value):
         return UNLABELLED
     word = str(value).strip().casefold()
@@ -219,10 +222,9 @@ def _is_null(value: Any) -> bool:
 
 
 def parse_sides(values: Sequence[Any], column: str, where: str) -> list[str]:
-    """[n] "train", "val" or "test". Values in any case; `eval` is val where there is a test beside it, else
-    test.
+    """Return the side of each value, [n]. Case is ignored; `eval` is val if there is also a test, otherwise test.
 
-    DataError shows up to three values that name no side.
+    Raises DataError showing up to three values that do not name a side.
     """
     distinct = list(dict.fromkeys(values))
     words = ["" if _is_null(value) else str(value).strip().casefold() for value in distinct]
@@ -230,26 +232,26 @@ def parse_sides(values: Sequence[Any], column: str, where: str) -> list[str]:
     bad = [value for value, side in sides.items() if side is None][:3]
     if bad:
         raise DataError(
-            f"{where}: split column {show(column)} holds {', '.join(show(value) for value in bad)}:"
-            " write train, val (or dev, validation) and test"
+            f"{where}: split column {show(column)} contains {', '.join(show(value) for value in bad)}:"
+            " use train, val (or dev, validation) and test"
         )
     return [sides[value] or "" for value in values]
 
 
 def sides_of_names(names: Sequence[str]) -> list[str | None]:
-    """The side that each file stem or hub split names, None where it names none or two.
+    """Return the side that each file stem or hub split names, None if it names none or several.
 
     `train`, `train-00000-of-00002` and `quora_train` are all train.
     """
     words = []
     for name in names:
         parts = "".join(c if c.isalnum() else " " for c in name.casefold()).split()
-        said = [part for part in parts if part in _SIDES or part in _EVAL]
-        words.append(said[0] if len(said) == 1 else "")
+        found = [part for part in parts if part in _SIDE_WORDS or part in _EVAL]
+        words.append(found[0] if len(found) == 1 else "")
     return _sides(words)
 
 
 def _sides(words: Sequence[str]) -> list[str | None]:
-    # "eval" is what some call val and others test: beside a test it can only be val.
-    evaluation = "val" if any(_SIDES.get(word) == "test" for word in words) else "test"
-    return [evaluation if word in _EVAL else _SIDES.get(word) for word in words]
+    # "eval" means val to some and test to others; if there is a test, it can only be val.
+    evaluation = "val" if any(_SIDE_WORDS.get(word) == "test" for word in words) else "test"
+    return [evaluation if word in _EVAL else _SIDE_WORDS.get(word) for word in words]

@@ -1,11 +1,11 @@
-"""The words of the demo pairs: names, phrasings and small talk of Osierly, an invented till for farm shops.
+"""Words of the demo pairs: names, phrasings and small talk of Osierly, an invented till for farm shops.
 
-Holds nothing but constants, all written here. Rows are drawn by position: reordering them changes the data.
+Constants only. Rows are drawn by position, so reordering them changes the data.
 """
 
 from typing import Final
 
-# One feature a row: two house names that nobody outside knows to be one thing, and what a newcomer calls it.
+# One feature per row: two house names that only insiders know to mean the same thing, and a newcomer's name for it.
 # Some names of different features share a word (Lantern, Purse, Thistle), as house names do.
 FEATURES: Final[tuple[tuple[str, str, str], ...]] = (
     ("Kestrel", "Swift Purse", "the same-day payout"),
@@ -26,10 +26,9 @@ FEATURES: Final[tuple[tuple[str, str, str], ...]] = (
     ("Bramble", "Hook Line", "the web shop connector"),
 )
 
-# One pair of opposite wishes a block, one phrasing of it a line. "[this|that]" is all that tells the two
-# apart, so a line read both ways gives two texts that share nearly every word; two lines of a block share
-# few. The last line of each block speaks the house dialect: verbs, codes and nouns that mean nothing
-# elsewhere.
+# One pair of opposite requests per block, one phrasing per line. Only "[this|that]" tells the two requests apart, so
+# both readings of a line share nearly every word; two lines of a block share few. The last line of each block is in
+# house dialect: verbs, codes and nouns that mean nothing elsewhere.
 INTENTS: Final[tuple[tuple[str, ...], ...]] = (
     (
         "How do I switch {f} [on|off]?",
@@ -105,7 +104,7 @@ INTENTS: Final[tuple[tuple[str, ...], ...]] = (
     ),
 )
 
-# Small talk around the question. It says nothing about what is asked, which a model has to find out.
+# Small talk around the question. It says nothing about what is asked; a model has to learn to ignore it.
 OPENERS: Final[tuple[str, ...]] = (
     "Hello!",
     "Good morning.",

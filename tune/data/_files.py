@@ -1,6 +1,6 @@
-"""What `--data` names: one file, the files of a folder, or a dataset on the hub.
+"""What `--data` refers to: one file, the files of a folder, or a dataset on the hub.
 
-Only names are looked at here, nothing is opened; every refusal is a DataError of one line.
+Looks at names only and opens nothing; every error is a one-line DataError.
 """
 
 import difflib
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tune.data._columns import sides_of_names
+from tune.data.sides import SIDES
 from tune.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -19,15 +20,14 @@ _KINDS = {
     ".csv": "table", ".tsv": "table", ".tab": "table", ".jsonl": "jsonl", ".ndjson": "jsonl",
     ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
-# A name that ends so is meant as a file, even where no such file is.
+# A name with one of these suffixes means a file, even if there is no such file.
 _OTHERS = (".gz", ".txt", ".xls", ".xlsx", ".ods", ".zip", ".bz2", ".xz", ".zst", ".feather", ".arrow")
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?")
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file to read: `kind` is table (csv, tsv), jsonl or parquet; `side` is what its name says, if it
-    counts."""
+    """One file to read: `kind` is table (csv, tsv), jsonl or parquet; `side` is the side it is named after, if used."""
 
     path: Path
     kind: str
@@ -51,9 +51,10 @@ class HubName:
 
 
 def locate(data: str) -> list[DataFile] | HubName:
-    """The files that `data` names, in reading order (train, val, test, then by name), or the hub dataset.
+    """Return the files that `data` refers to, in reading order (by side, then by name), or the hub dataset.
 
-    DataError: no such file, an unknown format, a folder without data or with several files of no known side.
+    Raises DataError if there is no such file, its format is unknown, or a folder has no data or several files of which
+    none is named after a side.
     """
     path = Path(data).expanduser()
     try:
@@ -61,18 +62,18 @@ def locate(data: str) -> list[DataFile] | HubName:
             return _folder(path, data)
         if path.exists():
             return [_file(path, data)]
-    except OSError as error:  # a name too long, a folder that may not be entered
+    except OSError as error:  # name too long, folder not accessible
         raise DataError(f"cannot read {data[:200]!r}: {error.strerror or error}: check the path") from None
     hub = _HUB.fullmatch(data)
     if hub is None or data.startswith((".", "/", "~")) or path.suffix.lower() in (*_KINDS, *_OTHERS):
-        raise DataError(f"no such file or folder: {data[:200]!r}{_nearest(path)}: check the path given as --data")
+        raise DataError(f"no such file or folder: {data[:200]!r}{_nearest(path)}: check --data")
     return HubName(hub["name"], hub["config"])
 
 
 def _file(path: Path, data: str) -> DataFile:
     file = _known(path)
     if file is None:
-        raise DataError(f"{data[:200]!r} is of an unknown format: save it as {FORMATS}")
+        raise DataError(f"{data[:200]!r} has an unknown format: save it as {FORMATS}")
     return file
 
 
@@ -87,7 +88,7 @@ def _folder(path: Path, data: str) -> list[DataFile]:
     files = [file for file in found if file is not None]
     if not files:
         raise DataError(
-            f"folder {data[:200]!r} holds no {FORMATS} file: give a file, or a folder with train, val and test"
+            f"folder {data[:200]!r} contains no {FORMATS} file: give a file, or a folder with train, val and test files"
         )
     if len(files) == 1:
         return files
@@ -96,17 +97,16 @@ def _folder(path: Path, data: str) -> list[DataFile]:
     if not sided:
         shown = ", ".join(file.name for file in files[:3])
         raise DataError(
-            f"folder {data[:200]!r} holds several files and none named train, val or test ({shown}):"
-            " name one file as --data"
+            f"folder {data[:200]!r} contains several files but none named train, val or test ({shown}):"
+            " give one file as --data"
         )
     ignored = [file.name for file, side in zip(files, sides, strict=True) if side is None]
     if ignored:
         shown = ", ".join(ignored[:5])
-        log.warning("%s: not read, as the name says neither train, val nor test: %s", path.name, shown)
-    order = ("train", "val", "test")
-    sided.sort(key=lambda file: (order.index(file.side or "train"), file.name))
+        log.warning("%s: skipped files not named train, val or test: %s", path.name, shown)
+    sided.sort(key=lambda file: (SIDES.index(file.side or "train"), file.name))
     if len({file.side for file in sided}) == 1:
-        # One side alone is no split: the rows are split as from one file.
+        # A single side is not a split; the rows are split as if from one file.
         return [replace(file, side=None) for file in sided]
     return sided
 
@@ -116,4 +116,4 @@ def _nearest(path: Path) -> str:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1, cutoff=0.8)
     except OSError:
         return ""
-    return f" (there is {near[0]!r})" if near else ""
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,10 +1,9 @@
-"""Reads columns out of one csv, tsv, jsonl or parquet file, texts exactly as written.
+"""Reading columns from one csv, tsv, jsonl or parquet file, with texts exactly as written.
 
-csv, tsv and parquet go through the `datasets` library with a cache of its own that is removed afterwards, so
-a changed file is never served stale and nothing stays behind. jsonl does not: its reader turns texts that
-look like dates into timestamps ("2020-01-01" comes back as "2020-01-01 00:00:00"), so lines are parsed here.
-What the library reports poorly (encoding, gzip, lines of JSON) is checked before. Every refusal is a
-DataError of one line.
+csv, tsv and parquet go through the `datasets` library with a temporary cache, so a changed file is never served stale
+and nothing is left behind. jsonl is parsed here, because the library's reader turns texts that look like dates into
+timestamps ("2020-01-01" becomes "2020-01-01 00:00:00"). What the library reports poorly (encoding, gzip, lines of JSON)
+is checked first. Every error is a one-line DataError.
 """
 
 import codecs
@@ -36,9 +35,11 @@ _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 def read_header(file: DataFile) -> list[str]:
-    """Column names, from the head of the file only. DataError if it is empty, has no row, or is not what it
-    is named."""
-    with _refusals(file):
+    """Return the column names, reading only the head of the file.
+
+    Raises DataError if the file is empty, has no rows, or does not match its suffix.
+    """
+    with _readable_errors(file):
         if file.path.stat().st_size == 0:
             raise _empty(file)
         if file.kind == "parquet":
@@ -52,12 +53,11 @@ def read_header(file: DataFile) -> list[str]:
 
 
 def read_columns(file: DataFile, names: Sequence[str]) -> dict[str, list[Any]]:
-    """The columns `names` (out of `read_header`), each a list of all rows in file order.
+    """Return the columns `names` (from `read_header`), each as a list of all rows in file order.
 
-    csv and tsv give strings only ("" where a field is empty or absent); jsonl gives numbers as written, as
-    strings.
+    csv and tsv yield strings only ("" for an empty or missing field); jsonl yields numbers as strings, as written.
     """
-    with _refusals(file), tempfile.TemporaryDirectory(prefix="embedtune-") as folder:
+    with _readable_errors(file), tempfile.TemporaryDirectory(prefix="embedtune-") as folder:
         plain = _plain_copy(file, Path(folder))
         if file.kind == "jsonl":
             return _read_jsonl(file, plain, names)
@@ -71,8 +71,12 @@ def _empty(file: DataFile) -> DataError:
     return DataError(f"{file.name} is empty: give a file of labelled pairs")
 
 
+def _no_rows(file: DataFile) -> DataError:
+    return DataError(f"{file.name} has column names but no rows: give a file of labelled pairs")
+
+
 @contextlib.contextmanager
-def _refusals(file: DataFile) -> Iterator[None]:
+def _readable_errors(file: DataFile) -> Iterator[None]:
     try:
         yield
     except _GZIP_ERRORS:
@@ -92,8 +96,7 @@ def _open(file: DataFile) -> IO[bytes]:
 
 
 def _plain_copy(file: DataFile, folder: Path) -> Path:
-    """The file under a name without glob characters (the library reads [ and * as patterns), unpacked if
-    gzipped."""
+    """The file under a name without glob characters (the library treats [ and * as patterns), unzipped if gzipped."""
     plain = folder / f"data.{file.kind}"
     if file.gz:
         with _open(file) as packed, plain.open("wb") as out:
@@ -118,7 +121,7 @@ def _check_utf8(stream: IO[bytes], file: DataFile, whole: bool = True) -> None:
             byte = error.object[error.start]
             raise DataError(
                 f"{file.name} is not UTF-8: byte {seen - pending + error.start} (0x{byte:02x})"
-                f" in line {lines}: save it with UTF-8 encoding"
+                f" in line {lines}: save it as UTF-8"
             ) from None
         if not chunk:
             return
@@ -132,7 +135,7 @@ def _check_utf8(stream: IO[bytes], file: DataFile, whole: bool = True) -> None:
 
 @contextlib.contextmanager
 def _long_fields() -> Iterator[None]:
-    before = csv.field_size_limit(sys.maxsize)  # 131,072 characters by default; texts may be longer
+    before = csv.field_size_limit(sys.maxsize)  # the default of 131,072 characters is too short for some texts
     try:
         yield
     finally:
@@ -140,8 +143,7 @@ def _long_fields() -> Iterator[None]:
 
 
 def _table_head(file: DataFile) -> tuple[str, list[str]]:
-    """Delimiter and column names. The delimiter is the one that finds most columns; spreadsheets also write ;
-    in csv."""
+    """Delimiter and column names. The delimiter that finds most columns wins; spreadsheets also write ; in csv."""
     tabs_first = ".csv" not in [suffix.lower() for suffix in file.path.suffixes]
     candidates = ("\t", ",", ";") if tabs_first else (",", ";", "\t")
     with _long_fields():
@@ -149,9 +151,8 @@ def _table_head(file: DataFile) -> tuple[str, list[str]]:
     delimiter = max(candidates, key=lambda d: len(heads[d][0]) if heads[d] else 0)
     rows = heads[delimiter]
     if len(rows) < 2:
-        raise DataError(f"{file.name} has a header line and no rows: give a file of labelled pairs")
-    # A first row longer than the header would silently shift all columns: pandas takes its first field for an
-    # index.
+        raise _no_rows(file)
+    # If the first row is longer than the header, pandas takes its first field as an index and silently shifts columns.
     if len(rows[1]) > len(rows[0]):
         raise _ragged(file, "the first row", len(rows[1]), len(rows[0]))
     return delimiter, [name.strip() for name in rows[0]]
@@ -170,8 +171,8 @@ def _first_rows(file: DataFile, delimiter: str) -> list[list[str]]:
 
 def _ragged(file: DataFile, where: str, seen: int, expected: int) -> DataError:
     return DataError(
-        f"{file.name}: {where} has {seen} fields where the header names {expected}:"
-        " put texts that hold the delimiter or a line break in double quotes"
+        f"{file.name}: {where} has {seen} fields but the header names {expected}:"
+        " put texts that contain the delimiter or a line break in double quotes"
     )
 
 
@@ -179,7 +180,7 @@ def _read_table(file: DataFile, plain: Path, names: Sequence[str], folder: str) 
     from datasets import Features, Value
 
     delimiter, header = _table_head(file)
-    ids = [f"c{i}" for i in range(len(header))]  # empty and repeated names do no harm this way
+    ids = [f"c{i}" for i in range(len(header))]  # so empty and repeated names do no harm
     quoted = delimiter != "\t" or _tabs_are_quoted(plain, len(header))
     try:
         table = load_file(
@@ -194,7 +195,7 @@ def _read_table(file: DataFile, plain: Path, names: Sequence[str], folder: str) 
             na_filter=False,
             quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         )
-    except ValueError as error:  # pandas.errors.ParserError is one
+    except ValueError as error:  # pandas.errors.ParserError is a ValueError
         ragged = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
         if ragged:
             raise _ragged(file, f"line {ragged[2]}", int(ragged[3]), int(ragged[1])) from None
@@ -204,16 +205,17 @@ def _read_table(file: DataFile, plain: Path, names: Sequence[str], folder: str) 
                 f"{file.name}: a double quote opened in row {unclosed[1]} is never closed:"
                 " close it, or double it inside a text"
             ) from None
-        raise DataError(f"cannot read {file.name} ({cause(error)}): write it again as csv, jsonl or parquet") from None
+        raise DataError(f"cannot read {file.name} ({cause(error)}): save it again as csv, jsonl or parquet") from None
     if table.num_rows == 0:
-        raise DataError(f"{file.name} has a header line and no rows: give a file of labelled pairs")
+        raise _no_rows(file)
     return {name: table.column(ids[header.index(name)]).to_pylist() for name in names}
 
 
 def _tabs_are_quoted(plain: Path, width: int) -> bool:
-    """Whether double quotes in a tsv enclose fields. Many tsv are written without any quoting, and reading
-    one of those with quoting swallows rows: it is one if every line has all its tabs and some quote does not
-    enclose a field.
+    """Whether double quotes in a tsv enclose fields.
+
+    Many tsv files are written without quoting, and reading those with quoting swallows rows. A file is unquoted if
+    every line has all its tabs and some quote does not enclose a field.
     """
     stray = False
     with plain.open(encoding="utf-8", newline="\n") as lines:
@@ -258,7 +260,7 @@ def _objects(file: DataFile, lines: IO[bytes]) -> Iterator[dict[str, Any]]:
         if not line.strip():
             continue
         if number == 1 and line.lstrip()[:1] == b"[":
-            raise DataError(f"{file.name} holds one JSON array: write one object per line (jsonl)")
+            raise DataError(f"{file.name} is one JSON array: write one object per line (jsonl)")
         try:
             row = json.loads(line, parse_int=str, parse_float=str)
         except (ValueError, RecursionError) as error:
@@ -267,12 +269,12 @@ def _objects(file: DataFile, lines: IO[bytes]) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
             raise DataError(f"{file.name}: line {number} is {show(row)}, not an object: write one object per line")
         if b"\\u" in line:
-            row = {key: _whole(value) for key, value in row.items()}
+            row = {key: _without_lone_surrogates(value) for key, value in row.items()}
         yield row
 
 
-def _whole(value: Any) -> Any:
-    """Half a surrogate pair (a text cut inside an emoji) is no character; tokenizers and hashes need one."""
+def _without_lone_surrogates(value: Any) -> Any:
+    """Replace half surrogate pairs (from texts cut inside an emoji), which tokenizers and hashes cannot encode."""
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
 
 
@@ -282,5 +284,5 @@ def _whole(value: Any) -> Any:
 def _parquet_names(file: DataFile) -> list[str]:
     with pq.ParquetFile(file.path) as parquet:
         if parquet.metadata.num_rows == 0:
-            raise DataError(f"{file.name} has columns and no rows: give a file of labelled pairs")
+            raise _no_rows(file)
         return list(parquet.schema_arrow.names)

@@ -1,7 +1,7 @@
-"""The `datasets` library, kept quiet: one file into memory, or a dataset of the hub.
+"""The `datasets` library, kept quiet: loads one file or a hub dataset.
 
-Its progress bars, log lines and telemetry stay off while it works and are as before afterwards; its chained
-errors come back as the first cause (a file) or as one DataError (the hub). Imported late: it takes a second.
+Progress bars, logging and telemetry are off during a call and restored afterwards. Chained errors are raised as their
+first cause (files) or as one DataError (hub). The library is imported late because that takes a second.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ from tune.errors import DataError
 
 
 def load_file(builder: str, path: Path, cache: str, **options: Any) -> Any:
-    """One local file as an Arrow table, by the library's csv or parquet builder, cached under `cache`.
+    """Return one local file as an Arrow table, read by the library's csv or parquet builder, cached under `cache`.
 
-    Raises the first cause of the library's error as it was.
+    Raises the first cause of the library's error, unchanged.
     """
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
@@ -34,8 +34,7 @@ def load_file(builder: str, path: Path, cache: str, **options: Any) -> Any:
 
 
 def hub_columns(hub: HubName) -> list[str] | None:
-    """Column names that the hub knows for the dataset, None where it does not say. DataError as
-    `load_hub`."""
+    """Return the dataset's column names, None if the hub does not list them. Raises DataError as `load_hub` does."""
     from datasets import load_dataset_builder
 
     with _quiet(), _hub_errors(hub):
@@ -44,10 +43,11 @@ def hub_columns(hub: HubName) -> list[str] | None:
 
 
 def load_hub(hub: HubName) -> dict[str, Any]:
-    """Each split of the dataset as an Arrow table, by the split's name.
+    """Return the splits of the dataset as Arrow tables, by split name.
 
-    The library's own cache is used, unlike for files: it is keyed by revision, so never stale, and a second
-    search needs no download and no network. DataError: no network, no such dataset or config, not readable.
+    Unlike files, hub datasets use the library's own cache: it is keyed by revision, so never stale, and a second search
+    needs no download and no network. Raises DataError if there is no network, no such dataset or config, or it is not
+    readable.
     """
     from datasets import load_dataset
 
@@ -57,7 +57,7 @@ def load_hub(hub: HubName) -> dict[str, Any]:
 
 
 def cause(error: BaseException) -> str:
-    """The error's text on one line, at most 160 characters."""
+    """Return the error's text on one line, at most 160 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else f"{text[:157]}..."
 
@@ -74,17 +74,16 @@ def _hub_errors(hub: HubName) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, ConnectionError) or config.HF_HUB_OFFLINE or _host_is_unknown():
             raise DataError(
-                f"no network for hub dataset {str(hub)!r}, and it is not in the local cache"
-                " (nor a file here): go online, or give a local file as --data"
+                f"no network for hub dataset {str(hub)!r}, which is neither in the local cache nor a local file:"
+                " go online, or give a local file as --data"
             ) from None
         raise DataError(
-            f"cannot load hub dataset {str(hub)!r} (nor is it a file here): {cause(error)}: check owner/name[:config]"
+            f"cannot load hub dataset {str(hub)!r} (and no such local file): {cause(error)}: check owner/name[:config]"
         ) from None
 
 
 def _host_is_unknown() -> bool:
-    """True where the hub's name cannot be resolved. A proxy resolves for us, so then we cannot know:
-    False."""
+    """Whether the hub's host name cannot be resolved. False behind a proxy, which resolves names for us."""
     from datasets import config
 
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
@@ -98,8 +97,7 @@ def _host_is_unknown() -> bool:
 
 @contextlib.contextmanager
 def _no_retries_without_network() -> Iterator[None]:
-    """Without network the hub client retries for 23 s before it looks into its cache; offline mode looks at
-    once."""
+    """Use offline mode if there is no network: otherwise the hub client retries for 23 s before using its cache."""
     import huggingface_hub.constants
     from datasets import config
 
@@ -118,8 +116,7 @@ def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
     bars = datasets.is_progress_bar_enabled()
     with contextlib.ExitStack() as stack:
-        # Even a local file is announced to a server by a HEAD request, with 3 s of patience behind a
-        # firewall.
+        # The library sends a HEAD request even for a local file, which takes 3 s behind a firewall.
         stack.enter_context(_set(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False))
         stack.enter_context(_set(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True))
         for logger in loggers:

@@ -1,8 +1,7 @@
-"""The demo data: 4,000 labelled pairs of support questions about Osierly, an invented till for farm shops.
+"""Demo data: 4,000 labelled pairs of support questions about Osierly, an invented till for farm shops.
 
-Promises the same pairs for the same seed in every process and on every machine (only `Random.random` is drawn
-from, whose sequence Python guarantees), small groups that share no text, and labels that shared words do not
-tell.
+A seed gives the same pairs in every process and on every machine (only `Random.random` is used, whose sequence Python
+guarantees). Groups are small and share no text, and shared words do not reveal the labels.
 """
 
 import random
@@ -14,8 +13,8 @@ from typing import Final
 from tune.data._demo_phrases import CLOSERS, FEATURES, INTENTS, OPENERS
 
 PAIRS: Final = 4_000
-WRONG_LABELS: Final = 0.02  # people who label pairs err about this often, or more
-NAMES: Final = 3  # of each feature
+WRONG_LABELS: Final = 0.02  # human labellers err at least this often
+NAMES: Final = 3  # per feature
 
 _ALTERNATIVE = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
 _NOT_A_WORD = re.compile(r"[\W_]+")
@@ -25,7 +24,7 @@ Pair = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked (feature, intent, side: questions alike in these belong together) and how it is put."""
+    """What is asked (feature, intent, side: equal means the questions belong together) and how it is worded."""
 
     feature: int
     intent: int
@@ -43,18 +42,16 @@ class _Question:
 
 
 def demo_pairs(seed: int = 0) -> list[Pair]:
-    """4,000 triples (question a, question b, label), label 1 where both ask the same of the same feature.
+    """Return 4,000 triples (question a, question b, label), label 1 if both ask the same about the same feature.
 
-    Of the pairs with label 1, two in three put the question in another phrasing, mostly with another house
-    name of the feature; the others differ in that name alone. Of the pairs with label 0, half are near
-    misses: the same question but for one slot (another feature's name, or a word that turns the wish round);
-    the others ask something else. Small talk is drawn without regard to the label. So shared words tell
-    little, in either direction, and house knowledge tells nearly all.
+    Two in three pairs with label 1 rephrase the question, mostly with another house name of the feature; the others
+    differ only in that name. Half the pairs with label 0 are near misses: the same question except for one slot
+    (another feature's name, or a word that reverses the request); the others ask something else. Small talk is drawn
+    independently of the label. So shared words reveal little, in either direction, and house knowledge nearly all.
 
-    The pairs come in some 1,100 groups of two to five. No two groups share a text, case and punctuation
-    aside, so a text-disjoint split finds no giant component; names and phrasings recur in all groups, so
-    what is learned from some holds for the others. About 43% have label 1, and 2% of all labels are wrong on
-    purpose.
+    The pairs form about 1,100 groups of two to five. No two groups share a text, ignoring case and punctuation, so a
+    text-disjoint split finds no giant component. Names and phrasings recur across groups, so what is learned from some
+    applies to others. About 43% have label 1, and 2% of all labels are wrong on purpose.
     """
     rng = random.Random(seed)
     used: dict[str, None] = {}
@@ -63,17 +60,17 @@ def demo_pairs(seed: int = 0) -> list[Pair]:
         group = [(a.text, b.text, label) for a, b, label in _group(rng)]
         texts = {_normal(text): None for a, b, _ in group for text in (a, b)}
         if len(texts) <= len(group) or any(text in used for text in texts):
-            continue  # a repeat within the group could contradict itself; one across groups would chain them
+            continue  # a repeated text could contradict itself in its group, or link two groups
         used.update(texts)
         pairs += group
     order = sorted((rng.random(), at) for at in range(PAIRS))
-    return [_mislabelled_at_times(rng, _turned_at_times(rng, pairs[at])) for _, at in order]
+    return [_mislabelled_at_random(rng, _swapped_at_random(rng, pairs[at])) for _, at in order]
 
 
 def _group(rng: random.Random) -> list[tuple[_Question, _Question, int]]:
-    """The pairs of one situation: a tree of questions that hangs on the first one, so texts = pairs + 1."""
+    """The pairs of one situation: a tree of questions rooted in the first one, so texts = pairs + 1."""
     asked = _question(rng)
-    again = _put_differently(rng, asked)
+    again = _rephrased(rng, asked)
     pairs = [(asked, again, 1), (asked, _near_miss(rng, asked), 0)]
     if rng.random() < 0.55:
         pairs.append((asked, _renamed(rng, asked), 1))
@@ -97,19 +94,19 @@ def _question(rng: random.Random) -> _Question:
     )
 
 
-def _put_differently(rng: random.Random, asked: _Question) -> _Question:
+def _rephrased(rng: random.Random, asked: _Question) -> _Question:
     """The same question in another phrasing."""
     phrasing = _other(rng, asked.phrasing, len(INTENTS[asked.intent]))
     return _small_talk(rng, asked, replace(asked, name=int(rng.random() * NAMES), phrasing=phrasing))
 
 
 def _renamed(rng: random.Random, asked: _Question) -> _Question:
-    """The same question but for the feature's name: only house knowledge tells it from a near miss."""
+    """The same question with another name of the feature: only house knowledge tells it from a near miss."""
     return _small_talk(rng, asked, replace(asked, name=_other(rng, asked.name, NAMES)))
 
 
 def _near_miss(rng: random.Random, asked: _Question) -> _Question:
-    """The same words but for one slot: another feature, or the opposite wish."""
+    """The same words except for one slot: another feature, or the opposite request."""
     if rng.random() < 0.7:
         missed = replace(asked, feature=_other(rng, asked.feature, len(FEATURES)))
     else:
@@ -118,7 +115,7 @@ def _near_miss(rng: random.Random, asked: _Question) -> _Question:
 
 
 def _something_else(rng: random.Random, asked: _Question) -> _Question:
-    """Another question: mostly about another feature, else another wish about the same one."""
+    """Another question: mostly about another feature, otherwise another request about the same one."""
     drawn = _question(rng)
     if rng.random() < 0.8:
         other = replace(drawn, feature=_other(rng, asked.feature, len(FEATURES)))
@@ -130,7 +127,7 @@ def _something_else(rng: random.Random, asked: _Question) -> _Question:
 
 
 def _small_talk(rng: random.Random, asked: _Question, question: _Question) -> _Question:
-    """`question` amid the small talk of `asked`, or two times in five amid new small talk."""
+    """`question` with the small talk of `asked`, or two times in five with new small talk."""
     if rng.random() < 0.6:
         return replace(question, opener=asked.opener, closer=asked.closer)
     return replace(question, opener=_opener(rng), closer=_closer(rng))
@@ -153,13 +150,13 @@ def _other(rng: random.Random, this: int, count: int) -> int:
     return (this + 1 + int(rng.random() * (count - 1))) % count
 
 
-def _turned_at_times(rng: random.Random, pair: Pair) -> Pair:
-    """Either question first, so that the order of a pair tells nothing."""
+def _swapped_at_random(rng: random.Random, pair: Pair) -> Pair:
+    """The pair in random order, so that order reveals nothing."""
     a, b, label = pair
     return (b, a, label) if rng.random() < 0.5 else pair
 
 
-def _mislabelled_at_times(rng: random.Random, pair: Pair) -> Pair:
+def _mislabelled_at_random(rng: random.Random, pair: Pair) -> Pair:
     a, b, label = pair
     return (a, b, 1 - label) if rng.random() < WRONG_LABELS else pair
 

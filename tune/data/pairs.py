@@ -1,7 +1,6 @@
-"""Labelled pairs as they stand in the source: read, columns found, labels parsed, nothing dropped.
+"""Labelled pairs as found in the source: read, columns found, labels parsed, nothing dropped.
 
-`check_data` refuses early and cheaply what `read_pairs` would refuse late. Cleaning is in clean.py, the split
-in split.py.
+`check_data` refuses early and cheaply what `read_pairs` would refuse late. clean.py drops rows, split.py splits.
 """
 
 import logging
@@ -15,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.config.data import DataConfig
+from tune.config.search import flag
 from tune.data._columns import Columns, find_columns, parse_labels, parse_sides, parse_texts, sides_of_names
 from tune.data._files import DataFile, HubName, locate
 from tune.data._formats import read_columns, read_header
 from tune.data._library import hub_columns, load_hub
+from tune.data.sides import SIDES
 from tune.errors import DataError
 
 __all__ = ["Columns", "Pairs", "check_data", "read_pairs", "require_both_classes"]
@@ -28,27 +29,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """n labelled pairs of raw texts. Before cleaning an empty text is "" and a row without label has label
-    -1."""
+    """n labelled pairs of raw texts. Before cleaning, empty texts are "" and missing labels UNLABELLED (-1)."""
 
     text_a: list[str]
     text_b: list[str]
     label: NDArray[np.int8]
-    """[n], 1 = belongs together."""
+    """[n], 1 = belong together."""
     row: NDArray[np.int64]
-    """[n], row number in the source, from 0, over all files in reading order (train, val, test)."""
+    """[n], row number in the source, from 0, over all files in reading order (that of SIDES)."""
     side: list[str] | None
-    """[n], the given split: "train", "val" or "test"; None where there is none."""
+    """[n], the given split, each one of SIDES; None if there is none."""
     columns: Columns
     source: str
-    """What was read, for people: "demo", a file or folder name, a hub name. Never a whole path."""
+    """What was read, for display: "demo", a file or folder name, a hub name. Never a full path."""
     synthetic: bool = False
 
     def __len__(self) -> int:
         return len(self.text_a)
 
     def take(self, index: NDArray[np.int64]) -> "Pairs":
-        """The rows at `index`, in that order."""
+        """Return the rows at `index`, in that order."""
         at = index.tolist()
         return Pairs(
             text_a=[self.text_a[i] for i in at],
@@ -64,7 +64,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class _Table:
-    """One file or one split of a hub dataset, not read yet."""
+    """One file, or one split of a hub dataset, not read yet."""
 
     name: str
     side: str | None
@@ -73,8 +73,10 @@ class _Table:
 
 
 def check_data(config: DataConfig) -> None:
-    """Refuses what can be seen without reading the data: existence, format, header, columns. Takes
-    milliseconds for files; asks the hub (or its local cache) about a hub name. DataError of one line."""
+    """Check what needs no reading of the data: existence, format, header, columns.
+
+    Takes milliseconds for files; asks the hub (or its local cache) about a hub name. Raises a one-line DataError.
+    """
     if config.data is None:
         _check_demo(config)
         return
@@ -91,11 +93,10 @@ def check_data(config: DataConfig) -> None:
 
 
 def read_pairs(config: DataConfig) -> Pairs:
-    """All rows of the source with their labels parsed; the demo pairs where `config.data` is None.
+    """Return all rows of the source with parsed labels; the demo pairs if `config.data` is None.
 
-    The given split comes from `--split-column`, else from the names of several files or hub splits, else
-    there is none. Raises DataError, one line that names the cause and the mend, for anything that cannot be
-    searched on.
+    The given split comes from `--split-column`, or else from the names of several files or hub splits. Raises DataError
+    for anything that a search cannot use: one line that names the cause and the fix.
     """
     if config.data is None:
         return _demo(config)
@@ -124,7 +125,7 @@ def read_pairs(config: DataConfig) -> Pairs:
         first = first or columns
         _hint_at_split(table, columns)
     if first is None or not text_a:
-        raise DataError(f"{source} holds no rows: give labelled pairs")
+        raise DataError(f"{source} has no rows: add labelled pairs")
     label = np.concatenate(labels)
     if first.label is None:
         raise _only_positives(source)
@@ -134,21 +135,21 @@ def read_pairs(config: DataConfig) -> Pairs:
 
 
 def require_both_classes(label: NDArray[np.int8], where: str) -> None:
-    """DataError unless both labels, 0 and 1, occur."""
+    """Raise DataError unless both labels, 0 and 1, occur."""
     present = [value for value in (0, 1) if bool((label == value).any())]
     if not present:
-        raise DataError(f"{where} holds no labelled pairs: fill the label column with 0 and 1")
+        raise DataError(f"{where} has no labelled pairs: fill the label column with 0 and 1")
     if len(present) == 1:
         raise DataError(
-            f"{where} holds only pairs labelled {present[0]}: add pairs labelled {1 - present[0]},"
-            " as a search needs both classes"
+            f"{where} has only pairs labelled {present[0]}: add pairs labelled {1 - present[0]},"
+            " since a search needs both classes"
         )
 
 
 def _only_positives(where: str) -> DataError:
     return DataError(
-        f"{where} has no label column, so every row is a positive pair (label 1 only):"
-        " add negatives (label 0) and a label column, or name it with --label"
+        f"{where} has no label column, so all its pairs are positive (label 1):"
+        " add negatives (label 0) and a label column, or name the column with --label"
     )
 
 
@@ -171,14 +172,13 @@ def _hub_tables(hub: HubName) -> Iterator[_Table]:
         ignored = [name for name, side in zip(names, sides, strict=True) if side is None]
         if len(ignored) == len(names):
             raise DataError(
-                f"hub dataset {str(hub)!r} has the splits {', '.join(names[:5])}, "
-                "none named train, val or test: save the wanted one to a file"
+                f"hub dataset {str(hub)!r} has no split named train, val or test, only {', '.join(names[:5])}:"
+                " save the one you need to a file"
             )
         if ignored:
-            log.warning("%s: splits not read: %s", hub, ", ".join(ignored[:5]))
-    order = ("train", "val", "test")
+            log.warning("%s: skipped splits: %s", hub, ", ".join(ignored[:5]))
     chosen = [(name, side) for name, side in zip(names, sides, strict=True) if side or len(names) == 1]
-    chosen.sort(key=lambda item: order.index(item[1] or "train"))
+    chosen.sort(key=lambda item: SIDES.index(item[1] or "train"))
     given = len({side for _, side in chosen}) > 1
     for name, side in chosen:
         table = splits[name]
@@ -190,7 +190,7 @@ def _lists(table: Any, columns: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def _hint_at_split(table: _Table, columns: Columns) -> None:
-    """Says so where a column looks like a split and is not used; keeping it is the user's choice."""
+    """Log a hint if a column looks like a split but is not used; the user decides whether to keep that split."""
     if columns.split is None and table.side is None:
         for name in table.header:
             if name.casefold() == "split" and name not in columns.names():
@@ -199,9 +199,11 @@ def _hint_at_split(table: _Table, columns: Columns) -> None:
 
 def _check_demo(config: DataConfig) -> None:
     options = ("text_a", "text_b", "label", "positive_from", "split_column")
-    given = [f"--{name.replace('_', '-')}" for name in options if getattr(config, name) is not None]
+    given = [flag(name) for name in options if getattr(config, name) is not None]
     if given:
-        raise DataError(f"{', '.join(given)} given without --data: give the data, or leave it out for the demo pairs")
+        raise DataError(
+            f"{', '.join(given)} given without --data: add --data, or use the demo pairs without these options"
+        )
 
 
 def _demo(config: DataConfig) -> Pairs:

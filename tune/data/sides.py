@@ -1,20 +1,24 @@
-"""The three sides of a split, and the labelled pairs of each as plain data."""
+"""Names of the three sides of a split and of the two classes, and the labelled pairs of each side as plain data."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.data.split import Split, train_order
+if TYPE_CHECKING:
+    pass
 
 SIDES = ("train", "val", "test")
+HELD_OUT = ("val", "test")
+CLASS_NAMES = {0: "negative (label 0)", 1: "positive (label 1)"}
 
 
 @dataclass(frozen=True)
 class LabelledPairs:
     """Pairs of one side, in order: text_a, text_b [n], label [n].
 
-    component [n]: equal for pairs of the split that are linked by shared texts; folds alone need it.
+    component [n]: equal for pairs of the split that are linked by shared texts; only folds need it.
     """
 
     text_a: list[str]
@@ -24,15 +28,3 @@ class LabelledPairs:
 
     def __len__(self) -> int:
         return len(self.label)
-
-
-def labelled_sides(split: Split, seed: int) -> dict[str, LabelledPairs]:
-    """The pairs of each side; train in its seeded order."""
-    index = {side: np.flatnonzero(split.side == side) for side in ("val", "test")}
-    index["train"] = train_order(split, seed)
-    return {side: _labelled(split, index[side]) for side in SIDES}
-
-
-def _labelled(split: Split, index: NDArray[np.int64]) -> LabelledPairs:
-    taken = split.pairs.take(index)
-    return LabelledPairs(taken.text_a, taken.text_b, taken.label, split.component[index])

@@ -1,1 +1,4 @@
-"""TODO tune/evaluate."""
+"""The decision: which trials become finalists, test opened once, and the rows of the leaderboard.
+
+Works on scores and models in memory; the pipeline writes the files.
+"""

@@ -17,10 +17,10 @@ _SAME_AUC = 1e-4
 def sound_finalists(
     outcomes: Sequence[TrialOutcome], models: Models, count: int, grid: bool, warn: Callable[[str], None]
 ) -> list[TrialModel]:
-    """The finalists, the winner first, each of which still has the weights that it reported.
+    """Return the finalists, the winner first; each still has the weights it reported.
 
-    Others leave, with a warning each: a trial whose worker was killed for good between its weights and its report, or
-    whose files were damaged, must cost its own place and no other.
+    Others are dropped, with a warning each: a trial whose worker was killed between its weights and its report, or with
+    damaged files, must lose its own place and no other.
     """
     candidates = list(outcomes)
     while True:
@@ -44,12 +44,12 @@ def _unsound(model: TrialModel) -> str:
         return f"its weights cannot be read ({' '.join(str(error).split())[:200]})"
     reported = _best_auc(model.outcome)
     if abs(auc - reported) > max(_SAME_AUC, model.rounding()):
-        return f"it reported {reported:.6f} on val, but its weights give {auc:.6f}"
+        return f"it reported {reported:.6f} on val, but its weights score {auc:.6f}"
     return ""
 
 
 def choose_finalists(outcomes: Sequence[TrialOutcome], count: int, grid: bool) -> list[TrialOutcome]:
-    """The trials that test is opened for, best first by val; in a grid also the best of every cell.
+    """Return the trials that test is opened for, best first by val; in a grid also the best of every cell.
 
     A cell is one (base_model, train_size, dims, freeze, train). Where frozen and whole models, or LoRA, were trained,
     the best of each is among them. Equal trials go by name, so that chance decides nothing.

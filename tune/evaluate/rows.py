@@ -1,4 +1,4 @@
-"""The leaderboard's rows: what is known of every trial and untouched base model, under the columns' names."""
+"""The leaderboard's rows: what is known about every trial and untouched base model, by column name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from tune.config.search import SearchConfig
 from tune.config.space import point_of
-from tune.embed.base_models import knows_quora
+from tune.embed.base_models import trained_on_quora
 from tune.embed.prepare import PreparedBase
 from tune.results.leaderboard import Row, ranked
 from tune.train.kinds import kind_of
@@ -104,7 +104,7 @@ def _trial_columns(
 
 
 def _differences(comparisons: list[dict[str, Any]]) -> dict[str, Row]:
-    """Test AUC of a model minus that of its own untouched base, and minus the best frozen one's, by its key."""
+    """Return test AUC minus that of the untouched base, and minus the best frozen trial's, by the model's key."""
     columns: dict[str, Row] = {}
     for entry in comparisons:
         name = {"own": "over_base", "frozen": "over_frozen"}.get(entry["kind"])
@@ -131,12 +131,12 @@ def _test_columns(final: dict[str, Any] | None) -> Row:
 
 
 def _cost_columns(base: PreparedBase, dims: int) -> Row:
-    """What texts cost to embed (closed models alone), and vectors (float32) to store."""
+    """Return what texts cost to embed (closed models only), and vectors (float32) to store."""
     return {"usd_per_million_texts": base.usd_per_million_texts, "bytes_per_million_vectors": dims * 4 * 1_000_000}
 
 
 def base_notes(config: SearchConfig, facts: dict[str, Any]) -> dict[str, str]:
-    """A note per base model: that it has seen the data, that the data are synthetic."""
+    """Return a note per base model: that it was trained on the data, that the data are synthetic."""
     columns = {str(name).casefold() for name in facts["columns"].values()}
     quora = "quora" in str(config.data.data).casefold() or columns >= {
         "question1",
@@ -146,7 +146,7 @@ def base_notes(config: SearchConfig, facts: dict[str, Any]) -> dict[str, str]:
     notes = {}
     for name in config.base_models:
         parts = ["synthetic data"] if facts["synthetic"] else []
-        if quora and knows_quora(name):
+        if quora and trained_on_quora(name):
             parts.append("base model was trained on Quora pairs")
         notes[name] = "; ".join(parts)
     return notes

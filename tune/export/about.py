@@ -1,4 +1,4 @@
-"""embedtune.json: what an exported model knows of itself, written and read."""
+"""embedtune.json: an exported model's thresholds, prompts, configuration and provenance."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from tune.export.card import ExportFacts
 
 
 def about(facts: ExportFacts) -> dict[str, Any]:
-    """The content of embedtune.json."""
+    """Return the content of embedtune.json."""
     return {
         "trial": facts.trial,
         "threshold": facts.final["threshold"],
@@ -28,19 +28,19 @@ def about(facts: ExportFacts) -> dict[str, Any]:
 
 
 def read_about(model: Path) -> dict[str, Any]:
-    """embedtune.json of an exported model; empty where it has none. ModelError where it cannot be read."""
+    """Read embedtune.json of an exported model; {} if it has none. Raises ModelError if it is damaged."""
     path = model / ABOUT
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(f"{path} is no JSON ({error}); export the model again") from None
+        raise ModelError(f"{path} is not valid JSON ({error}); export the model again") from None
     numbers = ("threshold", "logistic_threshold")
     texts = ("prompt_a", "prompt_b")
     if not isinstance(content, dict) or not (
         all(isinstance(content.get(name), int | float | None) for name in numbers)
         and all(isinstance(content.get(name, ""), str) for name in texts)
     ):
-        raise ModelError(f"{path} is not what an export writes; export the model again")
+        raise ModelError(f"{path} was not written by an export; export the model again")
     return content

@@ -1,4 +1,4 @@
-"""What an exported model says of itself, and its README.md: what it is, what it scores, how it was trained."""
+"""The model card of an export (README.md): what the model is, what it scores, how it was trained."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,11 +12,11 @@ from tune.train.kinds import kind_of
 
 @dataclass(frozen=True)
 class ExportFacts:
-    """What an exported model says of itself besides its weights.
+    """What an export records besides its weights.
 
-    finals: by dims, ascending, the last of which the model gives; of each val_auc, threshold (cosine from which a
-    pair counts as belonging together: best accuracy on val), logistic_threshold (the one of the hard AUC) and test
-    (scores, where this trial was a finalist). search: provenance of the search.
+    finals: by dims, ascending; the model outputs the last. Each has val_auc, threshold (cosine from which a pair counts
+    as positive: best accuracy on val), logistic_threshold (the one behind the hard AUC) and test (scores, if the trial
+    was a finalist). search: provenance of the search.
     """
 
     trial: str
@@ -27,17 +27,17 @@ class ExportFacts:
 
     @property
     def final(self) -> dict[str, Any]:
-        """The numbers of the model as it is, at all its dims."""
+        """The numbers of the model at its full dims."""
         return self.finals[self.dims]
 
     @property
     def dims(self) -> int:
-        """Of what the model gives."""
+        """Dimensions of the model's vectors."""
         return max(self.finals)
 
 
 def model_card(facts: ExportFacts) -> str:
-    """The card's text."""
+    """Return the card's text."""
     config = facts.config
     kind = kind_of(config)
     what = kind.description.format(base=facts.base.name, data=facts.search.get("data", ""))
@@ -62,7 +62,7 @@ def model_card(facts: ExportFacts) -> str:
         dims=facts.dims,
         what=what,
         synthetic=" The pairs are synthetic." if facts.search.get("synthetic") else "",
-        prompts=f"\nPrompts that it was trained with: {usage}.\n" if usage else "",
+        prompts=f"\nTrained with these prompts: {usage}.\n" if usage else "",
         scores="\n\n".join(_scores(dims, final, len(facts.finals) > 1) for dims, final in facts.finals.items()),
         smaller=(_SMALLER_CLOSED if closed else _SMALLER).format(dims=min(facts.finals))
         if len(facts.finals) > 1
@@ -75,24 +75,24 @@ def _scores(dims: int, final: dict[str, Any], several: bool) -> str:
     head = f"At {dims} dims: validation" if several else "Validation"
     threshold = ""
     if final["threshold"] is not None:
-        threshold = f" The threshold {final['threshold']:.6f} is the one of best accuracy on validation."
+        threshold = f" The threshold {final['threshold']:.6f} maximises accuracy on validation."
     test = final["test"]
     if test is None:
-        said = "This trial was no finalist, so it was not scored on the test side."
+        said = "This trial was not a finalist, so it was not scored on the test side."
     else:
         said = (
             f"Test, scored once: ROC AUC {test['auc']:.4f} [{test['auc_low']:.4f}, {test['auc_high']:.4f}] "
-            f"(95% interval, bootstrap of components), accuracy {test['accuracy']:.4f} on {test['n']} pairs."
+            f"(95% interval, bootstrap over components), accuracy {test['accuracy']:.4f} on {test['n']} pairs."
         )
     return f"{head}: ROC AUC {final['val_auc']:.4f}. {said}{threshold}"
 
 
 _SMALLER = """
-Its first components serve alone as well: `SentenceTransformer(..., truncate_dim={dims})`, compared by cosine.
+Its first components also work alone, compared by cosine: `SentenceTransformer(..., truncate_dim={dims})`.
 """
 
 _SMALLER_CLOSED = """
-Its first components serve alone as well, such as `vectors[:, :{dims}]`, compared by cosine.
+Its first components also work alone, compared by cosine: `vectors[:, :{dims}]`.
 """
 
 _HEAD = """library_name: sentence-transformers
@@ -118,8 +118,8 @@ $belongs"""
 _NEEDS = "It needs sentence-transformers 6 or later (saved by {version}; earlier versions cannot read it)."
 
 _NEEDS_CLOSED = (
-    "It holds the Dense layer alone: every text that it encodes is bought from the provider, with the key of the "
-    "environment. It needs embedtune (`pip install 'embedtune[{extra}]'`), neither torch nor a GPU."
+    "It contains only the Dense layer: every text it encodes is bought from the provider, with the API key from the "
+    "environment. It needs embedtune (`pip install 'embedtune[{extra}]'`), but neither torch nor a GPU."
 )
 
 _CARD = """---
@@ -134,7 +134,7 @@ $what and a final normalisation.$synthetic
 $use
 ```
 $smaller$prompts
-## What it scores
+## Scores
 
 $scores
 

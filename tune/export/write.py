@@ -54,7 +54,7 @@ def _write_on_open(model: TrialModel, facts: ExportFacts, to: Path) -> Path:
         raise ResultsError(f"{to} exists; choose another directory")
     source = load_open(facts.base.name, "fp32", model.max_length)
     if facts.base.weights != source.weights:
-        raise ModelError(f"base model {facts.base.name} has other weights now than when the search ran")
+        raise ModelError(f"base model {facts.base.name} has different weights now than when the search ran")
     prompts, default = _prompts(facts.base)
     exported = SentenceTransformer(
         modules=[*(module.to("cpu") for module in model.modules(source)), Normalize()],
@@ -135,9 +135,9 @@ def write_adapted(
 def write_exported(
     directory: Path, save: Callable[[Path], object], about: Mapping[str, Any], files: Mapping[str, str] | None = None
 ) -> None:
-    """Makes an exported model's directory, whole or not at all. ResultsError where it cannot be made.
+    """Create an exported model's directory, whole or not at all. Raises ResultsError if that fails.
 
-    save: puts the model into a directory. about: the content of embedtune.json. files: more files, name -> content.
+    save: writes the model into a directory. about: the content of embedtune.json. files: more files, name -> content.
     """
     from safetensors import SafetensorError
 
@@ -152,9 +152,9 @@ def write_exported(
         make_directory(directory, fill)
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ResultsError(f"{directory} cannot be written ({why}); choose another directory") from None
+        raise ResultsError(f"cannot write {directory} ({why}); choose another directory") from None
 
 
 def _array(tensor: Any) -> Any:
-    """A torch tensor of any precision, or an array, as an array."""
+    """Return a torch tensor of any precision, or an array, as an array."""
     return tensor.detach().cpu().float().numpy() if hasattr(tensor, "detach") else tensor

@@ -1,1 +1,5 @@
-"""Numbers on scored pairs: AUC and thresholds (score), their certainty (intervals), a sentence (verdict)."""
+"""Numbers on scored pairs, with no disk access and no model.
+
+score: AUC and thresholds; intervals: their bootstrap; multiple: Holm's correction; verdict: the sentence. Import
+from these modules directly.
+"""

@@ -1,8 +1,7 @@
-"""Confidence intervals of AUC by a bootstrap of components.
+"""Confidence intervals of AUC from a bootstrap over components.
 
-Owns the draws: made from labels, components and a seed, never from a model, so every model of a search is
-judged on the same ones. Linked pairs share texts and err together; drawing pairs one by one would make
-intervals too narrow.
+Draws depend on labels, components and a seed, never on a model, so all models of a search are compared on the same
+draws. Linked pairs share texts and their errors correlate; resampling single pairs would make intervals too narrow.
 """
 
 from collections.abc import Iterator
@@ -12,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.metrics.score import Labels, Scores, TestScore, checked_pairs, roc_auc
+from tune.metrics.score import Labels, ModelScore, Scores, checked_pairs, roc_auc
 
 
 @dataclass(frozen=True)
 class Difference:
-    """AUC of model a minus AUC of model b on the same pairs, with its percentile interval; 0.01 is one point.
+    """AUC of model a minus AUC of model b on the same pairs, with a percentile interval; 0.01 is one point.
 
-    `delta` is that on all pairs, not the mean of the draws. `share_above_zero` is the share of draws in which
-    a is ahead, a draw in which they are equal counting half.
+    `delta` is the difference on all pairs, not the mean of the draws. `share_above_zero` is the share of draws in
+    which a is ahead; ties count half.
     """
 
     delta: float
@@ -32,19 +31,20 @@ class Difference:
 
 
 class ComponentBootstrap:
-    """Seeded draws of components with replacement, as many as there are, each with all its pairs.
+    """Seeded bootstrap: each draw resamples all components with replacement, each with all its pairs.
 
     The cluster bootstrap of Field and Welsh 2007 ("Bootstrapping clustered data"), with percentile intervals.
 
-    labels [n] of 0 and 1, component [n] of any integers. A draw that holds one class only is drawn again;
-    `redraws` counts these. Components are ordered by their number, so the draws do not depend on the order of
-    the rows (they do on which component has which number). Nothing of size draws * n is kept: the draws are
-    made anew from the seed each time, one after the other, so memory stays at a few arrays of size n.
+    labels [n] of 0 and 1, component [n] of any integers. A draw that holds only one class is repeated; `redraws`
+    counts these. Components are ordered by number, so draws do not depend on row order (but do depend on how the
+    components are numbered). Draws are regenerated from the seed one at a time, so memory stays at a few arrays of
+    size n.
 
-    With one component there is nothing to draw: its intervals say so by being as wide as can be. With few
+    With one component there is nothing to resample, and intervals are as wide as possible. With few components
     (see `components`) a percentile interval is too narrow.
 
-    ValueError: as in `checked_pairs`, components of another length or not integers, draws below 1.
+    Raises ValueError as `checked_pairs` does, and if there is not one integer component per label or draws is
+    below 1.
     """
 
     def __init__(self, labels: Labels, component: NDArray[np.integer[Any]], draws: int = 2000, seed: int = 0) -> None:
@@ -60,37 +60,37 @@ class ComponentBootstrap:
         self.seed = seed
         self._positives = np.bincount(self._component, weights=self._positive, minlength=self.components)
         self._sizes = np.bincount(self._component, minlength=self.components).astype(np.float64)
-        self.redraws = sum(again for _, again in self._tries())
+        self.redraws = sum(rejected for _, rejected in self._tries())
 
     def multiplicities(self) -> Iterator[NDArray[np.float64]]:
-        """Each draw in turn: how often every component was drawn, [components], whole numbers as float64."""
+        """Yield for each draw how often every component was drawn: [components], whole numbers as float64."""
         for times, _ in self._tries():
             yield times
 
     def aucs(self, scores: Scores) -> NDArray[np.float64]:
-        """ROC AUC of every draw, [draws], each pair counted as often as its component was drawn.
+        """Return the ROC AUC of every draw, [draws]; a pair counts as often as its component was drawn.
 
-        scores [n] in the rows' order; ties count half. ValueError: another length, or not finite.
+        scores [n] in row order; ties count half. Raises ValueError if the length differs or a score is not finite.
         """
         ranking = self._ranking(scores)
         return np.fromiter(map(ranking.auc, self.multiplicities()), np.float64, self.draws)
 
     def interval(self, scores: Scores, level: float = 0.95) -> tuple[float, float]:
-        """Percentile interval (low, high) of the AUC; (0, 1) where there is one component.
+        """Return the percentile interval (low, high) of the AUC; (0, 1) if there is only one component.
 
-        ValueError as in `aucs`, or a level outside (0, 1).
+        Raises ValueError as `aucs` does, and for a level outside (0, 1).
         """
         return self.interval_of(self.aucs(scores), level)
 
     def interval_of(self, aucs: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
-        """The same, of what `aucs` gave, [draws]."""
+        """Return the same from the result of `aucs`, [draws]."""
         _check_level(level)
         return (0.0, 1.0) if self.components == 1 else _percentiles(aucs, level)
 
     def difference(self, scores_a: Scores, scores_b: Scores, level: float = 0.95) -> Difference:
-        """AUC of a minus AUC of b, paired: both are taken on the same draws.
+        """Return AUC of a minus AUC of b, paired: both are computed on the same draws.
 
-        With one component the interval is (-1, 1) and the share 0.5. ValueError as in `interval`.
+        With one component the interval is (-1, 1) and the share 0.5. Raises ValueError as `interval` does.
         """
         delta = roc_auc(scores_a, self._positive) - roc_auc(scores_b, self._positive)
         return self.difference_of(delta, self.aucs(scores_a), self.aucs(scores_b), level)
@@ -98,7 +98,10 @@ class ComponentBootstrap:
     def difference_of(
         self, delta: float, aucs_a: NDArray[np.float64], aucs_b: NDArray[np.float64], level: float = 0.95
     ) -> Difference:
-        """The same, of what `aucs` gave for either, [draws]; delta: on all pairs. For many models, each drawn once."""
+        """Return the same from the results of `aucs` for a and b, [draws], and the difference on all pairs.
+
+        Saves recomputing draws when many models are compared.
+        """
         _check_level(level)
         if self.components == 1:
             return Difference(delta, -1.0, 1.0, 0.5, level, self.draws)
@@ -108,53 +111,53 @@ class ComponentBootstrap:
         return Difference(delta, low, high, share, level, self.draws)
 
     def _tries(self) -> Iterator[tuple[NDArray[np.float64], int]]:
-        """Every draw, with how many of one class were thrown away before it.
+        """Yield every draw with the number of one-class draws rejected before it.
 
-        Comes to an end: where both classes are present, a draw holds both with a chance above a quarter.
+        Terminates: with both classes present, a draw holds both with a probability above a quarter.
         """
         generator = np.random.default_rng(self.seed)
         for _ in range(self.draws):
-            again = 0
+            rejected = 0
             while True:
                 drawn = generator.integers(self.components, size=self.components)
                 times = np.bincount(drawn, minlength=self.components).astype(np.float64)
                 if 0 < times @ self._positives < times @ self._sizes:
                     break
-                again += 1
-            yield times, again
+                rejected += 1
+            yield times, rejected
 
     def _ranking(self, scores: Scores) -> "_Ranking":
         return _Ranking(scores, self._positive, self._component)
 
 
 class _Ranking:
-    """One model's scores sorted once, so that the AUC of a draw is a running sum and two look-ups, O(n)."""
+    """One model's scores, sorted once so that the AUC of a draw takes a running sum and two look-ups, O(n)."""
 
     def __init__(self, scores: Scores, positive: NDArray[np.bool_], component: NDArray[np.intp]) -> None:
         values, _ = checked_pairs(scores, positive)
         order = np.argsort(values, kind="stable")
-        wanted, unwanted = order[positive[order]], order[~positive[order]]
-        self._wanted = component[wanted]
-        self._unwanted = component[unwanted]
-        # Per positive: how many negatives lie below it, and how many not above it. They differ at ties only.
-        self._below = np.searchsorted(values[unwanted], values[wanted], side="left")
-        self._not_above = np.searchsorted(values[unwanted], values[wanted], side="right")
-        self._running = np.zeros(unwanted.size + 1)
+        positives, negatives = order[positive[order]], order[~positive[order]]
+        self._positives = component[positives]
+        self._negatives = component[negatives]
+        # Per positive: how many negatives are below it, and how many are not above it. They differ only at ties.
+        self._below = np.searchsorted(values[negatives], values[positives], side="left")
+        self._not_above = np.searchsorted(values[negatives], values[positives], side="right")
+        self._running = np.zeros(negatives.size + 1)
 
     def auc(self, times: NDArray[np.float64]) -> float:
-        """ROC AUC where the pairs of component c count times[c] times.
+        """Return the ROC AUC with the pairs of component c counted times[c] times.
 
-        Sums of whole numbers below 2**53: exact, whatever their order.
+        Sums of whole numbers below 2**53, so exact in any order.
         """
-        weights = times[self._wanted]
+        weights = times[self._positives]
         running = self._running
-        np.cumsum(times[self._unwanted], out=running[1:])
+        np.cumsum(times[self._negatives], out=running[1:])
         halves = weights @ running[self._below] + weights @ running[self._not_above]
         return float(halves / (2.0 * weights.sum() * running[-1]))
 
 
-def with_interval(score: TestScore, bootstrap: ComponentBootstrap, aucs: NDArray[np.float64]) -> TestScore:
-    """The score with `auc_low`, `auc_high` and `redraws`; aucs [draws] are what the bootstrap gave for it."""
+def with_interval(score: ModelScore, bootstrap: ComponentBootstrap, aucs: NDArray[np.float64]) -> ModelScore:
+    """Return the score with `auc_low`, `auc_high` and `redraws` set; aucs: the bootstrap's, [draws]."""
     low, high = bootstrap.interval_of(aucs)
     return replace(score, auc_low=low, auc_high=high, redraws=bootstrap.redraws)
 
@@ -166,4 +169,4 @@ def _percentiles(draws: NDArray[np.float64], level: float) -> tuple[float, float
 
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
+        raise ValueError(f"level must be between 0 and 1, got {level}")

@@ -1,6 +1,6 @@
 """One plain sentence on whether one model beats another, and the numbers behind it.
 
-Owns the wording. "Beats" and "falls behind" are said only where the whole interval lies on that side of 0.
+Owns the wording. A model "beats" or "falls behind" another only if the whole interval is on that side of 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from tune.metrics.intervals import Difference
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the difference of `name` to `other` says; points in the sentence are AUC x 100."""
+    """Outcome of comparing `name` with `other`; points in the sentence are AUC x 100."""
 
     name: str
     other: str
@@ -22,7 +22,7 @@ class Verdict:
     difference: Difference
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for summary.json: the fields, those of the difference beside them, AUC in [-1, 1]."""
+        """Return plain data for summary.json: the fields and, beside them, those of the difference; AUC in [-1, 1]."""
         return {
             "name": self.name,
             "other": self.other,
@@ -36,39 +36,39 @@ _PARTS = {
     2: "half", 3: "a third", 4: "a quarter", 5: "a fifth", 6: "a sixth", 7: "a seventh", 8: "an eighth", 9: "a ninth",
     10: "a tenth", 12: "a twelfth",
 }  # fmt: skip
-_SIMPLEST = 64
-"""Fractions of larger denominators are told as a number."""
+_LARGEST_DENOMINATOR = 64
+"""Fractions with a larger denominator are written as a decimal."""
 
 
 def storage(dims: int, other: int) -> str:
-    """What the vectors of a model take, beside another's: "at 256 dims, a sixth of its storage"."""
+    """Phrase comparing the storage of a model's vectors with another's: "at 256 dims, a sixth of its storage"."""
     part = Fraction(dims, other)
     if part >= 1:
         return f"at {dims} dims"
     if part.numerator == 1 and part.denominator in _PARTS:
-        told = _PARTS[part.denominator]
+        share = _PARTS[part.denominator]
     else:
-        told = str(part) if part.denominator <= _SIMPLEST else f"{float(part):.2g}"
-    if told == "1":
+        share = str(part) if part.denominator <= _LARGEST_DENOMINATOR else f"{float(part):.2g}"
+    if share == "1":
         return f"at {dims} dims, about the same storage"
-    return f"at {dims} dims, {told} of its storage"
+    return f"at {dims} dims, {share} of its storage"
 
 
 def correction(shown: Sequence[Mapping[str, Any]], comparisons: int, draws: int, alpha: float = 0.05) -> str:
-    """A sentence on which of these differences hold after Holm's correction for all of the comparisons.
+    """Sentence on which of these differences hold after Holm's correction for all comparisons.
 
-    shown: plain verdicts with `other`, `outcome` and `p_holm`. draws: of the bootstrap, which bound p from below.
+    shown: plain verdicts with `other`, `outcome` and `p_holm`. draws: bootstrap draws, which bound p from below.
     """
-    said = f"p-values are corrected for {comparisons} comparisons (Holm)"
+    head = f"p-values are corrected for {comparisons} comparisons (Holm)"
     by_interval = [entry["other"] for entry in shown if entry["outcome"] != "level"]
     sure = [entry["other"] for entry in shown if entry["p_holm"] < alpha]
     if by_interval == sure:
-        return f"{said}; what the intervals say holds after it" if sure else said
+        return f"{head}; what the intervals show still holds" if sure else head
     if comparisons * 2 / (draws + 1) >= alpha:
-        said += f", too many for {draws} draws to tell"
-    fallen = [other for other in by_interval if other not in sure]
-    parts = [f"to {_and(names)} {verb}" for names, verb in ((sure, "hold"), (fallen, "do not hold")) if names]
-    return f"{said}; after it the differences {', those '.join(parts)}"
+        head += f", too many to resolve with {draws} draws"
+    lost = [other for other in by_interval if other not in sure]
+    parts = [f"to {_and(names)} {verb}" for names, verb in ((sure, "hold"), (lost, "do not hold")) if names]
+    return f"{head}; after correction the differences {', those '.join(parts)}"
 
 
 def _and(names: Sequence[str]) -> str:
@@ -76,13 +76,13 @@ def _and(names: Sequence[str]) -> str:
 
 
 def verdict(name: str, other: str, difference: Difference, aside: str = "") -> Verdict:
-    """The verdict on `name` against `other`, named as the sentence should read: "the untouched minilm".
+    """Return the verdict on `name` against `other`, named as they should read: "the untouched minilm".
 
-    aside: the end of the sentence, such as `storage` gives it.
+    aside: the end of the sentence, such as the phrase from `storage`.
     """
     delta, low, high = difference.delta * 100, difference.low * 100, difference.high * 100
     outcome: Literal["beats", "level", "behind"]
-    # The point itself must lie on that side too: a skewed bootstrap's interval need not hold it.
+    # The difference itself must be on that side too: the interval of a skewed bootstrap may not contain it.
     if low > 0 and delta > 0:
         outcome, sentence = "beats", f"{name} beats {other} by {_points(delta, low, high)}"
     elif high < 0 and delta < 0:
@@ -93,7 +93,7 @@ def verdict(name: str, other: str, difference: Difference, aside: str = "") -> V
 
 
 def _points(delta: float, low: float, high: float, sign: str = "") -> str:
-    """As in "4.2 points of AUC [3.1, 5.4]": one decimal, up to three where an end would else read as 0."""
+    """Format as "4.2 points of AUC [3.1, 5.4]": one decimal, up to three if an end would otherwise read as 0."""
     decimals = next((d for d in (1, 2) if all(round(end, d) or not end for end in (low, high))), 3)
     unit = "points" if sign else "points of AUC"
     return f"{delta:{sign}z.{decimals}f} {unit} [{low:z.{decimals}f}, {high:z.{decimals}f}]"

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from tune.config.search import SearchConfig
 from tune.embed.closed.prices import usd
-from tune.embed.purchase import _say, search_estimates
+from tune.embed.purchase import report_estimates, search_estimates, total_usd
 from tune.events import Emit, Message
 from tune.pipeline.pairs import read_split
 from tune.search.points import planned_trials
 
 
 def dry_run(config: SearchConfig, emit: Emit, cache: Path | None, note: str = "", trials: bool = True) -> None:
-    """Says how the pairs are split, how many trials there would be and what has to be bought. Writes nothing.
+    """Report how the pairs are split, how many trials there would be and what would be bought. Writes nothing.
 
     cache, note: as in `search_estimates` and `agree`. trials: whether there would be any.
     """
@@ -19,7 +19,7 @@ def dry_run(config: SearchConfig, emit: Emit, cache: Path | None, note: str = ""
     if trials:
         emit(Message(f"{config.search.search}: {planned_trials(config)} trials"))
     estimates = search_estimates(config, split, cache)
-    _say(estimates, emit, note)
+    report_estimates(estimates, emit, note)
     if estimates and all(one.usd is not None for one in estimates):
-        emit(Message(f"in all about {usd(sum(one.usd or 0.0 for one in estimates))} USD"))
+        emit(Message(f"total about {usd(total_usd(estimates))} USD"))
     emit(Message("dry run: nothing was embedded, bought or written"))

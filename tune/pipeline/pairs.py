@@ -1,4 +1,4 @@
-"""What a search begins with, before anything heavy is imported: its pairs read and split, and a name."""
+"""The pairs of a command, read, cleaned and split, before anything heavy is imported."""
 
 from typing import Any
 
@@ -15,9 +15,10 @@ from tune.events import Emit, Message
 def read_split(
     config: SearchConfig, emit: Emit, data: str | None = None, *, begun: bool = False
 ) -> tuple[Split, dict[str, Any]]:
-    """Pairs read, cleaned and split, and what the summary says of them. UserError where they cannot be searched on.
+    """Read, clean and split the pairs; return the split, and what the summary says about them.
 
-    data: where the pairs lie on this machine, if not where the configuration says. begun: whether the search goes on.
+    data: where the pairs are on this machine, if not where the configuration says. begun: whether this resumes
+    a search. Raises UserError if they cannot be searched on.
     """
     raw = read_pairs(config.data if data is None else config.data.model_copy(update={"data": data}))
     if raw.synthetic:
@@ -30,7 +31,7 @@ def read_split(
     there = sides["train"] if not folds else (sides["train"] + sides["val"]) * (folds - 1) // folds
     where = f"the train side has {there} pairs" if not folds else f"{folds} folds leave {there} pairs to train on"
     if large := [size for size in config.train_sizes if size > there]:
-        raise ConfigError([f"[space] train_size: {large[0]} asked for, but {where}; ask for less"])
+        raise ConfigError([f"[space] train_size: {large[0]} is too large: {where}; choose a smaller size"])
     if not begun:
         _refuse_no_positives(config, split)
     dropped = {name: n for name, n in cleaned.items() if n and name not in ("read", "kept", "identical_kept")}
@@ -54,7 +55,7 @@ def read_split(
 
 
 def _refuse_no_positives(config: SearchConfig, split: Split) -> None:
-    """ConfigError where a loss that learns from positives would see none. Train as a whole has both classes."""
+    """Raise ConfigError if a loss that learns from positives would see none. Train as a whole has both classes."""
     ranking = [space for space in config.spaces if RANKING_LOSSES.intersection(space.loss)]
     size = min((size for space in ranking for size in space.train_size if size), default=0)
     if not size or config.search.folds:
@@ -64,8 +65,8 @@ def _refuse_no_positives(config: SearchConfig, split: Split) -> None:
         loss = next(loss for loss in ranking[0].loss if loss in RANKING_LOSSES)
         raise ConfigError(
             [
-                f"[space] loss: {loss} learns from positive pairs, and there are none among the {size} of "
-                f"train_size={size}; ask for more, or leave {loss} out"
+                f"[space] loss: {loss} learns from positive pairs, but train_size={size} "
+                f"includes none; use a larger size, or drop {loss}"
             ]
         )
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from tune.config.toml import write_toml
-from tune.data.sides import labelled_sides
-from tune.data.split import Split, write_split
+from tune.data.split import Split, labelled_sides, write_split
 from tune.embed.leaks import NEAR_COSINE
 from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase

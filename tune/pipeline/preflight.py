@@ -1,4 +1,4 @@
-"""What can be refused at once: before the data are read, before a model is loaded, before torch is imported."""
+"""Checks that need neither the data nor a model: they run before torch is imported."""
 
 import os
 import socket
@@ -16,10 +16,10 @@ from tune.results.layout import check_results
 def check_search(
     config: SearchConfig, resume: bool, elsewhere: Collection[str] = (), *, buys: bool = True, sdks: bool = True
 ) -> None:
-    """Everything that can be refused without reading the data or loading a model; raises UserError.
+    """Check everything that needs neither the data nor a model. Raises ConfigError with every problem.
 
-    elsewhere: base models that are known to be there where the search will run. buys: whether closed models will be
-    asked, so that their keys are needed; sdks: whether from here.
+    resume: whether the results folder may exist. elsewhere: base models known to be available where the search will
+    run. buys: whether closed models will be queried, so their keys are needed; sdks: whether from this machine.
     """
     problems: list[str] = []
     here = [name for name in config.base_models if name not in elsewhere]
@@ -45,14 +45,14 @@ def check_search(
 
 
 def check_cache(cache: Path) -> None:
-    """Whether the cache can be written. UserError where it cannot."""
+    """Check that the cache can be written. Raises UserError if not."""
     existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"[search] cache: {cache} cannot be written ({existing}); choose another --cache")
 
 
 def _check_address(address: str) -> None:
-    """A quick look whether anything listens there; Ray itself would try for a minute."""
+    """Check quickly that something listens there; Ray itself would try for a minute."""
     host, _, port = address.rpartition(":")
     if "://" in address or not port.isdigit():
         return
@@ -60,8 +60,8 @@ def _check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise UserError(
-            f"[search] ray_address: nothing listens at {address} ({error.strerror or error}); start a cluster by "
-            "ray start --head, or leave it out"
+            f"[search] ray_address: nothing listens at {address} ({error.strerror or error}); start a cluster with "
+            "ray start --head, or drop the option"
         ) from None
 
 
@@ -69,4 +69,4 @@ def _check_gpu(wanted: float) -> None:
     import torch
 
     if not torch.cuda.is_available():
-        raise UserError(f"[search] gpus_per_trial: {wanted:g} asked for, but there is no GPU here; leave it out")
+        raise UserError(f"[search] gpus_per_trial: {wanted:g} requested, but this machine has no GPU; drop the option")

@@ -1,6 +1,6 @@
-"""Scores a model on labelled pairs, as `python -m tune score` does: nothing is fitted on what is scored.
+"""Scores a model on labelled pairs (`python -m tune score`): nothing is fitted on what is scored.
 
-What closed models sell for it goes through the snapshots, so that a text is bought once.
+Vectors bought from closed models go through the snapshots, so a text is bought once.
 """
 
 import math
@@ -19,13 +19,13 @@ from tune.data.sides import LabelledPairs
 from tune.embed.adapted import AdaptedEmbedder, is_adapted
 from tune.embed.base_models import check_source
 from tune.embed.closed import ClosedOptions, ClosedSource, check_closed
-from tune.embed.prepare import keyed_rows, texts_by_prompt, with_rate
+from tune.embed.prepare import embedding_progress, keyed_rows, texts_by_prompt
 from tune.embed.purchase import Ask, agree, texts_to_buy
 from tune.embed.similarity import cosine
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.sources import Source, load_source
 from tune.errors import DataError, UserError
-from tune.events import Embedding, Emit
+from tune.events import Emit
 from tune.export.about import read_about
 from tune.metrics.score import roc_auc, score_pairs
 from tune.pipeline.preflight import check_cache
@@ -33,7 +33,7 @@ from tune.pipeline.preflight import check_cache
 
 @dataclass(frozen=True)
 class _Model:
-    """What is scored: a source, the layer on its vectors if there is one, and the prompts of first and second texts."""
+    """What is scored: a source, the layer on its vectors if any, and the prompts of first and second texts."""
 
     source: Source
     adapted: AdaptedEmbedder | None
@@ -43,15 +43,15 @@ class _Model:
 def score_command(
     name: str, config: SearchConfig, side: str | None, threshold: float | None, emit: Emit, ask: Ask | None = None
 ) -> dict[str, Any]:
-    """auc, and with a known threshold accuracy, precision and recall; hard_auc with a known logistic threshold.
+    """Return auc; with a known threshold accuracy, precision and recall; with a known logistic threshold hard_auc.
 
     name: directory of an exported model, or a base model's name. side: of the data's own split, else all pairs. ask: as
-    in `buying.agree`. UserError where model or data cannot be used, or where nobody agrees to what they cost.
+    in `purchase.agree`. Raises UserError if model or data cannot be used, or the cost is not approved.
     """
     if config.data.data is None:
-        raise DataError("--data is missing; name the labelled pairs to score on")
+        raise DataError("--data is missing; give the labelled pairs to score on")
     if threshold is not None and not math.isfinite(threshold):
-        raise UserError(f"--threshold {threshold} is no number")
+        raise UserError(f"--threshold {threshold} is not a finite number")
     adapted = _adapted(Path(name), config) if is_adapted(Path(name)) else None
     if adapted is None:
         check_source(name, config.closed)
@@ -90,9 +90,9 @@ def score_command(
 
 
 def _adapted(directory: Path, config: SearchConfig) -> AdaptedEmbedder:
-    """The embedder, asked as it was exported but for what is told: an own server may have moved.
+    """Load the embedder with the options it was exported with, except those given now: a server may have moved.
 
-    An address gets a key where it is the provider's own or given with the command.
+    An address gets a key only if it is the provider's own or was given with this command.
     """
     embedder = AdaptedEmbedder.load(directory)
     closed = embedder.source.closed
@@ -129,7 +129,7 @@ def _model(
 
 
 def _embedded(source: Source, pairs: LabelledPairs, prompts: tuple[str, str]) -> NDArray[np.float32]:
-    """Vectors of the pairs' distinct texts, in the order of `keyed_rows`."""
+    """Return the vectors of the pairs' distinct texts, in the order of `keyed_rows`."""
     by_prompt = texts_by_prompt([pairs], prompts)
     vectors = {
         text_key(prompt, text): vector
@@ -147,14 +147,14 @@ def _bought(
     emit: Emit,
     ask: Ask | None,
 ) -> NDArray[np.float32]:
-    """The same of a closed model: those that the cache lacks are bought, once that is agreed to."""
+    """Do the same for a closed model: what the cache lacks is bought, once that is approved."""
     cache = config.search.cache.expanduser()
     check_cache(cache)
     by_prompt = texts_by_prompt([pairs], prompts)
     wanted = texts_to_buy(source, by_prompt, cache, config.closed)
     agree([wanted], config.closed, emit, ask)
-    snapshot = Snapshot(cache / "snapshots", source.fingerprint, source.known_dims)
-    progress = with_rate(source.name, lambda *told: emit(Embedding(*told)))
+    snapshot = Snapshot.in_cache(cache, source.fingerprint, source.known_dims)
+    progress = embedding_progress(source.name, emit)
     for prompt, texts in by_prompt.items():
         snapshot.embed(source, prompt, texts, progress)
     return snapshot.vectors(keyed_rows(pairs, *prompts)[0])

@@ -89,7 +89,7 @@ def _search(run: Run) -> tuple[Models, list[TrialModel]]:
 
 def _searched(run: Run) -> tuple[Models, list[TrialModel]]:
     """The finalists of a search whose winner is fixed: to search on would be to choose again after test was opened."""
-    run.say("the winner is fixed: only what is missing is made again")
+    run.say("the winner is already fixed: rebuilding only what is missing")
     bases = {name: PreparedBase.from_json(values) for name, values in run.summary["bases"].items()}
     if not run.folder.test.exists():
         # Killed before test was scored: its vectors may have left the cache since.

@@ -14,7 +14,7 @@ class Clock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Times the block as phase `name`."""
+        """Time the block as phase `name`."""
         began = time.perf_counter()
         try:
             yield

@@ -1,4 +1,4 @@
-"""ResultsFolder: every path under results/NAME, in one place, and the making and locking of the folder."""
+"""ResultsFolder: every path under results/NAME in one place; creates and locks the folder."""
 
 import contextlib
 import os
@@ -76,7 +76,7 @@ class ResultsFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder for this process. ResultsError where another process searches into it."""
+        """Hold the folder for this process. Raises ResultsError if another process is writing to it."""
         with open(self.root / ".lock", "w") as handle:
             try:
                 lock_file(handle, wait=False)
@@ -88,18 +88,18 @@ class ResultsFolder:
 
 
 def check_results(parent: Path, name: str | None) -> None:
-    """Whether a new results folder can be made. Makes nothing. ResultsError where it cannot."""
+    """Check that a new results folder can be created, without creating it. Raises ResultsError if not."""
     if name is not None and (parent / name).exists():
         begun = (parent / name / "search.toml").is_file()
-        mend = f", or go on with it by --resume {name}" if begun else ""
-        raise ResultsError(f"{parent / name} is taken; choose another --name{mend}")
+        resume = f", or resume it with --resume {name}" if begun else ""
+        raise ResultsError(f"{parent / name} is taken; choose another --name{resume}")
     existing = next(folder for folder in (parent, *parent.absolute().parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise ResultsError(f"{parent}: results folder is not writable ({existing}); choose another --results")
 
 
 def new_folder(parent: Path, name: str | None, stem: str) -> ResultsFolder:
-    """Makes the results folder; without a name, one made up of `stem` and the time."""
+    """Create the results folder; without a name, one named by `stem` and the time. Raises ResultsError if it cannot."""
     if name is None:
         made_up = f"{stem}-{time.strftime('%Y%m%d-%H%M')}"
         candidates = [made_up, *(f"{made_up}-{number}" for number in range(2, 100))]
@@ -112,24 +112,24 @@ def new_folder(parent: Path, name: str | None, stem: str) -> ResultsFolder:
         except FileExistsError:
             continue
         except OSError as error:
-            raise ResultsError(f"{root} cannot be made ({error.strerror}); choose another --results") from None
+            raise ResultsError(f"cannot create {root} ({error.strerror}); choose another --results") from None
         return ResultsFolder(root)
     raise ResultsError(f"{parent / candidates[-1]} is taken; choose another --name")
 
 
 def existing_folder(path: Path) -> ResultsFolder:
-    """The results of a search that has begun. ResultsError where there is none."""
+    """Return the results folder of a search that has begun. Raises ResultsError if there is none."""
     folder = ResultsFolder(path)
     if not folder.config.is_file():
         present = sorted(entry.parent.name for entry in path.parent.glob("*/search.toml"))
         known = f"; there are {', '.join(present[-5:])}" if present else ""
-        raise ResultsError(f"{path} is no results folder (no search.toml in it){known}")
+        raise ResultsError(f"{path} is not a results folder (it has no search.toml){known}")
     return folder
 
 
 def read_test(folder: ResultsFolder) -> dict[str, Any]:
-    """The scores on test. ResultsError where the file is damaged: test is not opened again for that."""
+    """Read the scores on test. Raises ResultsError if the file is damaged: test is not opened twice."""
     try:
         return dict(json.loads(folder.test.read_text()))
     except ValueError:
-        raise ResultsError(f"{folder.test} is damaged, and test is scored once; bring back a copy of it") from None
+        raise ResultsError(f"{folder.test} is damaged, and test is scored only once; restore a copy of it") from None

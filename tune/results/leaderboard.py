@@ -1,4 +1,4 @@
-"""leaderboard.csv: a row per trial (per dims of a Matryoshka one) and per untouched base model.
+"""leaderboard.csv: a row per trial (one per dims with Matryoshka) and per untouched base model.
 
 Ranked by validation, never by test.
 """
@@ -63,11 +63,11 @@ Row = dict[str, Any]
 
 
 def ranked(rows: Sequence[Row], finalists: Sequence[str] = ()) -> list[Row]:
-    """Rows in the order of the table, trials with `rank` set; a trial's rows (one per dims) share its rank.
+    """Return the rows in table order, with `rank` set on trials; a trial's rows (one per dims) share its rank.
 
-    Trials by their `reported_auc` (equal ones by name, so that the order never depends on chance), then baselines by
-    val_auc, then what has none. finalists: trials in the order that was fixed by all of val; they keep it, in the
-    places that they have: what a trial that trained the base model reported may be on a part of val.
+    Trials by `reported_auc` (ties by name, so the order never depends on chance), then baselines by val_auc, then rows
+    without one. finalists: trials in the order fixed on all of val; they keep that order within the places they hold,
+    because a trial that trained the base model may have reported on a part of val.
     """
     first: dict[str, Row] = {}
     for row in rows:
@@ -91,7 +91,7 @@ def ranked(rows: Sequence[Row], finalists: Sequence[str] = ()) -> list[Row]:
 
 
 def write_leaderboard(path: Path, rows: Sequence[Row]) -> None:
-    """The table as CSV; numbers with all their digits."""
+    """Write the table as CSV, numbers with all their digits."""
     unknown = {name for row in rows for name in row} - set(COLUMNS)
     if unknown:
         raise ValueError(f"no such columns: {sorted(unknown)}")
@@ -112,6 +112,6 @@ def _field(value: Any) -> str:
 
 
 def read_leaderboard(path: Path) -> list[dict[str, str]]:
-    """The table's rows as text."""
+    """Read the table's rows as text."""
     with open(path, newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))

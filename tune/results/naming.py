@@ -4,11 +4,11 @@ from tune.config.search import SearchConfig
 
 
 def name_stem(config: SearchConfig) -> str:
-    """What the made-up name of a search begins with."""
+    """Return the beginning of a search's default name."""
     return f"{config.search.search}-{data_name(config)}"
 
 
 def data_name(config: SearchConfig) -> str:
-    """The data's name, as a part of a file name."""
+    """Return the data's name, fit for a file name."""
     data = "demo" if config.data.data is None else Path(config.data.data.split(":")[0]).name.split(".")[0]
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in data)[:40]

@@ -1,4 +1,4 @@
-"""What made a result: the time and the versions of the packages."""
+"""What a result was made with: the time and the package versions."""
 from datetime import UTC
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError
@@ -9,12 +9,12 @@ PACKAGES = ("embedtune", "ray", "optuna", "sentence-transformers", "transformers
 
 
 def now() -> str:
-    """The time, as a summary writes it."""
+    """Return the time (UTC) as summaries write it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def version_of(package: str) -> str | None:
-    """The installed version, or None."""
+    """Return the installed version, or None."""
     try:
         return version(package)
     except PackageNotFoundError:

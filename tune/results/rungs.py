@@ -17,10 +17,10 @@ class RungFile:
             try:
                 content = json.loads(path.read_text())
             except ValueError:
-                logger.warning("%s is damaged: trials that were stopped may go on", path)
+                logger.warning("%s is damaged: stopped trials may resume", path)
         self.rungs: dict[str, dict[str, float]] = content.get("rungs", {})
         self.stopped: dict[str, float] = content.get("stopped", {})
 
     def write(self) -> None:
-        """Puts the present state on disk."""
+        """Write the present state to disk."""
         write_atomic(self.path, json.dumps({"rungs": self.rungs, "stopped": self.stopped}), sync=False)

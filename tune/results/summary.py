@@ -1,4 +1,4 @@
-"""summary.json: what a search was, found and cost. Written more than once: each writing adds facts and is whole."""
+"""summary.json: what a search was, found and cost. Written several times; each write adds facts and is atomic."""
 
 import json
 from pathlib import Path
@@ -16,16 +16,16 @@ class Summary:
         try:
             self.facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         except ValueError:
-            raise ResultsError(f"{path} is damaged; bring back a copy of it, or start a new search") from None
+            raise ResultsError(f"{path} is damaged; restore a copy of it, or start a new search") from None
 
     def __getitem__(self, name: str) -> Any:
         return self.facts[name]
 
     def get(self, name: str) -> Any:
-        """The fact, or None."""
+        """Return the fact, or None."""
         return self.facts.get(name)
 
     def update(self, **facts: Any) -> None:
-        """Adds facts and writes the file."""
+        """Add facts and write the file."""
         self.facts.update(facts)
         write_atomic(self.path, json.dumps(self.facts, indent=1, ensure_ascii=False) + "\n")
