@@ -19,15 +19,16 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
 	touch $@
 
-demo: $(STAMP) ## search the embedded demo pairs with asha (some minutes on 2 cores)
+demo: $(STAMP) ## search the embedded demo pairs with asha (about a minute on 2 cores)
 	$(BIN)/python -m tune search --search asha
 
-check: $(STAMP) ## ruff and mypy
+check: $(STAMP) ## ruff, mypy and the import rule
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
-format: $(STAMP) ## let ruff mend what it can
+format: $(STAMP) ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
