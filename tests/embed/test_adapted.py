@@ -1,8 +1,7 @@
-"""An export on a closed model: bought vectors, Dense and normalisation give what torch gives; whole or absent."""
+"""AdaptedEmbedder: bought vectors, Dense and normalization match torch; its directory is complete or absent."""
 
 import json
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.modules import Dense
 
-from tests.helpers.embed_server import KEY, EmbedServer, embed, embed_server
+from tests.helpers.embed_server import KEY, EmbedServer, embed
 from tune.embed.adapted import AdaptedEmbedder
 from tune.embed.closed import ClosedName, ClosedOptions, clients
 from tune.errors import ModelError, ResultsError
@@ -22,40 +21,26 @@ PROMPTS = ("[search_query] ", "[search_document] note: ")
 TEXTS = ["how do I reset it", "blue cheese", "how do I reset it"]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[EmbedServer]:
-    with embed_server() as one:
-        yield one
-
-
-@pytest.fixture(autouse=True)
-def _keys(server: EmbedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.reset()
-    monkeypatch.delenv("CO_API_URL", raising=False)
-    monkeypatch.setenv("COHERE_API_KEY", KEY)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
 def dense_of(bias: bool = True, activation: Any = None) -> Dense:
     torch.manual_seed(3)
     return Dense(256, 16, bias=bias, activation_function=activation or torch.nn.Identity())
 
 
-def asked(server: EmbedServer) -> ClosedOptions:
+def options_of(server: EmbedServer) -> ClosedOptions:
     return ClosedOptions(base_url=server.cohere_url, max_retries=0)
 
 
 def write(server: EmbedServer, directory: Path, dense: Dense, activation: str = "identity") -> Path:
-    adapter = Adapter(dense.state_dict(), NAME, asked(server), activation, PROMPTS)
+    adapter = Adapter(dense.state_dict(), NAME, options_of(server), activation, PROMPTS)
     return write_adapted(directory, adapter, {"threshold": 0.5}, {"README.md": "a card"})
 
 
 @pytest.mark.parametrize("activation", ["identity", "tanh"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_it_gives_what_torch_gives(server: EmbedServer, tmp_path: Path, activation: str, bias: bool) -> None:
+def test_it_returns_what_torch_returns(server: EmbedServer, tmp_path: Path, activation: str, bias: bool) -> None:
     dense = dense_of(bias, torch.nn.Tanh() if activation == "tanh" else None)
     written = write(server, tmp_path / "new" / "model", dense, activation)
-    embedder = AdaptedEmbedder.load(written, asked(server))
+    embedder = AdaptedEmbedder.load(written, options_of(server))
     a, b = embedder.encode(TEXTS), embedder.encode(TEXTS[:2], side="b")
     assert a.dtype == np.float32 and a.shape == (3, embedder.dims) == (3, 16)
     assert np.array_equal(a[0], a[2]), "bought once"
@@ -64,20 +49,20 @@ def test_it_gives_what_torch_gives(server: EmbedServer, tmp_path: Path, activati
     for got, texts, kind in ((a, TEXTS, "search_query"), (b, [f"note: {t}" for t in TEXTS[:2]], "search_document")):
         bought = torch.from_numpy(embed(texts, 1536, 256, kind))
         with torch.inference_mode():
-            wanted = dense({"sentence_embedding": bought})["sentence_embedding"]
-        assert np.allclose(got, torch.nn.functional.normalize(wanted, dim=1).numpy(), atol=1e-5)
+            expected = dense({"sentence_embedding": bought})["sentence_embedding"]
+        assert np.allclose(got, torch.nn.functional.normalize(expected, dim=1).numpy(), atol=1e-5)
     assert embedder.encode([]).shape == (0, 16)
-    with pytest.raises(ValueError, match="a side is a or b"):
+    with pytest.raises(ValueError, match="side must be a or b"):
         embedder.encode(TEXTS, side="c")  # type: ignore[arg-type]
 
 
-def test_the_directory_says_what_it_is_and_holds_no_key(server: EmbedServer, tmp_path: Path) -> None:
+def test_the_directory_describes_itself_and_holds_no_key(server: EmbedServer, tmp_path: Path) -> None:
     written = write(server, tmp_path / "model", dense_of())
     assert sorted(path.name for path in written.iterdir()) == ["README.md", "adapter.safetensors", "embedtune.json"]
     about = json.loads((written / "embedtune.json").read_text())
     assert about["threshold"] == 0.5 and about["closed"]["name"] == "cohere:embed-v4.0@256"
     assert (about["closed"]["dims_in"], about["closed"]["dims"]) == (256, 16)
-    embedder = AdaptedEmbedder.load(written, asked(server))
+    embedder = AdaptedEmbedder.load(written, options_of(server))
     embedder.encode(TEXTS)
     assert not any(b"SECRET" in path.read_bytes() for path in written.iterdir())
     assert b"SECRET" not in pickle.dumps(embedder)
@@ -94,19 +79,17 @@ def test_an_address_from_the_directory_gets_no_key(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setattr(clients, "_TOLD", set())
+    monkeypatch.setattr(clients, "_WARNED", set())
     url = server.cohere_url if name.provider == "cohere" else server.openai_url
     options = ClosedOptions(base_url=url, max_retries=0)
     prompts = PROMPTS if name.provider == "cohere" else ("", "")
     state = dense_of().state_dict()
     written = write_adapted(tmp_path / "m", Adapter(state, name, options, "identity", prompts))
-    with pytest.raises(ModelError, match="keys go to no address that a model's directory names"):
+    with pytest.raises(ModelError, match="keys are not sent to an address from a model's directory"):
         AdaptedEmbedder.load(written).encode(TEXTS)
     host = url.removeprefix("http://")
-    assert f"its directory names {host} as its server: texts go there, keys do not" in caplog.text
-    # A server that wants no key serves it, and never sees one.
+    assert f"its directory names {host} as the server; texts go there, keys do not" in caplog.text
+    # A server that needs no key answers, and never sees one.
     server.key = None
     assert AdaptedEmbedder.load(written).encode(TEXTS).shape == (3, 16)
     assert not server.keys_seen & {KEY}
@@ -116,14 +99,14 @@ def test_an_address_from_the_directory_gets_no_key(
     assert f"the key in {name.provider.upper()}_API_KEY goes to {host}" in caplog.text and KEY not in caplog.text
 
 
-def test_an_open_way_to_the_provider_itself_is_not_its_own_address() -> None:
+def test_an_unencrypted_address_is_not_the_providers_own() -> None:
     own = ("https://api.openai.com/v1", "https://API.openai.com/v1/", None)
     assert all(ClosedOptions(base_url=url).is_official("openai") for url in own)
     others = ("http://api.openai.com/v1", "https://api.openai.com.example.com/v1", "https://api.cohere.com")
     assert not any(ClosedOptions(base_url=url).is_official("openai") for url in others)
 
 
-def test_it_is_whole_or_absent(server: EmbedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_complete_or_absent(server: EmbedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "model"
 
     def full(*_: Any, **__: Any) -> None:
@@ -131,7 +114,7 @@ def test_it_is_whole_or_absent(server: EmbedServer, tmp_path: Path, monkeypatch:
 
     with monkeypatch.context() as patched:
         patched.setattr("tune.files.os.rename", full)
-        with pytest.raises(ResultsError, match=r"cannot be written \(No space left"):
+        with pytest.raises(ResultsError, match=r"cannot write .*\(No space left"):
             write(server, target, dense_of())
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ModelError, match="identity or tanh, not relu"):
@@ -163,6 +146,6 @@ def test_a_damaged_directory_is_one_line(server: EmbedServer, tmp_path: Path, da
         adapter.unlink()
     if damage == "torn":
         adapter.write_bytes(adapter.read_bytes()[:-10])
-    with pytest.raises(ModelError, match=r"is no complete export on a closed model .*export it again") as caught:
+    with pytest.raises(ModelError, match=r"is not a complete export on a closed model .*export it again") as caught:
         AdaptedEmbedder.load(target)
     assert "\n" not in str(caught.value)

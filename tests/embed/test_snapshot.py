@@ -1,4 +1,4 @@
-"""Snapshots: a text is embedded once, whatever is killed, torn or run beside it; sources say what they are."""
+"""Snapshots: a text is embedded once, whatever is killed, damaged or run in parallel; sources and their names."""
 
 import errno
 import signal
@@ -27,7 +27,7 @@ TEXTS = [f"where is the swift purse number {i}" for i in range(100)]
 
 
 class Counting:
-    """A source that counts what it is asked for."""
+    """A source that records the texts it is asked for."""
 
     def __init__(self, source: SentenceTransformerSource) -> None:
         self.source, self.asked = source, []
@@ -55,20 +55,20 @@ def keys(texts: list[str], prompt: str = "") -> list[bytes]:
     return [text_key(prompt, text) for text in texts]
 
 
-def test_a_text_is_embedded_once_and_read_back_as_it_was(source: Counting, tmp_path: Path) -> None:
+def test_a_text_is_embedded_once_and_read_back_unchanged(source: Counting, tmp_path: Path) -> None:
     snapshot = snapshot_of(source, tmp_path)
     assert snapshot.embed(source, "", [*TEXTS, *TEXTS[:5]]) == 100
     again = snapshot_of(source, tmp_path)
     assert again.embed(source, "", TEXTS) == 0
     assert again.embed(source, "", [*TEXTS, "a new one"]) == 1
     assert len(source.asked) == 101
-    wanted = [*TEXTS[7:9], "a new one", TEXTS[7]]
-    assert np.array_equal(again.vectors(keys(wanted)), source.source.embed(wanted))
+    some = [*TEXTS[7:9], "a new one", TEXTS[7]]
+    assert np.array_equal(again.vectors(keys(some)), source.source.embed(some))
     with pytest.raises(KeyError):
         again.vectors(keys(["never embedded"]))
 
 
-def test_prompts_and_length_make_other_vectors(source: Counting, tiny_model: Path, tmp_path: Path) -> None:
+def test_prompts_and_max_length_change_the_vectors(source: Counting, tiny_model: Path, tmp_path: Path) -> None:
     snapshot = snapshot_of(source, tmp_path)
     snapshot.embed(source, "", TEXTS)
     assert snapshot.embed(source, "query: ", TEXTS) == 100
@@ -79,7 +79,7 @@ def test_prompts_and_length_make_other_vectors(source: Counting, tiny_model: Pat
     assert np.allclose(short.embed(["a b c d"]), short.embed(["a b x y"]))
 
 
-def test_another_content_is_another_source(tmp_path: Path) -> None:
+def test_changed_weights_are_another_source(tmp_path: Path) -> None:
     first = load_source(str(save_tiny_model(tmp_path / "model", seed=1)))
     assert load_source(str(tmp_path / "model")).fingerprint == first.fingerprint
     other = load_source(str(save_tiny_model(tmp_path / "other" / "model", seed=2)))
@@ -100,10 +100,10 @@ kept.embed(source, "", texts, lambda done, total: os.kill(os.getpid(), signal.SI
 """
 
 
-def test_kill_9_loses_at_most_the_shard_in_the_making(source: Counting, tiny_model: Path, tmp_path: Path) -> None:
+def test_kill_9_loses_at_most_the_shard_being_written(source: Counting, tiny_model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tiny_model), str(tmp_path)]
     assert subprocess.run(command, timeout=120, check=False).returncode == -signal.SIGKILL
-    # What a kill in the middle of a write leaves: a part file, never a torn shard.
+    # A kill during a write leaves a part file, never a torn shard.
     (tmp_path / source.fingerprint / ".abc.npy.xyz.part").write_bytes(b"\x93NUMPY torn")
     snapshot = snapshot_of(source, tmp_path)
     assert len(snapshot) == 40
@@ -121,12 +121,12 @@ def test_a_damaged_shard_is_embedded_again(
     shards[0].write_bytes(shards[0].read_bytes()[:-100])
     shards[1].write_bytes(b"")
     snapshot = snapshot_of(source, tmp_path)
-    assert len(snapshot) == 50 and "embedded again" in caplog.text
+    assert len(snapshot) == 50 and "its texts will be embedded again" in caplog.text
     assert snapshot.embed(source, "", TEXTS) == 50
     assert np.array_equal(snapshot_of(source, tmp_path).vectors(keys(TEXTS)), source.source.embed(TEXTS))
 
 
-def test_a_shard_that_cannot_be_opened_is_not_taken_for_damaged(
+def test_a_shard_that_cannot_be_opened_is_not_treated_as_damaged(
     source: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot_of(source, tmp_path).embed(source, "", TEXTS)
@@ -136,7 +136,7 @@ def test_a_shard_that_cannot_be_opened_is_not_taken_for_damaged(
 
     with monkeypatch.context() as patched:
         patched.setattr("tune.embed.snapshot.np.load", exhausted)
-        with pytest.raises(UserError, match=r"cannot be read \(Too many open files\); mend that and run again"):
+        with pytest.raises(UserError, match=r"cannot be read \(Too many open files\); fix that and run again, or move"):
             snapshot_of(source, tmp_path)
     assert len(snapshot_of(source, tmp_path)) == 100
 
@@ -175,10 +175,10 @@ def test_near_copies_are_counted() -> None:
         ("no-such-model", "minilm, wordllama"),
         ("nobody/no-such-model", "minilm, wordllama"),
         ("./nowhere", "no such folder"),
-        ("/tmp", "no model folder"),
+        ("/tmp", "not a model folder"),
     ],
 )
-def test_an_unknown_base_model_is_one_line_with_the_mend(name: str, says: str) -> None:
+def test_an_unknown_base_model_is_one_line_with_a_fix(name: str, says: str) -> None:
     with pytest.raises(ModelError, match=says) as caught:
         check_source(name)
     assert "\n" not in str(caught.value)

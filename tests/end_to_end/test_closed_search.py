@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from tests.helpers.command import environment, leaderboard, summary
 from tests.helpers.embed_server import COHERE_PATH, KEY, OWN_MODEL, EmbedServer, embed_server
+from tests.helpers.exported import cosine_auc
 from tests.helpers.tiny import write_some_pairs
 from tune.cli.main import main
 from tune.embed.adapted import AdaptedEmbedder
@@ -152,7 +152,7 @@ def test_an_exported_adapter_scores_what_was_reported(
     scoring = ["score", str(to), "--data", str(pairs), "--split-column", "side", "--side", "test", "--json"]
     # The address that the directory names gets no key unless it is given again.
     assert main([*scoring, "--cache", str(tmp_path / "none")]) == 2
-    assert "keys go to no address that a model's directory names" in capsys.readouterr().err
+    assert "keys are not sent to an address from a model's directory" in capsys.readouterr().err
     scoring += ["--cohere-base-url", server.cohere_url]
     server.reset()
     assert main([*scoring, "--cache", str(searched.root / "cache")]) == 0
@@ -160,7 +160,7 @@ def test_an_exported_adapter_scores_what_was_reported(
     scored = json.loads(captured.out)
     for name in ("auc", "accuracy", "precision", "recall", "hard_auc_logistic"):
         assert scored[name] == pytest.approx(float(row[f"test_{name}"]), abs=1e-4), name
-    assert "all texts were bought before" in captured.err and server.book.sold.total() == 0
+    assert "all texts already bought" in captured.err and server.book.sold.total() == 0
     # With another cache it has to be paid for, and is asked for first.
     assert main([*scoring, "--cache", str(tmp_path / "cache"), "--max-embed-usd", "0"]) == 2
     assert "--max-embed-usd" in capsys.readouterr().err and server.book.requests == []
@@ -168,7 +168,7 @@ def test_an_exported_adapter_scores_what_was_reported(
         rows = [one for one in csv.DictReader(handle) if one["side"] == "test"]
     model = AdaptedEmbedder.load(to, ClosedOptions(base_url=server.cohere_url))
     a, b = model.encode([one["text1"] for one in rows]), model.encode([one["text2"] for one in rows], side="b")
-    auc = roc_auc_score([int(one["label"]) for one in rows], (a * b).sum(1))
+    auc = cosine_auc(a, b, [int(one["label"]) for one in rows])
     assert auc == pytest.approx(float(row["test_auc"]), abs=1e-4) and a.shape[1] == 32
 
 
@@ -178,7 +178,7 @@ def test_baselines_are_those_of_the_search_and_cost_nothing_again(
     arguments = options(server, pairs, searched.root, "--base-model", ALL)
     assert main(["baselines", *arguments]) == 0
     said = capsys.readouterr().out
-    assert server.book.requests == [] and f"{OPENAI}: all texts were bought before" in said
+    assert server.book.requests == [] and f"{OPENAI}: all texts already bought" in said
     [folder] = (searched.root / "results").glob("baselines-some-*")
     rows = leaderboard(folder)
     assert rows == [row for row in leaderboard(searched.folder) if row["status"] == "baseline"]
@@ -223,10 +223,10 @@ def test_without_a_terminal_a_price_above_the_limit_is_refused(
 ) -> None:
     arguments = options(server, pairs, tmp_path, "--base-model", ALL)
     [line] = refused(capsys, tmp_path, [*arguments, "--max-embed-usd", "0.0001"])
-    assert "nothing was bought" in line and "agree to it with --max-embed-usd 0.0" in line
+    assert "nothing was bought" in line and "approve it with --max-embed-usd 0.0" in line
     unknown = [*arguments, "--base-model", "openai:brand-new", "--base-url", "https://example.com/v1"]
     [line] = refused(capsys, tmp_path, unknown)
-    assert "the price of openai:brand-new is not known" in line
+    assert "the price of openai:brand-new is unknown" in line
     assert "--price-per-million openai:brand-new=USD" in line
     assert main(["search", *unknown, "--price-per-million", "0.5", "--dry-run"]) == 0
     assert "at 0.5 USD per million tokens (as given)" in capsys.readouterr().out
@@ -265,7 +265,7 @@ def test_after_a_storm_of_429_only_the_rest_is_bought(
     server.fault_from("rate_limit", 6)
     assert main(["baselines", *arguments]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert "too many requests (429)" in line and "are kept, the next run goes on from there" in line
+    assert "too many requests (429)" in line and "are kept, and the next run continues from there" in line
     kept = server.book.sold.total()
     book = server.book
     server.fault_from("rate_limit", 10**9)
@@ -282,7 +282,7 @@ def test_an_own_server_with_a_model_that_no_table_knows(
     models = ("--base-model", f"openai:{OWN_MODEL},{COHERE}")
     # A server that is given a key may be a gateway to a paid model.
     assert main(["baselines", *arguments, *models]) == 2
-    assert f"the price of openai:{OWN_MODEL} is not known" in capsys.readouterr().err
+    assert f"the price of openai:{OWN_MODEL} is unknown" in capsys.readouterr().err
     assert main(["baselines", *arguments, *models, "--price-per-million", "0"]) == 0
     said = capsys.readouterr().out
     assert "about 0.00 USD at 0 USD per million tokens (as given)" in said
@@ -323,5 +323,5 @@ def test_on_a_terminal_it_asks(answer: str, server: EmbedServer, pairs: Path, tm
         assert code == 0 and "ordered by validation AUC" in text, text
         assert server.book.sold.total() == len(texts_of(pairs))
     else:
-        assert code == 2 and "it was not agreed to" in text, text
+        assert code == 2 and "it was not approved" in text, text
         assert server.book.requests == [] and list(tmp_path.iterdir()) == []

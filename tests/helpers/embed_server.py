@@ -1,7 +1,7 @@
 """A real HTTP server on loopback that speaks OpenAI's and Cohere's embedding APIs, with faults on demand.
 
-Vectors are wordllama's, carried to the model's dims without changing a cosine, so AUCs are real. It counts every text
-that it has sold.
+Vectors are wordllama's, mapped to the model's dims without changing a cosine, so AUCs are real. The server counts every
+text it sells.
 """
 
 import base64
@@ -26,20 +26,20 @@ from tune.embed.sources import load_source
 KEY = "sk-test-0123456789abcdefSECRET"
 OPENAI_PATH, COHERE_PATH = "/v1/embeddings", "/v2/embed"
 OWN_MODEL = "own/tiny:latest"
-"""A model that no table knows, 256 dims."""
+"""A model that is in no table, 256 dims."""
 
 Fault = Literal[
     "rate_limit",  # 429 with Retry-After
     "quota",  # 429 insufficient_quota (OpenAI), 402 (Cohere)
-    "month",  # 429 of a trial key that is used up (Cohere)
+    "month",  # 429 for an exhausted trial key (Cohere)
     "error",  # 500
     "too_long",  # 400: a text above the model's limit
-    "hang",  # no answer at all
+    "hang",  # no answer
     "cut",  # half an answer, then the connection is closed
-    "wrong_order",  # OpenAI: with the right indices; Cohere: with the texts in that order
+    "wrong_order",  # OpenAI: with the right indices; Cohere: with the texts in the same order
     "same_index",  # all indices 0
     "no_index",  # no indices
-    "short",  # one vector too few
+    "short",  # one vector missing
     "other_dims",  # vectors of another length
     "ragged",  # one vector of another length
     "nan",
@@ -51,7 +51,11 @@ Fault = Literal[
 
 @dataclass
 class Book:
-    """What the server did: texts sold per (path, input type, text), and (path, texts, status) of every request."""
+    """What the server did.
+
+    sold: how often each (path, input type, text) was sold. requests: (path, number of texts, status) of each answered
+    request. bodies: each request's JSON. open, most_open: requests in flight, now and at most.
+    """
 
     sold: Counter[tuple[str, str | None, str]] = field(default_factory=Counter)
     requests: list[tuple[str, int, int]] = field(default_factory=list)
@@ -60,7 +64,7 @@ class Book:
     most_open: int = 0
 
     def texts(self) -> Counter[str]:
-        """Texts sold, however."""
+        """Return how often each text was sold, under any path and input type."""
         counted: Counter[str] = Counter()
         for (_, _, text), times in self.sold.items():
             counted[text] += times
@@ -68,7 +72,7 @@ class Book:
 
 
 class EmbedServer:
-    """The server; `with EmbedServer() as server`. Requests are numbered from 1, anew after each `reset`."""
+    """The server; use `with EmbedServer() as server`. Requests are numbered from 1, again after each `reset`."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -98,16 +102,16 @@ class EmbedServer:
 
     @property
     def openai_url(self) -> str:
-        """base_url for OpenAI's SDK."""
+        """The base_url for OpenAI's SDK."""
         return f"http://127.0.0.1:{self._http.server_port}/v1"
 
     @property
     def cohere_url(self) -> str:
-        """base_url for Cohere's SDK."""
+        """The base_url for Cohere's SDK."""
         return f"http://127.0.0.1:{self._http.server_port}"
 
     def reset(self) -> None:
-        """No faults, an empty book, the key as it was; what hangs is let go."""
+        """Clear faults, book and settings, restore the key, and release hanging requests."""
         self.released.set()
         self.released = threading.Event()
         self.key: str | None = KEY
@@ -121,15 +125,15 @@ class EmbedServer:
         self._number = 0
 
     def fault(self, kind: Fault, *numbers: int) -> None:
-        """The requests of these numbers fail so."""
+        """Make the requests with these numbers fail this way."""
         self._faults |= dict.fromkeys(numbers, kind)
 
     def fault_from(self, kind: Fault, number: int = 1) -> None:
-        """All requests from this one on fail so."""
+        """Make all requests from this number on fail this way."""
         self._always = (number, kind)
 
     def next_fault(self) -> Fault | None:
-        """Numbers a request, and how it is to fail."""
+        """Number a request; return how it must fail, or None."""
         with self.lock:
             self._number += 1
             if self._number in self._faults:
@@ -142,7 +146,7 @@ class _Quiet(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, *at: Any) -> None:
-        # A client that was killed is what some tests are about.
+        # Some tests kill the client.
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(*at)
 
@@ -183,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._leave()
 
     def _leave(self) -> None:
-        """Counts the request as answered: before its answer goes out, else the next may come before it is counted."""
+        """Count the request as answered. Called before the answer is sent, since the next may follow at once."""
         at, book = self.server_of_tests, self._book
         if book is not None:
             with at.lock:
@@ -242,7 +246,7 @@ class _Handler(BaseHTTPRequestHandler):
             return 404, self._error("not found", "not_found"), {}
         at.keys_seen.add(given)
         if at.key is not None and given != at.key:
-            # As careless as a server can be: it quotes the key.
+            # Quotes the key, as a careless server might.
             return 401, self._error(f"Incorrect API key provided: {given}", "invalid_api_key"), {}
         if f"{'openai' if self.path == OPENAI_PATH else 'cohere'}:{model}" not in MODELS and model != OWN_MODEL:
             return 404, self._error(f"The model `{model}` does not exist", "model_not_found"), {}
@@ -298,8 +302,8 @@ class _Handler(BaseHTTPRequestHandler):
         in_base64 = body.get("encoding_format") == "base64"
         data = []
         for index, vector in zip(indices, vectors, strict=True):
-            told = base64.b64encode(vector.astype("<f4").tobytes()).decode() if in_base64 else vector.tolist()
-            data.append({"object": "embedding", "index": index, "embedding": told})
+            embedding = base64.b64encode(vector.astype("<f4").tobytes()).decode() if in_base64 else vector.tolist()
+            data.append({"object": "embedding", "index": index, "embedding": embedding})
         if fault == "no_index":
             for item in data:
                 del item["index"]
@@ -321,12 +325,12 @@ def _wordllama() -> Any:
 
 @cache
 def _lift(dims: int) -> np.ndarray:
-    """An orthonormal map of 256 dims into `dims`: cosines stay."""
+    """Return an orthonormal map from 256 dims to `dims`, which keeps cosines."""
     return np.linalg.qr(np.random.default_rng(0).standard_normal((dims, 256)))[0].T.astype(np.float32)
 
 
 def embed(texts: list[str], dims: int, asked: int | None = None, input_type: str | None = None) -> np.ndarray:
-    """What the server sells: float32 [n, asked or dims], of length 1; documents a little other than queries."""
+    """Return the unit vectors that the server sells, float32 [n, asked or dims]; documents differ from queries."""
     with _model_lock:
         vectors = _wordllama().embed(texts)
     if input_type == "search_document":
@@ -340,6 +344,6 @@ def embed(texts: list[str], dims: int, asked: int | None = None, input_type: str
 
 @contextlib.contextmanager
 def embed_server() -> Iterator[EmbedServer]:
-    """A running server."""
+    """Yield a running server."""
     with EmbedServer() as server:
         yield server

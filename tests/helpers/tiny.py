@@ -1,4 +1,4 @@
-"""Small real parts for the tests: a model made in memory, and the demo pairs as a view."""
+"""Small real parts for the tests: tiny models, the demo pairs as a view, and topic pairs that models can learn."""
 
 import csv
 import re
@@ -22,7 +22,7 @@ from tune.config.trial import TrialConfig
 from tune.data.demo import demo_pairs
 from tune.data.sides import LabelledPairs
 from tune.embed.orders import embed_bases
-from tune.embed.prepare import PreparedBase, prepare_base
+from tune.embed.prepare import PreparedBase, ViewOptions, prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import View
 from tune.events import ignore
@@ -35,7 +35,7 @@ TOPIC_WORDS = [f"t{topic}w{word}" for topic in range(TOPICS) for word in range(8
 
 
 def save_tiny_model(path: Path, dims: int = 48, seed: int = 0, words: list[str] | None = None) -> Path:
-    """Random vectors for the words (of the demo pairs, where none are given), saved as a SentenceTransformer."""
+    """Save a SentenceTransformer of random static vectors for `words` (default: those of the demo pairs)."""
     words = words or sorted({w for a, b, _ in demo_pairs() for w in re.findall(r"\w+|[^\w\s]", f"{a} {b}")})
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0, **{w: i for i, w in enumerate(words, 1)}}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
@@ -46,9 +46,9 @@ def save_tiny_model(path: Path, dims: int = 48, seed: int = 0, words: list[str] 
 
 
 def save_tiny_bert(path: Path, hidden: int = 32, dropout: float = 0.0, seed: int = 0) -> Path:
-    """A random BERT of two layers over the words of the topic pairs, with mean pooling, as a SentenceTransformer."""
+    """Save a random two-layer BERT over the words of the topic pairs, with mean pooling; return its directory."""
     marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    vocabulary = {word: place for place, word in enumerate([*marks, *TOPIC_WORDS])}
+    vocabulary = {word: index for index, word in enumerate([*marks, *TOPIC_WORDS])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.post_processor = BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
@@ -74,7 +74,10 @@ def save_tiny_bert(path: Path, hidden: int = 32, dropout: float = 0.0, seed: int
 
 
 def topic_pairs(count: int, seed: int) -> LabelledPairs:
-    """Texts of words of one topic each; 1 = both of the same. What a model must learn is which words go together."""
+    """Return pairs of texts with words of one topic each, labelled 1 if both have the same topic.
+
+    A model has to learn which words belong together.
+    """
     generator = np.random.default_rng(seed)
     label = (generator.random(count) < 0.4).astype(np.int8)
     first = generator.integers(0, TOPICS, count)
@@ -96,11 +99,11 @@ class Prepared:
 
     @property
     def view_path(self) -> Path:
-        """Where the view lies."""
+        """The directory of the view."""
         return self.base.view(self.cache)
 
     def config(self, **changes: Any) -> TrialConfig:
-        """A trial of a second or less that learns the demo pairs."""
+        """Return a trial of at most a second that learns the demo pairs."""
         values: dict[str, Any] = {
             "base_model": self.base.name,
             "dims": 32,
@@ -113,7 +116,7 @@ class Prepared:
 
 
 def prepare_tiny(folder: Path) -> Prepared:
-    """The demo pairs with wordllama's vectors."""
+    """Return the demo pairs with wordllama's vectors."""
     config = search_config(space={"base_model": "wordllama"})
     split, _ = read_split(config, ignore)
     bases, _ = embed_bases(config, split, folder, ignore)
@@ -122,14 +125,14 @@ def prepare_tiny(folder: Path) -> Prepared:
 
 
 def prepare_topics(folder: Path, base_model: str, prompts: tuple[str, str] = ("", "")) -> Prepared:
-    """Topic pairs with a base model's vectors and their texts, for trials that train the base: 480 train, 200 val."""
+    """Return topic pairs (480 train, 200 val) with a base model's vectors and texts, for trials that train the base."""
     sides = {side: topic_pairs(count, seed) for seed, (side, count) in enumerate({"train": 480, "val": 200}.items())}
-    base = prepare_base(load_source(base_model), sides, folder, prompts, texts=True)
+    base = prepare_base(load_source(base_model), sides, folder, prompts, ViewOptions(texts=True))
     return Prepared(folder, base, View.open(base.view(folder)))
 
 
 def write_some_pairs(path: Path, sizes: dict[str, int]) -> Path:
-    """The first so many of the demo pairs of each side, as a csv with text1, text2, label and side."""
+    """Write the first demo pairs of each side as a csv with text1, text2, label and side. sizes: {side: pairs}."""
     split, _ = read_split(search_config(), ignore)
     with open(path, "w", newline="") as handle:
         writer = csv.writer(handle)

@@ -1,6 +1,6 @@
 """AdaptedEmbedder: a closed model and the Dense layer trained on its vectors, as one embedder.
 
-Written as a directory, whole or not at all, that holds no key; loading it needs neither torch nor a GPU.
+Its directory is complete or absent and contains no key. Loading it needs neither torch nor a GPU.
 """
 
 import json
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tune.embed.closed.names import ClosedOptions, parse_closed
 from tune.embed.closed.source import ClosedSource
+from tune.embed.similarity import unit
 from tune.errors import ModelError
 
 ADAPTER = "adapter.safetensors"
@@ -23,11 +24,10 @@ Side = Literal["a", "b"]
 
 
 class AdaptedEmbedder:
-    """Texts to float32 [n, dims] of length 1: the API's vectors, the Dense, its activation, normalisation.
+    """Texts to unit vectors, float32 [n, dims]: the API's vectors, then Dense, activation and normalization.
 
-    weight [dims, dims of the source], bias [dims] or None. Each `encode` buys its texts from the provider, with the
-    key of the environment; vectors that are to be used again are for the caller to keep. prompts: of first and second
-    texts.
+    weight: [dims, dims of the source]; bias: [dims] or None; prompts: for first and second texts. Every call of
+    `encode` buys its texts from the provider with the key from the environment; keep vectors that you will reuse.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class AdaptedEmbedder:
         prompts: tuple[str, str],
     ) -> None:
         if activation not in ("identity", "tanh"):
-            raise ModelError(f"an adapter's activation is identity or tanh, not {activation}")
+            raise ModelError(f"an adapter's activation must be identity or tanh, not {activation}")
         self.source = source
         self.dims = int(weight.shape[0])
         self._weight, self._bias = weight, bias
@@ -48,41 +48,44 @@ class AdaptedEmbedder:
 
     @classmethod
     def load(cls, directory: str | Path, options: ClosedOptions | None = None, *, keyless: bool | None = None) -> Self:
-        """What `write_adapted` wrote. options: instead of those it was written with (an own server may have moved).
+        """Load an exported directory. options: replace the stored ones, for example because your server has moved.
 
-        An address that the directory names, other than the provider's own, gets no key: the directory may be a
-        stranger's, and the address with it. Given in `options` it is the caller's, and gets one. keyless: instead of
-        that rule. ModelError where the directory is not such a one, or is damaged.
+        The directory may come from a stranger, so an address stored in it gets no key unless it is the provider's own.
+        An address in `options` is the caller's choice and gets the key. keyless: overrides this rule. Raises
+        ModelError if the directory is not a complete export.
         """
         directory = Path(directory)
         try:
             about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))["closed"]
             name = parse_closed(about["name"])
-            asked = options or ClosedOptions.from_json(about["options"])
+            used = options or ClosedOptions.from_json(about["options"])
             weight, bias = _read_adapter(directory / ADAPTER, int(about["dims"]), int(about["dims_in"]))
             prompts = (str(about["prompt_a"]), str(about["prompt_b"]))
             activation, max_length = about["activation"], about["max_length"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
-                f"{directory} is no complete export on a closed model ({type(error).__name__}); export it again"
+                f"{directory} is not a complete export on a closed model ({type(error).__name__}); export it again"
             ) from None
         if name is None:
-            raise ModelError(f"{directory}: {about['name']} is no closed model; export it again")
+            raise ModelError(f"{directory}: {about['name']} is not a closed model; export it again")
         if keyless is None:
-            keyless = options is None and not asked.is_official(name.provider)
-        source = ClosedSource(name, asked, max_length, keyless=keyless)
+            keyless = options is None and not used.is_official(name.provider)
+        source = ClosedSource(name, used, max_length, keyless=keyless)
         if source.known_dims not in (None, weight.shape[1]):
-            raise ModelError(f"{directory}: the adapter takes {weight.shape[1]} dims, and {name} gives {source.dims}")
+            raise ModelError(
+                f"{directory}: the adapter expects {weight.shape[1]} dims, but {name} returns {source.dims}; "
+                "export it again"
+            )
         source.dims = weight.shape[1]
         return cls(source, weight, bias, activation, prompts)
 
     def encode(self, texts: Sequence[str], side: Side = "a") -> NDArray[np.float32]:
-        """float32 [n, dims], of length 1. side: whether they are first or second texts (queries or documents).
+        """Return unit vectors, float32 [n, dims]. side: "a" for first texts (queries), "b" for second (documents).
 
-        A text that is given twice is bought once. ModelError as in `ClosedSource.embed_batches`.
+        A repeated text is bought once. Raises ModelError as `ClosedSource.embed_batches` does.
         """
         if side not in ("a", "b"):
-            raise ValueError(f"a side is a or b, not {side}")
+            raise ValueError(f"side must be a or b, not {side}")
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         if not places:
             return np.empty((0, self.dims), np.float32)
@@ -90,18 +93,17 @@ class AdaptedEmbedder:
         return np.ascontiguousarray(vectors[[places[text] for text in texts]])
 
     def adapt(self, bought: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bought vectors [n, dims of the source] as those of the embedder: float32 [n, dims], of length 1."""
+        """Map the API's vectors [n, dims of the source] to the embedder's unit vectors, float32 [n, dims]."""
         vectors = bought @ self._weight.T
         if self._bias is not None:
             vectors += self._bias
         if self._tanh:
             vectors = np.tanh(vectors)
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+        return np.ascontiguousarray(unit(vectors), dtype=np.float32)
 
 
 def is_adapted(directory: Path) -> bool:
-    """Whether a directory is meant to be one that `write_adapted` wrote."""
+    """Return whether a directory looks like the export of an AdaptedEmbedder, complete or damaged."""
     return (directory / ADAPTER).exists()
 
 
@@ -115,5 +117,5 @@ def _read_adapter(path: Path, dims: int, dims_in: int) -> tuple[NDArray[np.float
         raise ValueError(str(error)) from None
     weight, bias = state[WEIGHT], state.get(BIAS)
     if weight.shape != (dims, dims_in) or (bias is not None and bias.shape != (dims,)):
-        raise ValueError(f"weights of {weight.shape}")
+        raise ValueError(f"weights have shape {weight.shape}, expected {(dims, dims_in)}")
     return weight, bias

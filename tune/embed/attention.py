@@ -1,10 +1,10 @@
-"""Which layers of a base model LoRA trains beside: the projections of its attention blocks."""
+"""Which layers of a base model get LoRA adapters: the projections of its attention blocks."""
 
 import re
 
 import torch
 
-# Projections by the names that transformers' encoders and decoders give them, inside a block of attention:
+# Names that transformers' encoders and decoders give to the projections inside an attention block:
 # query/key/value (BERT), q/k/v/o (MPNet, T5), q_lin (DistilBERT), q_proj (most decoders), Wqkv/Wo (ModernBERT),
 # qkv_proj (fused), query_proj (DeBERTa), and attention.output.dense (BERT's o).
 _PROJECTION = re.compile(
@@ -16,7 +16,7 @@ _PROJECTION = re.compile(
 
 
 def lora_targets(model: torch.nn.Module) -> list[str]:
-    """Names of the linear layers that LoRA trains beside: the projections of all attention blocks; [] without any."""
+    """Return the names of the linear layers to adapt with LoRA: all attention projections; [] if there are none."""
     return [
         name
         for name, module in model.named_modules()

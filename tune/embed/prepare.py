@@ -1,6 +1,6 @@
-"""PreparedBase: a base model's part of a search, after its texts are embedded: the snapshot's rows of every side.
+"""PreparedBase: a base model after all texts of a search are in its snapshot, and the view that trials read.
 
-The view (train and val) is what trials read. Test rows stay in the snapshot until test is opened.
+The view has train and val only. Test rows stay in the snapshot until test is opened.
 """
 
 import time
@@ -18,30 +18,44 @@ from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.snapshot import Batched, Snapshot, text_key
 from tune.embed.sources import EmbeddingSource
 from tune.embed.view import PairRows, ViewTexts, is_sound, view_digest, write_folds, write_texts, write_view
-
-EmbedProgress = Callable[[str, int, int, float], None]
-"""Called with (base model, texts embedded, texts to embed, texts per second)."""
+from tune.events import Embedding, Emit, ignore
 
 
-def with_rate(name: str, progress: EmbedProgress | None) -> Callable[[int, int], None]:
-    """Takes (done, total) and tells the progress of the model `name`, at the rate since now."""
+def embedding_progress(name: str, emit: Emit) -> Callable[[int, int], None]:
+    """Return a callback that takes (done, total) and emits them as `Embedding`, with the rate since this call."""
     began = time.perf_counter()
 
     def report(done: int, total: int) -> None:
-        if progress is not None:
-            progress(name, done, total, done / max(time.perf_counter() - began, 1e-9))
+        emit(Embedding(name, done, total, done / max(time.perf_counter() - began, 1e-9)))
 
     return report
 
 
 @dataclass(frozen=True)
-class PreparedBase:
-    """A base model whose texts are in the snapshot. Plain data: the model itself is not held.
+class ViewOptions:
+    """What a view holds besides vectors and pairs.
 
-    dims: of the base. fingerprint: of its snapshot; test_fingerprint: of the snapshot that test is scored from, with
-    fp32 weights as the exported model has them (weights: their hash). embedded: texts that had to be embedded now.
-    digest: names its view. closed: how a closed model was asked (ClosedOptions, plain); None for open ones.
-    usd_per_million_texts: of a closed model, for texts as long as these are.
+    texts: whether it holds the texts, for trials that train the base model, and with them max_length, the source's
+    limit of tokens per text. folds: number of folds of train and val, drawn with `seed`; 0 for none.
+    """
+
+    texts: bool = False
+    max_length: int | None = None
+    folds: int = 0
+    seed: int = 0
+
+
+_NO_EXTRAS = ViewOptions()
+
+
+@dataclass(frozen=True)
+class PreparedBase:
+    """A base model with all texts of a search in its snapshot, as plain data without the model itself.
+
+    dims: of the base model. fingerprint: of its snapshot. test_fingerprint: of the snapshot that test is scored from,
+    made with fp32 weights as in the exported model (weights: their hash). digest: the name of its view. embedded:
+    number of texts embedded by this run, of `texts`; seconds: how long that took. closed: the ClosedOptions of a closed
+    model as plain values. usd_per_million_texts: a closed model's price for texts of this mean length.
     """
 
     name: str
@@ -59,33 +73,33 @@ class PreparedBase:
     usd_per_million_texts: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return JSON-ready values."""
         return dict(self.__dict__)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """From plain values."""
+        """Rebuild from the values of `to_json`."""
         return cls(**values)
 
     def view(self, cache: Path) -> Path:
-        """The directory of what its trials read."""
-        return cache / "views" / self.digest
+        """Return the directory of the view that its trials read."""
+        return _views(cache) / self.digest
 
     def rows(self, cache: Path, pairs: LabelledPairs) -> tuple[NDArray[np.float32], PairRows]:
-        """Vectors [texts, dims] of the pairs' distinct texts, and the pairs as rows of them."""
+        """Return the vectors [texts, dims] of the pairs' distinct texts, and the pairs as rows of them."""
         return self._rows(cache, pairs, self.fingerprint)
 
     def test_rows(self, cache: Path, pairs: LabelledPairs) -> tuple[NDArray[np.float32], PairRows]:
-        """The same, as the exported model gives them."""
+        """Return the same as `rows`, with the vectors of the exported model."""
         return self._rows(cache, pairs, self.test_fingerprint)
 
     def _rows(self, cache: Path, pairs: LabelledPairs, fingerprint: str) -> tuple[NDArray[np.float32], PairRows]:
         keys, rows = keyed_rows(pairs, self.prompt_a, self.prompt_b)
-        return Snapshot(cache / "snapshots", fingerprint, self.dims).vectors(keys), rows
+        return Snapshot.in_cache(cache, fingerprint, self.dims).vectors(keys), rows
 
 
 def keyed_rows(pairs: LabelledPairs, prompt_a: str, prompt_b: str) -> tuple[list[bytes], PairRows]:
-    """The distinct text keys in order of first appearance, and the pairs as positions in them."""
+    """Return the distinct text keys in order of first appearance, and the pairs as positions among them."""
     place: dict[bytes, int] = {}
     a = [place.setdefault(text_key(prompt_a, text), len(place)) for text in pairs.text_a]
     b = [place.setdefault(text_key(prompt_b, text), len(place)) for text in pairs.text_b]
@@ -93,7 +107,7 @@ def keyed_rows(pairs: LabelledPairs, prompt_a: str, prompt_b: str) -> tuple[list
 
 
 def texts_by_prompt(sides: Iterable[LabelledPairs], prompts: tuple[str, str]) -> dict[str, list[str]]:
-    """The distinct texts under each distinct prompt, in order of first appearance."""
+    """Return the distinct texts under each distinct prompt, in order of first appearance."""
     found: dict[str, dict[str, None]] = {}
     for pairs in sides:
         found.setdefault(prompts[0], {}).update(dict.fromkeys(pairs.text_a))
@@ -106,44 +120,26 @@ def prepare_base(
     sides: dict[str, LabelledPairs],
     cache: Path,
     prompts: tuple[str, str],
-    progress: EmbedProgress | None = None,
-    *,
-    texts: bool = False,
-    max_length: int | None = None,
-    folds: int = 0,
-    seed: int = 0,
+    view: ViewOptions = _NO_EXTRAS,
+    emit: Emit = ignore,
 ) -> PreparedBase:
-    """Embeds every text of `sides` (train, val, test) that the snapshot lacks and writes the view of train and val.
+    """Embed every text of `sides` (train, val, test) that the snapshot lacks and write the view of train and val.
 
-    train must be in its seeded order. texts: the view gets its texts too, for trials that train the base itself.
-    max_length: tokens per text at most, as the source was told. folds: where not 0, the view gets so many folds of
-    train and val, by `seed`; train and val then need their components (else ValueError). DataError, before anything is
-    embedded, where such folds cannot be made.
+    train must be in its seeded order; with folds, train and val need their components (else ValueError). Raises
+    DataError, before anything is embedded, if the folds cannot be made, and ModelError if the source fails.
     """
     began = time.perf_counter()
-    fold = _folds(sides, folds, seed) if folds else None
-    snapshot = Snapshot(cache / "snapshots", source.fingerprint, source.known_dims)
+    fold = _folds(sides, view) if view.folds else None
+    snapshot = Snapshot.in_cache(cache, source.fingerprint, source.known_dims)
     by_prompt = texts_by_prompt(sides.values(), prompts)
-    report = with_rate(source.name, progress)
-    embedded = sum(snapshot.embed(source, prompt, texts, report) for prompt, texts in by_prompt.items())
-    both = LabelledPairs(
-        sides["train"].text_a + sides["val"].text_a,
-        sides["train"].text_b + sides["val"].text_b,
-        np.concatenate([sides["train"].label, sides["val"].label]),
-    )
-    keys, rows = keyed_rows(both, *prompts)
-    cut = len(sides["train"])
-    train = PairRows(rows.a[:cut], rows.b[:cut], rows.label[:cut])
-    val = PairRows(rows.a[cut:], rows.b[cut:], rows.label[cut:])
-    # What is bought again under the same name may be other vectors: a provider's model can change.
-    bought = snapshot.vectors(keys) if isinstance(source, Batched) else None
-    digest = view_digest(source.fingerprint, keys, train, val, bought)
-    if not is_sound(cache / "views" / digest):
-        write_view(cache / "views", digest, snapshot.vectors(keys) if bought is None else bought, train, val)
-    if texts:
-        write_texts(cache / "views" / digest, view_texts(source.name, both, prompts, max_length))
+    progress = embedding_progress(source.name, emit)
+    embedded = sum(snapshot.embed(source, prompt, texts, progress) for prompt, texts in by_prompt.items())
+    both = _joined(sides["train"], sides["val"])
+    digest = _write_vectors(source, snapshot, keyed_rows(both, *prompts), len(sides["train"]), _views(cache))
+    if view.texts:
+        write_texts(_views(cache) / digest, view_texts(source.name, both, prompts, view.max_length))
     if fold is not None:
-        write_folds(cache / "views" / digest, fold, folds, seed)
+        write_folds(_views(cache) / digest, fold, view.folds, view.seed)
     return PreparedBase(
         name=source.name,
         dims=snapshot.dims,
@@ -159,16 +155,39 @@ def prepare_base(
     )
 
 
-def _folds(sides: dict[str, LabelledPairs], folds: int, seed: int) -> NDArray[np.int8]:
+def _views(cache: Path) -> Path:
+    return cache / "views"
+
+
+def _joined(train: LabelledPairs, val: LabelledPairs) -> LabelledPairs:
+    return LabelledPairs(train.text_a + val.text_a, train.text_b + val.text_b, np.concatenate([train.label, val.label]))
+
+
+def _write_vectors(
+    source: EmbeddingSource, snapshot: Snapshot, keyed: tuple[list[bytes], PairRows], train_pairs: int, views: Path
+) -> str:
+    """Write the view of keyed pairs, train before val, unless it exists intact; return its digest."""
+    keys, rows = keyed
+    train = PairRows(rows.a[:train_pairs], rows.b[:train_pairs], rows.label[:train_pairs])
+    val = PairRows(rows.a[train_pairs:], rows.b[train_pairs:], rows.label[train_pairs:])
+    # A provider's model can change, so vectors that are bought again under the same name may differ.
+    bought = snapshot.vectors(keys) if isinstance(source, Batched) else None
+    digest = view_digest(source.fingerprint, keys, train, val, bought)
+    if not is_sound(views / digest):
+        write_view(views, digest, snapshot.vectors(keys) if bought is None else bought, train, val)
+    return digest
+
+
+def _folds(sides: dict[str, LabelledPairs], view: ViewOptions) -> NDArray[np.int8]:
     train, val = sides["train"], sides["val"]
     if train.component is None or val.component is None:
         raise ValueError("folds need the components of the split")
     label = np.concatenate([train.label, val.label])
-    return fold_of(np.concatenate([train.component, val.component]), folds, seed, label)
+    return fold_of(np.concatenate([train.component, val.component]), view.folds, view.seed, label)
 
 
 def view_texts(base_model: str, pairs: LabelledPairs, prompts: tuple[str, str], max_length: int | None) -> ViewTexts:
-    """The texts of a view's rows: in the order of `keyed_rows`."""
+    """Return the texts of a view's rows, in the order of `keyed_rows`."""
     known = list(dict.fromkeys(prompts))
     rows = dict.fromkeys((prompts[0], text) for text in pairs.text_a)
     rows |= dict.fromkeys((prompts[1], text) for text in pairs.text_b)
@@ -182,15 +201,11 @@ def view_texts(base_model: str, pairs: LabelledPairs, prompts: tuple[str, str], 
 
 
 def with_exact_test(
-    base: PreparedBase,
-    exact: SentenceTransformerSource,
-    test: LabelledPairs,
-    cache: Path,
-    progress: EmbedProgress | None = None,
+    base: PreparedBase, exact: SentenceTransformerSource, test: LabelledPairs, cache: Path, emit: Emit = ignore
 ) -> PreparedBase:
-    """The base with its test texts embedded by `exact`, the same model with the weights that an export has."""
-    snapshot = Snapshot(cache / "snapshots", exact.fingerprint, exact.dims)
-    report = with_rate(exact.name, progress)
+    """Embed the test texts with `exact`, the same model in the precision of an export; return the updated base."""
+    snapshot = Snapshot.in_cache(cache, exact.fingerprint, exact.dims)
+    progress = embedding_progress(exact.name, emit)
     for prompt, texts in ((base.prompt_a, test.text_a), (base.prompt_b, test.text_b)):
-        snapshot.embed(exact, prompt, texts, report)
+        snapshot.embed(exact, prompt, texts, progress)
     return replace(base, test_fingerprint=exact.fingerprint, weights=exact.weights)

@@ -1,6 +1,6 @@
-"""What a search would buy of closed models, said and agreed on before the first paid call.
+"""What a search would buy from closed models, reported and approved before the first paid call.
 
-Nothing here calls an API or writes a file: it counts what the snapshots lack, and puts a price on it.
+Nothing here calls an API or writes a file: it counts what the snapshots lack and prices it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,8 +10,7 @@ from pathlib import Path
 
 from tune.config.closed import ClosedConfig
 from tune.config.search import SearchConfig
-from tune.data.sides import labelled_sides
-from tune.data.split import Split
+from tune.data.split import Split, labelled_sides
 from tune.embed.closed import ClosedSource
 from tune.embed.closed.prices import Estimate, estimate_for, usd
 from tune.embed.prepare import texts_by_prompt
@@ -21,20 +20,18 @@ from tune.errors import UserError
 from tune.events import Emit, Message
 
 Ask = Callable[[str], bool]
-"""A question to the person at the terminal -> whether they agree."""
-
-Agree = Callable[[SearchConfig, Split, Emit], None]
-"""Says what a search will buy, and has it agreed to. UserError where it is not."""
+"""Puts a question to the person at the terminal; returns whether they agree."""
 
 
 def texts_to_buy(
     source: ClosedSource, by_prompt: dict[str, list[str]], cache: Path | None, config: ClosedConfig
 ) -> Estimate:
-    """What has to be bought of a closed model. cache: whose snapshot counts; None: all texts, the worst case.
+    """Estimate what has to be bought from a closed model.
 
-    ModelError for a text that the model cannot take, whether it has to be bought or not.
+    by_prompt: the texts under each prompt. cache: where its snapshot is; None to count all texts, the worst case.
+    Raises ModelError if the model cannot take one of the texts, bought already or not.
     """
-    snapshot = None if cache is None else Snapshot(cache / "snapshots", source.fingerprint, source.known_dims)
+    snapshot = None if cache is None else Snapshot.in_cache(cache, source.fingerprint, source.known_dims)
     sent: list[Iterable[str]] = []
     cut = 0
     for prompt, texts in by_prompt.items():
@@ -46,7 +43,7 @@ def texts_to_buy(
 
 
 def search_estimates(config: SearchConfig, split: Split, cache: Path | None) -> list[Estimate]:
-    """Of each closed base model of a search, what has to be bought. cache, ModelError: as in `texts_to_buy`."""
+    """Return `texts_to_buy` for each closed base model of a search."""
     names = config.closed_models
     sides = labelled_sides(split, config.search.seed) if names else {}
     estimates = []
@@ -58,64 +55,62 @@ def search_estimates(config: SearchConfig, split: Split, cache: Path | None) -> 
     return estimates
 
 
-def agree(estimates: Sequence[Estimate], config: ClosedConfig, emit: Emit, ask: Ask | None, note: str = "") -> None:
-    """Says what is to be bought; above max_embed_usd it asks. UserError where nobody agrees or can be asked.
+def report_estimates(estimates: Iterable[Estimate], emit: Emit, note: str = "") -> None:
+    """Emit a line for each estimate, with `note` at the end of those that have texts to buy."""
+    for estimate in estimates:
+        if not estimate.texts:
+            emit(Message(f"{estimate.name}: all texts already bought"))
+        else:
+            emit(Message(f"to buy: {estimate.sentence()}{note}"))
 
-    ask: None where nobody is at a terminal. note: said with every estimate.
+
+def total_usd(estimates: Iterable[Estimate]) -> float:
+    """Return the sum of all known costs in USD."""
+    return sum(estimate.usd or 0.0 for estimate in estimates)
+
+
+def agree(estimates: Sequence[Estimate], config: ClosedConfig, emit: Emit, ask: Ask | None, note: str = "") -> None:
+    """Report what is to be bought, and ask whether to buy it if it costs more than max_embed_usd.
+
+    ask: None if there is no terminal to ask at. note: as in `report_estimates`. Raises UserError if a price is unknown,
+    the purchase is declined, or nobody can be asked.
     """
-    _say(estimates, emit, note)
+    report_estimates(estimates, emit, note)
     _refuse_unknown(estimates)
-    total = sum(one.usd or 0.0 for one in estimates)
+    total = total_usd(estimates)
     if total <= config.max_embed_usd:
         return
     above = f"about {usd(total)} USD, above --max-embed-usd {config.max_embed_usd:g}"
     if ask is None:
         raise UserError(
-            f"nothing was bought: embedding costs {above}, and there is no terminal to ask at; agree to it with "
+            f"nothing was bought: embedding costs {above}, and there is no terminal to ask at; approve it with "
             f"--max-embed-usd {_at_least(total)}"
         )
     if not ask(f"Embedding costs {above}. Buy? [y/N] "):
-        raise UserError(f"nothing was bought: embedding costs {above}, and it was not agreed to")
+        raise UserError(f"nothing was bought: embedding costs {above}, and it was not approved")
 
 
 def within_agreed(estimates: Sequence[Estimate], agreed_usd: float) -> None:
-    """UserError where it costs more than was agreed to elsewhere, or nobody knows how much."""
+    """Raise UserError if the total is unknown or above `agreed_usd`, which was approved on another machine."""
     _refuse_unknown(estimates)
-    total = sum(one.usd or 0.0 for one in estimates)
-    # The same sum, perhaps in another order.
+    total = total_usd(estimates)
+    # Tolerant, because the approved sum may have been added up in another order.
     if total > agreed_usd * (1 + 1e-9):
         raise UserError(
-            f"nothing was bought: embedding costs about {usd(total)} USD, and {usd(agreed_usd)} USD are agreed to; "
-            f"agree to it with --max-embed-usd {_at_least(total)}"
+            f"nothing was bought: embedding costs about {usd(total)} USD, but only {usd(agreed_usd)} USD were "
+            f"approved; approve it with --max-embed-usd {_at_least(total)}"
         )
-
-
-def agreement(ask: Ask | None) -> Agree:
-    """`agree` for the searches of this machine, whose snapshots lie in the configuration's cache."""
-
-    def agreed(config: SearchConfig, split: Split, emit: Emit) -> None:
-        agree(search_estimates(config, split, config.search.cache.expanduser()), config.closed, emit, ask)
-
-    return agreed
 
 
 def _refuse_unknown(estimates: Iterable[Estimate]) -> None:
-    if unknown := [one for one in estimates if one.usd is None]:
-        names = ", ".join(one.name for one in unknown)
+    if unknown := [estimate for estimate in estimates if estimate.usd is None]:
+        names = ", ".join(estimate.name for estimate in unknown)
         raise UserError(
-            f"nothing was bought: the price of {names} is not known; give it with --price-per-million "
-            f"{unknown[0].name}=USD (per million tokens; 0 where it costs nothing)"
+            f"nothing was bought: the price of {names} is unknown; set it with --price-per-million "
+            f"{unknown[0].name}=USD (per million tokens; 0 if it is free)"
         )
 
 
-def _say(estimates: Iterable[Estimate], emit: Emit, note: str) -> None:
-    for one in estimates:
-        if not one.texts:
-            emit(Message(f"{one.name}: all texts were bought before"))
-        else:
-            emit(Message(f"to buy: {one.sentence()}{note}"))
-
-
 def _at_least(total: float) -> str:
-    """An amount that covers the total, to be typed: rounded up to the next cent."""
+    """Return an amount to type that covers the total: rounded up to the next cent."""
     return f"{int(total * 100) / 100 + 0.01:.2f}"

@@ -1,7 +1,7 @@
-"""An open base model as a source of vectors: a SentenceTransformer in memory."""
+"""SentenceTransformerSource: an open base model as a source of vectors; also how such models are loaded."""
 
 import hashlib
-import importlib.util
+import importlib.resources
 import json
 import math
 from collections.abc import Sequence
@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.embed.base_models import check_source
+from tune.embed.fingerprint import fingerprint
 from tune.errors import ModelError
 
 
 class SentenceTransformerSource:
-    """A SentenceTransformer in memory. `model` is what an export builds on.
+    """An `EmbeddingSource` with a SentenceTransformer in memory; exports build on its `model`.
 
-    Its weights are hashed when they are first asked for: a trial that trains the model itself never asks.
+    precision: fp32 or bf16. max_length: tokens per text; None for the model's own limit. Weights are hashed on first
+    use, which trials that train the model itself never need. Raises ModelError if the model cannot be loaded.
     """
 
     def __init__(self, name: str, precision: str = "fp32", max_length: int | None = None) -> None:
@@ -32,31 +34,30 @@ class SentenceTransformerSource:
             _limit_length(self.model, max_length)
         dims = self.model.get_embedding_dimension()
         if dims is None:
-            raise ModelError(f"base model {name} does not say its dimension; it cannot be used")
+            raise ModelError(f"base model {name} does not report its dims, so it cannot be used")
         self.dims = int(dims)
         self._max_length = max_length
 
     @cached_property
     def weights(self) -> str:
-        """Hash of all weights."""
+        """Hash of all weights, see `weights_hash`."""
         return weights_hash(self.model)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Names weights, modules, length and precision."""
+        """Identifies weights, modules, length limits and precision; a folder name."""
         limits = self.model.max_seq_length, self._max_length
-        described = json.dumps([self.weights, modules_of(self.model), *limits, self.precision])
-        return f"{_slug(self.name)}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
+        return fingerprint(Path(self.name).name, [self.weights, modules_of(self.model), *limits, self.precision])
 
     @property
     def known_dims(self) -> int | None:
-        """The dims of its vectors."""
+        """Dims of the vectors."""
         return self.dims
 
     def prompts(self, query_document: bool, given: tuple[str | None, str | None] = (None, None)) -> tuple[str, str]:
-        """Those given, else the model's own `query` and `document` prompts where the pairs are such, else its default.
+        """Return those given, else the model's `query` and `document` prompts if query_document, else its default.
 
-        An empty prompt is one too: none.
+        A given empty string means no prompt.
         """
         own = self._own_prompts(query_document)
         return own[0] if given[0] is None else given[0], own[1] if given[1] is None else given[1]
@@ -70,7 +71,10 @@ class SentenceTransformerSource:
         return prompts.get("query") or default, document
 
     def embed(self, texts: Sequence[str], prompt: str = "") -> NDArray[np.float32]:
-        """float32 [n, dims]. An empty prompt means none, also for models with a default one."""
+        """Return vectors, float32 [n, dims]. An empty prompt means none, even if the model has a default prompt.
+
+        Raises ModelError if a vector is not finite.
+        """
         vectors = self.model.encode(
             list(texts),
             prompt=prompt,
@@ -80,12 +84,15 @@ class SentenceTransformerSource:
         )
         array: NDArray[np.float32] = vectors.float().cpu().numpy()
         if not np.isfinite(array).all():
-            raise ModelError(f"base model {self.name} gives vectors that are not finite; try --precision fp32")
+            raise ModelError(f"base model {self.name} returned non-finite vectors; try --precision fp32")
         return array
 
 
 def load_model(name: str, dtype: Any = None) -> Any:
-    """The SentenceTransformer of a base model's name, in evaluation mode, on the GPU where there is one."""
+    """Load a base model as a SentenceTransformer in evaluation mode, on the GPU if there is one.
+
+    dtype: a torch dtype, float32 by default. Raises ModelError if the model cannot be loaded.
+    """
     import torch
     from sentence_transformers import SentenceTransformer
 
@@ -108,7 +115,7 @@ def load_model(name: str, dtype: Any = None) -> Any:
 
 
 def _wordllama() -> Any:
-    """WordLlama's static vectors as a SentenceTransformer, 256 dims."""
+    """Load WordLlama's static vectors as a SentenceTransformer, 256 dims."""
     from safetensors.torch import load_file
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -127,7 +134,7 @@ def _wordllama() -> Any:
 
 
 def weights_hash(model: Any) -> str:
-    """Hash of all weights, so that a folder whose content changes is another model."""
+    """Return the hash of all weights, so that a folder with changed content counts as another model."""
     import torch
 
     digest = hashlib.sha256()
@@ -139,7 +146,7 @@ def weights_hash(model: Any) -> str:
 
 
 def modules_of(model: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Class name and plain settings of every module, in order."""
+    """Return the class name and JSON settings of every module, in order."""
     described = []
     for module in model.children():
         settings = module.get_config_dict() if hasattr(module, "get_config_dict") else {}
@@ -151,12 +158,7 @@ def _limit_length(model: Any, max_length: int) -> None:
     first = model[0]
     longest = model.max_seq_length
     if longest is None or math.isinf(longest):
-        # Static embeddings have no limit of their own; their tokenizer cuts.
+        # Static embeddings have no limit, so their tokenizer has to cut.
         first.tokenizer.enable_truncation(max_length)
     else:
         model.max_seq_length = min(max_length, longest)
-
-
-def _slug(name: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(name).name)
-    return kept[-40:].lstrip("-.") or "model"

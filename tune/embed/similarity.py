@@ -1,25 +1,42 @@
-"""Cosine similarity of pairs that are rows of a matrix of vectors."""
+"""Unit vectors, and the cosine similarity of pairs that are rows of a matrix of vectors."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tune.embed.view import PairRows
 
+if TYPE_CHECKING:
+    import torch
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the rows of `vectors` [n, dims] scaled to length 1; rows of zeros stay zero."""
+    scaled: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return scaled
+
 
 def cosine(vectors: NDArray[np.float32], pairs: PairRows) -> NDArray[np.float64]:
-    """Cosine similarity of the pairs' rows of `vectors` as they are; float64 [pairs]."""
+    """Return the cosine similarity of each pair's rows of `vectors`, float64 [pairs]."""
+    import torch
+
     used, (a, b) = used_rows(pairs)
     return pair_cosine(torch.from_numpy(np.array(vectors[used])), a, b)
 
 
 def used_rows(pairs: PairRows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct rows of the pairs, and the pairs' places among them, [2, pairs]."""
+    """Return the distinct rows that the pairs use, and the pairs as positions among them, [2, pairs]."""
     used, inverse = np.unique(np.concatenate([pairs.a, pairs.b]), return_inverse=True)
     return used, inverse.reshape(2, -1)
 
 
-def pair_cosine(vectors: torch.Tensor, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
-    unit = torch.nn.functional.normalize(vectors, dim=1)
-    scores: NDArray[np.float64] = (unit[torch.from_numpy(a)] * unit[torch.from_numpy(b)]).sum(1).double().cpu().numpy()
+def pair_cosine(vectors: "torch.Tensor", a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the cosine similarity of rows a[i] and b[i] of `vectors` [n, dims], float64 [pairs], computed by torch."""
+    import torch
+
+    normalized = torch.nn.functional.normalize(vectors, dim=1)
+    scores: NDArray[np.float64] = (
+        (normalized[torch.from_numpy(a)] * normalized[torch.from_numpy(b)]).sum(1).double().cpu().numpy()
+    )
     return scores

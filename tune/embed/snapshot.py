@@ -1,15 +1,15 @@
-"""Snapshot: every text that a base model has embedded, once, kept for all later searches.
+"""Snapshot: the vectors of every text that a base model has embedded, kept for all later searches.
 
-A shard is one file of (key, vector) rows, named by its content, complete or absent; the folder is the index. A run
-that is killed has lost at most the shard in the making; parallel runs at worst write a row twice. Small shards, which
-a source that sells few texts at a time leaves, are put together into larger ones.
+A shard is one file of (key, vector) rows, named by its content, complete or absent; the folder is the index. A killed
+run loses at most the shard it was writing; parallel runs at worst write a row twice. Small shards, left by sources that
+return few texts at a time, are merged into larger ones.
 """
 
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from tune.files import lock_file, write_array
 logger = logging.getLogger(__name__)
 
 TEXTS_PER_SHARD = 2048
+"""Shards with fewer texts are small, and get merged."""
 KEY_BYTES = 16
 _LOCK = ".lock"
 
@@ -30,15 +31,15 @@ Progress = Callable[[int, int], None]
 
 @runtime_checkable
 class Batched(Protocol):
-    """What a source has that batches by itself, and whose batches must not be lost: they were paid for."""
+    """A source that makes its own batches, to be stored at once because they were paid for."""
 
     def embed_batches(self, texts: Sequence[str], prompt: str = "") -> Iterator[tuple[list[int], NDArray[np.float32]]]:
-        """(positions in `texts`, vectors [len(positions), dims]) of each batch as it comes, in any order."""
+        """Yield (positions in `texts`, vectors [len(positions), dims]) of each batch as it arrives, in any order."""
         ...
 
 
 def text_key(prompt: str, text: str) -> bytes:
-    """The key of a text under a prompt: 16 bytes."""
+    """Return the key of a text under a prompt, KEY_BYTES long."""
     digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass"))
     digest.update(b"\0")
     digest.update(text.encode("utf-8", "surrogatepass"))
@@ -46,9 +47,9 @@ def text_key(prompt: str, text: str) -> bytes:
 
 
 class Snapshot:
-    """The vectors of one source (weights, modules, length, precision), float32 [dims] each, in root/FINGERPRINT.
+    """The vectors of one source, float32 [dims] each, in root/FINGERPRINT.
 
-    dims None: those of the vectors that are there, or of the first that come.
+    dims: None takes those of the stored vectors, or of the first to be added. Raises UserError as `refresh` does.
     """
 
     def __init__(self, root: Path, fingerprint: str, dims: int | None) -> None:
@@ -60,25 +61,30 @@ class Snapshot:
         self._dtype = None if dims is None else _row_type(dims)
         self.refresh()
 
+    @classmethod
+    def in_cache(cls, cache: Path, fingerprint: str, dims: int | None) -> Self:
+        """Open the snapshot at its place in the user's cache."""
+        return cls(cache / "snapshots", fingerprint, dims)
+
     def __len__(self) -> int:
         return len(self._index)
 
     @property
     def dims(self) -> int:
-        """Of the vectors. LookupError where neither the source nor a vector has told them yet."""
+        """Dims of the vectors. Raises LookupError if they are unknown: none were given and no vector is stored."""
         if self._dtype is None:
-            raise LookupError(f"{self.directory} holds no vectors, so their dims are not known")
+            raise LookupError(f"{self.directory} contains no vectors, so their dims are unknown")
         return int(self._dtype["vector"].shape[0])
 
     def refresh(self) -> None:
-        """Takes in shards that have appeared since. UserError where one is there and cannot be read."""
+        """Read shards that have appeared since. Raises UserError if one exists but cannot be opened."""
         again = True
         while again:
-            # A shard that is gone when it is read was put into a larger one, which is there by then.
+            # A shard that vanishes before it is read was merged into a larger one, which exists by then.
             again = not all(self._read(path) for path in sorted(self.directory.glob("*.npy")))
 
     def _read(self, path: Path) -> bool:
-        """Takes in a shard that is not known yet; False where there is no such file any more."""
+        """Read a shard unless it is known already; return False if the file no longer exists."""
         if path.name in self._known:
             return True
         try:
@@ -86,26 +92,26 @@ class Snapshot:
         except FileNotFoundError:
             return False
         except OSError as error:
-            # Nothing says that it is damaged, and what is in it may have been paid for.
+            # The shard may be intact, and its vectors may have been paid for.
             raise UserError(
-                f"snapshot shard {path} cannot be read ({error.strerror or error}); mend that and run again, "
-                "or move the shard away: its texts are embedded again then"
+                f"snapshot shard {path} cannot be read ({error.strerror or error}); fix that and run again, "
+                "or move the shard away to embed its texts again"
             ) from None
         except (ValueError, EOFError) as error:
-            logger.warning("snapshot shard %s cannot be read (%s): its texts are embedded again", path, error)
+            logger.warning("snapshot shard %s cannot be read (%s); its texts will be embedded again", path, error)
             return True
         if self._dtype is None and shard.dtype.names == ("key", "vector"):
             self._dtype = _row_type(int(np.prod(shard.dtype["vector"].shape)))
         if shard.dtype != self._dtype:
-            logger.warning("snapshot shard %s is of another form: its texts are embedded again", path)
+            logger.warning("snapshot shard %s has another format; its texts will be embedded again", path)
             return True
-        self._take(path.name, shard)
+        self._index_shard(path.name, shard)
         return True
 
-    def _take(self, name: str, shard: NDArray[np.void]) -> None:
+    def _index_shard(self, name: str, shard: NDArray[np.void]) -> None:
         number = self._known[name] = len(self._shards)
         if len(shard) < TEXTS_PER_SHARD:
-            # In memory: a map keeps its file open, and there may be more small shards than files that may be.
+            # Copied to memory: a map keeps its file open, and there may be more small shards than open files allowed.
             shard = np.array(shard)
             self._small[name] = number
         self._shards.append(shard)
@@ -113,12 +119,12 @@ class Snapshot:
             self._index.setdefault(key, (number, row))
 
     def missing(self, keys: Sequence[bytes]) -> list[int]:
-        """Positions of the keys that have no vector yet, each distinct key once."""
+        """Return the positions of the keys that have no vector yet, each distinct key once."""
         first = {key: position for position, key in reversed(list(enumerate(keys))) if key not in self._index}
         return sorted(first.values())
 
     def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
-        """Keeps vectors [n, dims] under their keys, as one shard. ValueError where they are of other dims."""
+        """Store vectors [n, dims] under their keys as one shard. Raises ValueError if their number or dims differ."""
         if self._dtype is None:
             self._dtype = _row_type(vectors.shape[1])
         if vectors.shape != (len(keys), self.dims):
@@ -131,15 +137,15 @@ class Snapshot:
             self._merge()
 
     def _write(self, rows: NDArray[np.void]) -> int:
-        """The number of the shard that has these rows."""
+        """Write a shard of these rows unless it exists; return its number."""
         path = self.directory / f"{hashlib.sha256(rows.tobytes()).hexdigest()[:24]}.npy"
         write_array(path, rows)
         if path.name not in self._known:
-            self._take(path.name, np.load(path, mmap_mode="r"))
+            self._index_shard(path.name, np.load(path, mmap_mode="r"))
         return self._known[path.name]
 
     def _merge(self) -> None:
-        """Puts the small shards into one. The large one is there before the small ones go."""
+        """Merge the small shards into one, which exists before the small ones are deleted."""
         small, self._small = self._small, {}
         numbers = set(small.values())
         rows = np.concatenate([self._shards[number] for number in sorted(numbers)])
@@ -152,24 +158,24 @@ class Snapshot:
             (self.directory / name).unlink(missing_ok=True)
 
     def lacking(self, prompt: str, texts: Sequence[str]) -> list[str]:
-        """The texts that have no vector under the prompt yet, each once."""
+        """Return the texts that have no vector under the prompt yet, each once."""
         return [texts[position] for position in self.missing([text_key(prompt, text) for text in texts])]
 
     def embed(
         self, source: EmbeddingSource, prompt: str, texts: Sequence[str], progress: Progress | None = None
     ) -> int:
-        """Embeds the texts that have no vector yet; returns how many there were.
+        """Embed the texts that have no vector yet; return how many there were.
 
-        Every batch is stored before the next is taken. What is bought is bought by one run at a time; the next to come
-        waits, and buys what is missing then. ModelError where the source fails, or gives vectors of other
-        dims than those that are here; what it gave before is kept.
+        Stores every batch before it takes the next. Only one run at a time buys; others wait, then buy what is still
+        missing. Raises ModelError if the source fails or returns vectors of other dims than those stored; earlier
+        batches are kept.
         """
         keys = [text_key(prompt, text) for text in texts]
         if not self.missing(keys):
             return 0
         if not isinstance(source, Batched):
             return self._embed(source, prompt, texts, keys, progress)
-        # Two runs at a time would both buy what neither has.
+        # Without the lock, two runs would both buy what neither has.
         self.directory.mkdir(parents=True, exist_ok=True)
         with open(self.directory / _LOCK, "a") as handle:
             lock_file(handle)
@@ -190,8 +196,8 @@ class Snapshot:
             for places, vectors in _batches(source, prompt, [texts[position] for position in todo]):
                 if self._dtype is not None and vectors.shape[1] != self.dims:
                     raise ModelError(
-                        f"base model {source.name} gives vectors of {vectors.shape[1]} dims now, and those of "
-                        f"{self.directory} have {self.dims}; it is another model: name it otherwise, or move these away"
+                        f"base model {source.name} now returns vectors of {vectors.shape[1]} dims, but those in "
+                        f"{self.directory} have {self.dims}; give the model another name, or move that folder away"
                     )
                 self.add([keys[todo[place]] for place in places], vectors)
                 done += len(places)
@@ -201,12 +207,12 @@ class Snapshot:
             if not done:
                 raise
             raise ModelError(
-                f"{error}; {done} of {len(todo)} texts are kept, the next run goes on from there"
+                f"{error}; {done} of {len(todo)} texts are kept, and the next run continues from there"
             ) from None
         return len(todo)
 
     def vectors(self, keys: Sequence[bytes]) -> NDArray[np.float32]:
-        """The vectors of the keys, float32 [n, dims]; KeyError where one has none."""
+        """Return the vectors of the keys, float32 [n, dims]. Raises KeyError if a key has none."""
         places = np.array([self._index[key] for key in keys], dtype=np.int64).reshape(-1, 2)
         out = np.empty((len(keys), self.dims), dtype=np.float32)
         for number in np.unique(places[:, 0]):

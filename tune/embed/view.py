@@ -1,8 +1,8 @@
-"""View: all that a frozen trial reads, in one directory: the vectors of the train and val texts, and the pairs.
+"""View: everything that a frozen trial reads, in one directory: vectors of the train and val texts, and the pairs.
 
-Named by its content, complete or absent, never changed: any number of trials map it into memory at the same time.
-It holds no test rows. For trials that train the base itself it has the texts as well (`ViewTexts`), row by row; for
-trials with folds the fold of each pair.
+Named by its content, complete or absent, never changed, so any number of trials can map it into memory at once. It has
+no test rows. For trials that train the base model it also has the text of each row (`ViewTexts`), and for trials with
+folds the fold of each pair.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _ARRAYS = ("train_a", "train_b", "train_label", "val_a", "val_b", "val_label")
 
 @dataclass(frozen=True)
 class PairRows:
-    """Labelled pairs as rows of a matrix of vectors: a, b [n] int64, label [n] int8."""
+    """Labelled pairs as rows of a matrix of vectors: a, b int64 [n]; label int8 [n]."""
 
     a: NDArray[np.int64]
     b: NDArray[np.int64]
@@ -34,19 +34,19 @@ class PairRows:
         return len(self.label)
 
     def prefix(self, size: int) -> "PairRows":
-        """The first `size` pairs; all of them where size is 0 or larger than there are."""
+        """Return the first `size` pairs; all of them if size is 0 or exceeds their number."""
         if size == 0 or size >= len(self):
             return self
         return PairRows(self.a[:size], self.b[:size], self.label[:size])
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "PairRows":
-        """The pairs at `index` (places, or [n] True for those to take), in its order."""
+        """Return the pairs at `index`: positions, in their order, or a mask [n]."""
         return PairRows(self.a[index], self.b[index], self.label[index])
 
 
 @dataclass(frozen=True)
 class View:
-    """vectors: float32 [texts, dims], mapped read-only. train: in its seeded order. digest: names the content."""
+    """A view on disk. vectors: float32 [texts, dims]. train: in its seeded order. digest: the name of the content."""
 
     vectors: NDArray[np.float32]
     train: PairRows
@@ -55,11 +55,11 @@ class View:
     directory: Path = Path()
 
     def texts(self) -> "ViewTexts":
-        """The texts of the rows of `vectors`; FileNotFoundError where the view was made without them."""
+        """Read the texts of the rows of `vectors`. Raises FileNotFoundError if the view has none."""
         return ViewTexts(**json.loads((self.directory / TEXTS_FILE).read_text(encoding="utf-8")))
 
     def train_and_val(self) -> PairRows:
-        """The pairs of both sides: train in its seeded order, then val."""
+        """Return the pairs of both sides: train in its seeded order, then val."""
         pairs = (self.train, self.val)
         return PairRows(
             np.concatenate([rows.a for rows in pairs]),
@@ -68,13 +68,16 @@ class View:
         )
 
     def folds(self, folds: int, seed: int) -> NDArray[np.int8]:
-        """[train + val] the fold of each pair of `train_and_val`; FileNotFoundError where they were not made."""
+        """Read the fold of each pair of `train_and_val`. Raises FileNotFoundError if the view has none."""
         of_pair: NDArray[np.int8] = np.load(self.directory / folds_file(folds, seed))
         return of_pair
 
     @classmethod
     def open(cls, directory: Path, *, map_memory: bool = True) -> Self:
-        """Reads a view. map_memory=False reads the vectors into memory and leaves no file open (Volumes need that)."""
+        """Open a view. map_memory: map the vectors read-only; False copies them and leaves no file open, for Volumes.
+
+        Raises OSError, ValueError, EOFError or KeyError if it is absent or damaged.
+        """
         about = json.loads((directory / ABOUT_FILE).read_text())
         vectors = np.load(directory / "vectors.npy", mmap_mode="r" if map_memory else None)
         rows = {name: np.load(directory / f"{name}.npy") for name in _ARRAYS}
@@ -89,10 +92,10 @@ class View:
 
 @dataclass(frozen=True)
 class ViewTexts:
-    """What a trial that trains the base reads besides the pairs.
+    """What a trial that trains the base model reads besides the pairs.
 
-    base_model, max_length: as the search names them. prompts: the distinct prompts. texts [rows]: the text of each
-    row of the view; prompt_of [rows]: its prompt, as an index.
+    base_model, max_length: as in the search. prompts: the distinct prompts. texts [rows]: the text of each row of the
+    view; prompt_of [rows]: the index of its prompt.
     """
 
     base_model: str
@@ -103,15 +106,15 @@ class ViewTexts:
 
 
 def write_texts(directory: Path, texts: ViewTexts) -> None:
-    """Puts the texts into a view that is there. The same view has the same texts, so an existing file stays."""
+    """Add the texts to an existing view. An existing file stays, since the same view has the same texts."""
     if not (directory / TEXTS_FILE).exists():
         write_atomic(directory / TEXTS_FILE, json.dumps(asdict(texts)))
 
 
 def write_folds(directory: Path, fold: NDArray[np.int8], folds: int, seed: int) -> None:
-    """Puts the fold of every pair, [train + val], into a view that is there.
+    """Add the fold of every pair, [train + val], to an existing view.
 
-    A sound file stays as it is, since trials that go on must find the folds that they began with.
+    An intact file stays untouched, since resumed trials must find the folds they began with.
     """
     path = directory / folds_file(folds, seed)
     try:
@@ -119,7 +122,6 @@ def write_folds(directory: Path, fold: NDArray[np.int8], folds: int, seed: int) 
             return
     except (OSError, ValueError, EOFError):
         pass
-
     write_array(path, fold)
 
 
@@ -129,7 +131,7 @@ def folds_file(folds: int, seed: int) -> str:
 
 
 def is_sound(directory: Path) -> bool:
-    """Whether a view is there and whole; a damaged one is removed, to be written again."""
+    """Return whether a view exists and is complete. Deletes a damaged one, so that it can be written again."""
     if not directory.exists():
         return False
     try:
@@ -143,9 +145,9 @@ def is_sound(directory: Path) -> bool:
 def view_digest(
     fingerprint: str, keys: list[bytes], train: PairRows, val: PairRows, vectors: NDArray[np.float32] | None = None
 ) -> str:
-    """Names a view by what is in it: whose vectors, of which texts, in which pairs, in which order.
+    """Return the name of a view with this content: source, text keys, and pairs in order; 24 hex digits.
 
-    vectors: themselves, where the fingerprint cannot tell them (a closed model's).
+    vectors: included if the fingerprint does not determine them, as for closed models.
     """
     digest = hashlib.sha256(fingerprint.encode())
     for key in keys:
@@ -161,7 +163,7 @@ def view_digest(
 
 
 def write_view(root: Path, digest: str, vectors: NDArray[np.float32], train: PairRows, val: PairRows) -> Path:
-    """Writes root/DIGEST whole and returns it; an existing one is left as it is."""
+    """Write the view to root/DIGEST, complete or not at all, and return its path; an existing one stays untouched."""
     final = root / digest
     if (final / ABOUT_FILE).exists():
         return final
@@ -178,7 +180,7 @@ def write_view(root: Path, digest: str, vectors: NDArray[np.float32], train: Pai
     try:
         make_directory(final, fill)
     except OSError:
-        # Another search made the same view meanwhile: the content is the same.
+        # Another search may have written the same view in the meantime.
         if not (final / ABOUT_FILE).exists():
             raise
     return final

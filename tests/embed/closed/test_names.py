@@ -1,4 +1,4 @@
-"""Names, options, tokens and prices of closed models: malformed ones are one line, estimates are high."""
+"""Names, options, tokens and prices of closed models: bad values are one clear line, estimates are high."""
 
 import pickle
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from tune.data.demo import demo_pairs
 from tune.embed.closed import ClosedName, ClosedOptions, ClosedSource, parse_closed
 from tune.embed.closed.names import MODELS, RequestLimits
-from tune.embed.closed.prices import PRICES, estimate
+from tune.embed.closed.prices import PRICES, estimate, price_of
 from tune.embed.closed.tokens import batches, cut, estimate_tokens
 from tune.embed.sources import load_source
 from tune.errors import ModelError
@@ -25,7 +25,7 @@ SMALL = ClosedName("openai", "text-embedding-3-small")
         ("cohere:embed-v4.0@512", ClosedName("cohere", "embed-v4.0", 512), 512),
         ("cohere:embed-english-v3.0", ClosedName("cohere", "embed-english-v3.0"), 1024),
         ("cohere:embed-v5", ClosedName("cohere", "embed-v5"), None),
-        # Ollama's names have a colon, the hub's a slash.
+        # Names have a colon in Ollama and a slash on the hub.
         ("openai:nomic-embed-text:latest", ClosedName("openai", "nomic-embed-text:latest"), None),
         ("openai:BAAI/bge-m3@64", ClosedName("openai", "BAAI/bge-m3", 64), 64),
     ],
@@ -36,7 +36,7 @@ def test_names(name: str, parsed: ClosedName, dims: int | None) -> None:
 
 
 @pytest.mark.parametrize("name", ["minilm", "openai/clip", "./openai:x", "BAAI/bge-m3", "voyage:3", "openai", ""])
-def test_other_names_are_left_to_others(name: str) -> None:
+def test_other_names_are_not_closed_models(name: str) -> None:
     assert parse_closed(name) is None
 
 
@@ -46,18 +46,18 @@ def test_other_names_are_left_to_others(name: str) -> None:
         ("openai:", "write openai:MODEL or openai:MODEL@DIMS"),
         ("cohere:@256", "write cohere:MODEL"),
         ("openai:two words", "write openai:MODEL"),
-        ("openai:model@", "DIMS is a whole number above 0"),
-        ("openai:model@0", "DIMS is a whole number above 0"),
-        ("openai:model@-5", "DIMS is a whole number above 0"),
-        ("openai:model@small", "DIMS is a whole number above 0"),
+        ("openai:model@", "DIMS must be a whole number above 0"),
+        ("openai:model@0", "DIMS must be a whole number above 0"),
+        ("openai:model@-5", "DIMS must be a whole number above 0"),
+        ("openai:model@small", "DIMS must be a whole number above 0"),
         ("openai:a@b@3", "write openai:MODEL"),
-        ("openai:text-embedding-3-small@3072", "gives vectors of 1 to 1536 dims, not 3072"),
-        ("openai:text-embedding-ada-002@256", "gives vectors of 1536 dims, not 256"),
-        ("cohere:embed-v4.0@300", "gives vectors of 256, 512, 1024, 1536 dims, not 300"),
-        ("cohere:embed-english-v3.0@512", "gives vectors of 1024 dims, not 512"),
+        ("openai:text-embedding-3-small@3072", "offers vectors of 1 to 1536 dims, not 3072"),
+        ("openai:text-embedding-ada-002@256", "offers vectors of 1536 dims, not 256"),
+        ("cohere:embed-v4.0@300", "offers vectors of 256, 512, 1024, 1536 dims, not 300"),
+        ("cohere:embed-english-v3.0@512", "offers vectors of 1024 dims, not 512"),
     ],
 )
-def test_malformed_names_are_one_line_with_the_mend(name: str, says: str) -> None:
+def test_malformed_names_are_one_line_with_a_fix(name: str, says: str) -> None:
     with pytest.raises(ModelError, match=says) as caught:
         parse_closed(name)
     assert "\n" not in str(caught.value) and name in str(caught.value)
@@ -66,12 +66,12 @@ def test_malformed_names_are_one_line_with_the_mend(name: str, says: str) -> Non
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"base_url": "127.0.0.1:8080"}, "no http"),
-        ({"base_url": "ftp://host/v1"}, "no http"),
-        ({"base_url": "http://host:99999"}, "no http"),
-        ({"base_url": "http://"}, "no http"),
-        ({"input_type": "query"}, "input_type is one of search_query"),
-        ({"too_long": "split"}, "too_long is truncate or refuse"),
+        ({"base_url": "127.0.0.1:8080"}, "not an http"),
+        ({"base_url": "ftp://host/v1"}, "not an http"),
+        ({"base_url": "http://host:99999"}, "not an http"),
+        ({"base_url": "http://"}, "not an http"),
+        ({"input_type": "query"}, "input_type must be one of search_query"),
+        ({"too_long": "split"}, "too_long must be truncate or refuse"),
         ({"max_in_flight": 0, "timeout": 0, "max_retries": -1}, "max_in_flight .*; timeout .*; max_retries"),
         ({"timeout": float("nan")}, "timeout must be above 0"),
         ({"texts_per_request": 0}, "texts_per_request must be at least 1"),
@@ -84,7 +84,7 @@ def test_wrong_options_are_one_line(values: dict[str, Any], says: str) -> None:
 
 @pytest.mark.parametrize("url", ["https://me:sk-SECRET@host/v1", "https://sk-SECRET@host/v1", "https://h/v1?k=SECRET"])
 def test_a_key_in_the_address_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(ModelError, match="no user, password or query") as caught:
+    with pytest.raises(ModelError, match="must not contain a user, password or query") as caught:
         ClosedOptions(base_url=url)
     assert "SECRET" not in str(caught.value)
 
@@ -92,14 +92,14 @@ def test_a_key_in_the_address_is_refused_and_not_repeated(url: str) -> None:
 def test_options_are_plain_data() -> None:
     options = ClosedOptions(base_url="http://127.0.0.1:1/v1", input_type=None, timeout=3)
     assert ClosedOptions.from_json(options.to_json()) == options == pickle.loads(pickle.dumps(options))
-    with pytest.raises(ModelError, match="api_key are not the options"):
+    with pytest.raises(ModelError, match="closed model options: unknown ones among api_key"):
         ClosedOptions.from_json({"api_key": "x"})
     assert ClosedSource(SMALL, ClosedOptions(input_type="clustering")).prompts(True) == ("", "")
-    with pytest.raises(ModelError, match="is no closed model"):
+    with pytest.raises(ModelError, match="is not a closed model"):
         ClosedSource("minilm")
 
 
-def test_fingerprints_tell_apart_what_gives_other_vectors_and_nothing_else() -> None:
+def test_fingerprints_differ_exactly_where_vectors_do() -> None:
     def of(name: str, max_length: int | None = None, **options: Any) -> str:
         return ClosedSource(name, ClosedOptions(**options), max_length).fingerprint
 
@@ -154,7 +154,7 @@ def test_the_estimate_is_high_for_ordinary_text() -> None:
 
 
 @pytest.mark.parametrize("text", ["swift purse " * 50, "中文" * 80, "🙂 3.14, " * 40, "\ud83d half " * 30])
-def test_cut_is_the_longest_beginning_within_the_limit(text: str) -> None:
+def test_cut_returns_the_longest_prefix_within_the_limit(text: str) -> None:
     for tokens in (1, 7, 40):
         kept = cut(text, tokens)
         assert text.startswith(kept) and estimate_tokens(kept) <= tokens
@@ -162,35 +162,33 @@ def test_cut_is_the_longest_beginning_within_the_limit(text: str) -> None:
     assert cut(text, 10_000) == text
 
 
-# Prices
-
-
 def test_every_known_model_has_a_price() -> None:
     assert set(PRICES) == set(MODELS)
 
 
-def test_an_estimate_says_texts_tokens_and_price() -> None:
+def test_an_estimate_has_texts_tokens_and_price() -> None:
     texts = ["swift purse " * 10] * 1000
-    told = estimate(SMALL, texts)
-    assert (told.texts, told.tokens) == (1000, 40_000)
-    assert told.usd == pytest.approx(0.0008) and told.within(1) and not told.within(0.0007)
-    assert told.sentence() == (
+    listed = estimate(SMALL, texts)
+    assert (listed.texts, listed.tokens) == (1000, 40_000)
+    assert listed.usd == pytest.approx(0.0008) and listed.within(1) and not listed.within(0.0007)
+    assert listed.sentence() == (
         "openai:text-embedding-3-small: 1,000 texts, about 40,000 tokens (an estimate), "
         "about 0.0008 USD at 0.02 USD per million tokens (list price of 2026-06)"
     )
-    dear = estimate(SMALL, texts, price_per_million=1000)
+    dear = estimate(SMALL, texts, price_of(SMALL, given=1000))
     assert (
         dear.usd == pytest.approx(40) and "about 40.00 USD at 1000 USD per million tokens (as given)" in dear.sentence()
     )
-    assert estimate(ClosedName("openai", "text-embedding-3-small", 256), texts).usd == told.usd
+    assert estimate(ClosedName("openai", "text-embedding-3-small", 256), texts).usd == listed.usd
     assert estimate(SMALL, texts, tokens_per_text=10).tokens == 10_000
     assert (
         estimate(SMALL, ["a"])
         .sentence()
         .endswith("about 0.00000002 USD at 0.02 USD per million tokens (list price of 2026-06)")
     )
-    with pytest.raises(ModelError, match="0 USD or more"):
-        estimate(SMALL, texts, price_per_million=-1)
+    for prices in ({"given": -1}, {"unlisted": -1}):
+        with pytest.raises(ModelError, match="0 USD or more"):
+            price_of(SMALL, **prices)
 
 
 @pytest.mark.parametrize(
@@ -207,17 +205,17 @@ def test_an_estimate_says_texts_tokens_and_price() -> None:
         ("https://api.openai.com/v1", None),
     ],
 )
-def test_an_unknown_model_is_free_only_on_an_own_server(base_url: str | None, usd: float | None) -> None:
-    name = ClosedName("openai", "mistral-embed")
-    told = estimate(name, ["a", "b"], ClosedOptions(base_url=base_url))
-    assert told.usd == usd and told.within(1) == (usd is not None)
-    assert ("price unknown" in told.sentence()) == (usd is None)
-    assert estimate(name, [], ClosedOptions(base_url=base_url)).within(0), "nothing to buy costs nothing"
-    assert estimate(name, ["a"], ClosedOptions(base_url=base_url), price_per_million=0).usd == 0
-    # A gateway to a model that has a price does not make it free, whatever it puts before the name.
+def test_an_unlisted_model_is_free_only_on_a_private_server(base_url: str | None, usd: float | None) -> None:
+    name, options = ClosedName("openai", "mistral-embed"), ClosedOptions(base_url=base_url)
+    found = estimate(name, ["a", "b"], price_of(name, options))
+    assert found.usd == usd and found.within(1) == (usd is not None)
+    assert ("price unknown" in found.sentence()) == (usd is None)
+    assert estimate(name, [], price_of(name, options)).within(0), "nothing to buy costs nothing"
+    assert estimate(name, ["a"], price_of(name, options, given=0)).usd == 0
+    # A gateway does not make a listed model free, whatever it puts before the name.
     for gateway in (SMALL, ClosedName("openai", "openai/text-embedding-3-small")):
-        told = estimate(gateway, ["a"], ClosedOptions(base_url=base_url), unlisted_price=0)
-        assert told.usd == pytest.approx(2e-8)
-    # A server that wants a key may be a gateway too.
-    assert estimate(name, ["a"], ClosedOptions(base_url=base_url), keyed=True).usd is None
-    assert estimate(name, ["a"], ClosedOptions(base_url=base_url), keyed=True, unlisted_price=1).usd == 1e-6
+        found = estimate(gateway, ["a"], price_of(gateway, options, unlisted=0))
+        assert found.usd == pytest.approx(2e-8)
+    # A server that takes a key may be a gateway too.
+    assert estimate(name, ["a"], price_of(name, options, keyed=True)).usd is None
+    assert estimate(name, ["a"], price_of(name, options, keyed=True, unlisted=1)).usd == 1e-6

@@ -1,4 +1,7 @@
-"""Closed embedding models as sources: OpenAI, Cohere, and any server that speaks OpenAI's API."""
+"""Closed embedding models as sources: OpenAI, Cohere, and any server that speaks OpenAI's API.
+
+The public names are below; `prices` estimates costs. Importing the package loads neither torch nor a provider's SDK.
+"""
 
 from tune.embed.closed.clients import check_closed
 from tune.embed.closed.names import ClosedName, ClosedOptions, parse_closed

@@ -1,6 +1,6 @@
-"""Tokens of a text, estimated without a tokenizer (those of closed models are not at hand offline), and batches.
+"""Token estimates without a tokenizer (those of closed models are not available offline), and batches of texts.
 
-The estimate is meant to be high: a price that is asked for before buying should not be exceeded by the bill.
+Estimates are meant to be high, so that the bill does not exceed the price that was approved before buying.
 """
 
 import math
@@ -13,16 +13,16 @@ _WORDS = b" abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def utf8(text: str) -> bytes:
-    """The text as it is sent: what no UTF-8 can hold (half a surrogate pair) becomes a question mark."""
+    """Encode a text as it is sent: what UTF-8 cannot hold (half a surrogate pair) becomes a question mark."""
     return text.encode("utf-8", "replace")
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many tokens a byte-level or word-piece tokenizer makes of the text; at least 1.
+    """Return about how many tokens a byte-level or word-piece tokenizer splits the text into; at least 1.
 
-    A third of a token per ASCII letter or blank (English words have 4 to 5 letters to a token), half a token per byte
-    of other scripts (3 bytes to a Chinese character of 1 to 1.5 tokens), one per digit, sign or line break. High by
-    a fifth to a half for ordinary text; random letters can exceed it, up to three times.
+    Counts a third of a token per ASCII letter or space (English has 4 to 5 letters per token), half a token per byte of
+    other scripts (a Chinese character has 3 bytes and 1 to 1.5 tokens), and one per digit, sign or line break. High by
+    a fifth to a half for ordinary text; random letters can have up to three times the estimate.
     """
     data = utf8(text)
     words = len(data) - len(data.translate(None, _WORDS))
@@ -31,7 +31,7 @@ def estimate_tokens(text: str) -> int:
 
 
 def cut(text: str, tokens: int) -> str:
-    """The longest beginning of the text whose estimate is at most `tokens`."""
+    """Return the longest prefix of the text with an estimate of at most `tokens`."""
     if estimate_tokens(text) <= tokens:
         return text
     low, high = 0, len(text)
@@ -45,7 +45,7 @@ def cut(text: str, tokens: int) -> str:
 
 
 def batches(texts: Sequence[str], limits: RequestLimits) -> Iterator[list[int]]:
-    """Positions of the texts, in order, in batches that a request may hold; a text above the limit goes alone."""
+    """Yield the positions of the texts, in order, in batches within the limits; a text above them goes alone."""
     batch: list[int] = []
     held = 0
     for position, text in enumerate(texts):
