@@ -1,4 +1,4 @@
-"""ModalBackend: embedding and trials as Modal calls, driven from the head's container."""
+"""ModalBackend: runs embedding and trials as Modal calls, from the head's container."""
 
 import contextlib
 import gc
@@ -22,7 +22,7 @@ from tune.events import Emit, Message
 from tune.results.layout import ResultsFolder
 
 if TYPE_CHECKING:
-    # Every container imports this module, most of them for their own function only.
+    # Every container imports this module; most need only their own function.
     from tune.data.split import Split
     from tune.embed.orders import EmbedOrder
     from tune.embed.prepare import PreparedBase
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CallOptions:
-    """What the user may choose about calls. gpu, trial_timeout (seconds): of trials, None for the default.
+    """The user's options for calls.
 
-    events: partition of the Queue for progress. agreed_usd: estimated price of texts that the user agreed to.
+    events: partition of the Queue for progress. gpu, trial_timeout (seconds): for trials; None is the default.
+    agreed_usd: the estimated embedding price that the user agreed to.
     """
 
     events: str
@@ -42,7 +43,7 @@ class CallOptions:
 
 
 class ModalBackend:
-    """See `tune.pipeline.backend.Backend`. queue: object id of the Queue that news and progress go to."""
+    """Implements `tune.pipeline.backend.Backend`. queue: object id of the Queue for news and progress."""
 
     def __init__(self, options: CallOptions, queue: str, keeper: Keeper) -> None:
         self.left_running = 0
@@ -52,17 +53,17 @@ class ModalBackend:
         self._gpu: str | list[str] = options.gpu or settings.TRIAL_GPUS
 
     def agree(self, config: SearchConfig, split: "Split", emit: Emit) -> None:
-        """Check that what the Volume lacks costs at most what was agreed to: there is no terminal to ask at."""
+        """Check that the texts the Volume lacks cost at most `agreed_usd`; the head has no terminal to ask at."""
         from tune.embed.purchase import search_estimates, within_agreed
 
         if config.closed_models:
             settings.snapshots_volume.reload()
             within_agreed(search_estimates(config, split, settings.CACHE), self._options.agreed_usd)
-            # What was mapped for it would keep the Volume from being reloaded once all is embedded.
+            # A memory-mapped file would prevent reloading the Volume after embedding.
             gc.collect()
 
     def embed(self, orders: Sequence["EmbedOrder"], cache: Path, emit: Emit) -> "list[PreparedBase]":
-        """Embed a single open model on the head's own GPU, several base models in calls side by side."""
+        """Embed a single open model on the head's own GPU, anything else in parallel calls."""
         from tune.embed.orders import embed_in_turn
         from tune.embed.prepare import PreparedBase
 
@@ -73,8 +74,8 @@ class ModalBackend:
             settings.hub_volume.commit()
             return bases
         calls = [
-            (embed_closed if bought else embed_snapshot).spawn(order, self._queue, self._options.events)
-            for order, bought in zip(orders, closed, strict=True)
+            (embed_closed if is_closed else embed_snapshot).spawn(order, self._queue, self._options.events)
+            for order, is_closed in zip(orders, closed, strict=True)
         ]
         try:
             answers = [call.get() for call in calls]
@@ -91,9 +92,9 @@ class ModalBackend:
         return [PreparedBase.from_json(answer["base"]) for answer in answers]
 
     def search(self, config: SearchConfig, folder: ResultsFolder, bases: "dict[str, PreparedBase]", emit: Emit) -> str:
-        """Run the trials as Modal calls; whatever happens, none is left running that could be ended."""
+        """Run the trials as Modal calls; however it ends, cancel all that still run."""
         from cluster.call_stream import CallOpener
-        from cluster.callbacks import EndCalls, HeedCancel
+        from cluster.callbacks import EndCalls, StopOnCancel
         from tune.search.ray_cluster import slots
         from tune.search.run import TrialSetup, run_trials
         from tune.search.trainable import TrialDirectories
@@ -114,17 +115,17 @@ class ModalBackend:
             poll_seconds=settings.POLL_SECONDS,
             end_seconds=settings.END_SECONDS,
         )
-        ending = EndCalls(directories)
+        end = EndCalls(directories)
         jobs = config.search.jobs or settings.JOBS
         emit(Message("starting Ray"))
         try:
-            with slots(jobs) as resources, HeedCancel() as heed:
-                setup = TrialSetup(directories, opener, jobs, resources, [ending, heed])
+            with slots(jobs) as resources, StopOnCancel() as stop:
+                setup = TrialSetup(directories, opener, jobs, resources, [end, stop])
                 try:
                     run = run_trials(config, folder, setup, emit)
                 finally:
-                    # Before Ray ends: its actors write into the ledgers as long as they live.
-                    ending.close()
+                    # Before Ray ends: its actors write to the ledgers while they live.
+                    end.close()
                     self.left_running = end_calls(trials, settings.END_SECONDS)
         finally:
             self.left_running = end_calls(trials, settings.END_SECONDS)
@@ -133,11 +134,11 @@ class ModalBackend:
         return run.interrupted
 
     def commit(self) -> None:
-        """Put the results on the Volume."""
+        """Commit the results to the Volume."""
         self._keeper.commit()
 
     def facts(self) -> dict[str, Any]:
-        """Return what the calls took, and on which GPUs."""
+        """Return what the calls used, and on which GPUs."""
         totals = self._keeper.totals()
         return {
             "modal": {
@@ -150,7 +151,7 @@ class ModalBackend:
         }
 
     def _trial_function(self, whole: bool) -> str:
-        """Return the object id of train_trial with this search's options. whole: it trains base models themselves."""
+        """Return the object id of train_trial with this search's options. whole: the search trains base models."""
         options: dict[str, Any] = {}
         if whole:
             options = {"gpu": settings.WHOLE_TRIAL_GPU, "timeout": settings.WHOLE_TRIAL_TIMEOUT}
@@ -159,7 +160,7 @@ class ModalBackend:
         if self._options.trial_timeout is not None:
             options["timeout"] = self._options.trial_timeout
         function = train_trial.with_options(**options) if options else train_trial
-        # Hydrated once, here: actors are given the id.
+        # Hydrated once, here: actors get the id.
         try:
             function.hydrate()
         except modal.exception.Error as error:
@@ -170,13 +171,13 @@ class ModalBackend:
 def _calls_line(calls: int, left: int) -> str:
     if not left:
         return f"{calls} trial calls, 0 left running"
-    return f"{calls} trial calls, {left} LEFT RUNNING; end them with: modal app stop {settings.APP_NAME}"
+    return f"{calls} trial calls, {left} LEFT RUNNING; stop them with: modal app stop {settings.APP_NAME}"
 
 
 def collect(search: str, trials: Path) -> None:
-    """Copy a search's trials from the trials Volume into its results folder; what a trial's container wrote counts.
+    """Copy a search's trials from the trials Volume into its results folder, replacing files there.
 
-    Call it only while no trial of the search runs.
+    Call it only while none of the search's trials runs.
     """
     settings.trials_volume.reload()
     for source in sorted((settings.TRIALS / search).glob("*")):
@@ -185,7 +186,7 @@ def collect(search: str, trials: Path) -> None:
             continue
         target.mkdir(parents=True, exist_ok=True)
         for file in source.iterdir():
-            # done says that all else is there, so it comes last.
+            # `done` promises that all other files are there, so it comes last.
             if file.is_file() and file.name not in (".lock", "state.pt", "done") and not file.name.endswith(".part"):
                 _copy(file, target / file.name)
         if (source / "done").exists():

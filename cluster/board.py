@@ -1,7 +1,7 @@
-"""TensorBoard over the results Volume: `modal deploy cluster/board.py`; fresh without a restart.
+"""TensorBoard over the results Volume: `modal deploy cluster/board.py`. Shows new results without a restart.
 
-Closed by default: a request needs a proxy token of the workspace (headers Modal-Key and Modal-Secret).
-`EMBEDTUNE_BOARD=open modal deploy cluster/board.py` opens it to whoever knows its address.
+Closed by default: requests need a proxy token of the workspace (headers Modal-Key and Modal-Secret).
+`EMBEDTUNE_BOARD=open modal deploy cluster/board.py` opens it to anyone who knows its address.
 """
 
 import contextlib
@@ -16,16 +16,16 @@ from typing import Any
 import modal
 
 if modal.is_local() and str(Path(__file__).resolve().parents[1]) not in sys.path:
-    # Given by path, Modal imports this file alone; the package lies beside it.
+    # Modal imports a file given by path alone; our packages are next to its folder.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cluster import settings
 
 OPEN = os.environ.get("EMBEDTUNE_BOARD", "") == "open"
 RELOAD_SECONDS = 5.0
-"""A page looks at the Volume at most this often; TensorBoard itself looks at its files as often."""
+"""The least time between two reloads of the Volume; TensorBoard itself rereads its files as often."""
 IDLE_SECONDS = 300
-"""How long the container stays after the last request: a page left open asks every 30 s."""
+"""How long the container stays up after the last request; an open page sends one every 30 s."""
 
 app = modal.App("embedtune-board")
 
@@ -42,8 +42,8 @@ def _image() -> modal.Image:
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class Fresh:
-    """A WSGI application before which the Volume is reloaded, where the last time is long enough ago."""
+class ReloadingWsgi:
+    """A WSGI application that reloads the Volume before a request, at most every RELOAD_SECONDS."""
 
     def __init__(self, inner: Wsgi, reload: Callable[[], Any]) -> None:
         self._inner = inner
@@ -54,7 +54,7 @@ class Fresh:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if time.monotonic() - self._at >= RELOAD_SECONDS and self._lock.acquire(blocking=False):
             try:
-                # TensorBoard may be reading a file at this moment, which forbids it: then the next request does it.
+                # Reloading fails while TensorBoard reads a file; then the next request tries again.
                 with contextlib.suppress(Exception):
                     self._reload()
                     self._at = time.monotonic()
@@ -72,12 +72,12 @@ class Fresh:
 @modal.concurrent(max_inputs=50)
 @modal.wsgi_app(requires_proxy_auth=not OPEN)
 def board() -> Wsgi:
-    """Every search on the Volume as TensorBoard runs NAME/ray/TRIAL."""
+    """Serve every search on the Volume; its trials are TensorBoard runs NAME/ray/TRIAL."""
     from tensorboard import default, program  # type: ignore[import-untyped]
     from tensorboard.backend import application  # type: ignore[import-untyped]
 
     tensorboard = program.TensorBoard(plugins=default.get_plugins())
-    # The fast loader keeps its files open, and then the Volume cannot be reloaded.
+    # The fast loader keeps its files open, which prevents reloading the Volume.
     tensorboard.configure(
         argv=["tensorboard", "--logdir", str(settings.RESULTS), "--load_fast", "false", "--reload_interval", "5"]
     )
@@ -85,4 +85,4 @@ def board() -> Wsgi:
     inner = application.TensorBoardWSGIApp(
         tensorboard.flags, tensorboard.plugin_loaders, provider, tensorboard.assets_zip_provider, multiplexer
     )
-    return Fresh(inner, settings.results_volume.reload)
+    return ReloadingWsgi(inner, settings.results_volume.reload)

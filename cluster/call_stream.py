@@ -1,8 +1,8 @@
 """CallOpener: a Modal call as a stream of reports, with the same contract as a trial in this process.
 
-One truth: the trial's directory on the trials Volume, which its container writes. What travels is only news of it.
-Every message carries all reports so far (16 at most, some 4 KB), and so does the call's return value: a reader that
-comes late, or after another has read, misses nothing; what it has already is dropped by number.
+The one source of truth is the trial's directory on the trials Volume, written by its container; the Queue only carries
+news of it. Every message holds all reports so far (at most 16, about 4 KB), and so does the call's return value: a
+reader that comes late, or after another one, misses nothing, and drops by number what it already has.
 """
 
 import queue as standard_queue
@@ -21,19 +21,19 @@ from tune.train.directory import TrialDirectory
 from tune.train.stream import Report, Reports, TrialFailed
 
 TrialNews = dict[str, Any]
-"""reports: all so far, as plain values. failed: reason, or None. container, began: who trains it, since when."""
+"""reports: all so far, as plain values. failed: reason, or None. container, began: where it trains, since when."""
 
 
 class CallLost(RuntimeError):
-    """The call ended without a result (container lost too often, cancelled from outside): worth another try."""
+    """The call ended without a result (container lost too often, cancelled from outside); trying again may help."""
 
 
 @dataclass(frozen=True)
 class CallOpener:
-    """Opens trials as Modal calls. Plain data, since Ray pickles it into its actors: ids, no hydrated handles.
+    """Opens trials as Modal calls. Plain data with ids, not hydrated handles, since Ray pickles it into its actors.
 
-    function, queue: object ids. search: the search's folder on the trials Volume. root: the folder of the trial
-    directories here, which hold the ledger. views: base model -> digest of its view on the snapshots Volume.
+    function, queue: object ids. search: the search's folder on the trials Volume. root: local folder of the trial
+    directories, which hold the ledgers. views: base model -> digest of its view on the snapshots Volume.
     """
 
     function: str
@@ -52,12 +52,12 @@ class CallOpener:
             yield from (report for report in trial.reports() if report.number > after)
             return
         with ledger.locked():
-            entry = self._attached(ledger) or self._spawned(config, directory, ledger)
+            entry = self._running_call(ledger) or self._new_call(config, directory, ledger)
         ended = False
         try:
             for message in self._messages(ledger, entry):
                 reports = [Report(**values) for values in message["reports"]]
-                # Known before the last one is yielded, after which a reader may not come back.
+                # Set before the last report is yielded: a reader may not come back after it.
                 ended = message["failed"] is not None or (bool(reports) and reports[-1].last)
                 for report in reports[after:]:
                     after = report.number
@@ -75,8 +75,8 @@ class CallOpener:
             elif not ledger.entries()[entry.call].ending:
                 cancel(directory, entry.call)
 
-    def _attached(self, ledger: Ledger) -> CallEntry | None:
-        """The call that trains this trial already, if one does; waits for the end of one that was cancelled."""
+    def _running_call(self, ledger: Ledger) -> CallEntry | None:
+        """Return the call that already trains this trial, if any; wait for one that is ending."""
         entry = ledger.latest()
         if entry is None or entry.over is not None:
             return None
@@ -85,13 +85,13 @@ class CallOpener:
             if not entry.ending:
                 return entry
             if time.monotonic() > deadline:
-                # Two containers in one directory would mix their reports.
-                raise CallLost(f"call {entry.call} was to end, but has not in {self.end_seconds:.0f} s")
+                # A second container in the directory would mix its reports with the first's.
+                raise CallLost(f"call {entry.call} has not ended within {self.end_seconds:.0f} s")
             time.sleep(0.2)
         ledger.note(entry.call, over=time.time())
         return None
 
-    def _spawned(self, config: TrialConfig, directory: Path, ledger: Ledger) -> CallEntry:
+    def _new_call(self, config: TrialConfig, directory: Path, ledger: Ledger) -> CallEntry:
         TrialDirectory(directory).begin(config)
         partition = uuid.uuid4().hex
         order = {
@@ -105,7 +105,7 @@ class CallOpener:
         return ledger.spawned(call.object_id, partition)
 
     def _messages(self, ledger: Ledger, entry: CallEntry) -> Iterator[TrialNews]:
-        """News from the queue; where it stays silent, what has become of the call itself. Ends with the call."""
+        """Yield news from the queue; if there is none, check on the call itself. Raises CallLost if it ends early."""
         queue = modal.Queue.from_id(self.queue)
         call = modal.FunctionCall.from_id(entry.call)
         container = entry.containers[-1] if entry.containers else ""
@@ -115,7 +115,7 @@ class CallOpener:
             except standard_queue.Empty:
                 news = []
             if news:
-                message: TrialNews = max(news, key=lambda one: (one["began"], len(one["reports"])))
+                message: TrialNews = max(news, key=lambda message: (message["began"], len(message["reports"])))
                 if message["container"] != container:
                     container = message["container"]
                     ledger.note(entry.call, container=container, began=message["began"])
@@ -129,7 +129,7 @@ class CallOpener:
                 reason = " ".join(str(error).split())[:300]
                 raise CallLost(f"its Modal call ended without a result: {type(error).__name__}: {reason}") from None
             yield result
-            raise CallLost("its Modal call ended before its plan")
+            raise CallLost("its Modal call ended early")
 
 
 __all__ = ["CallLost", "CallOpener", "TrialNews"]

@@ -1,6 +1,6 @@
-"""The Modal functions that embed one base model's texts into the snapshots Volume: open ones on a GPU, closed ones not.
+"""The Modal functions that embed a base model's texts into the snapshots Volume: open models on a GPU, closed without.
 
-Where a search has several base models their calls run in parallel; a single open one the head embeds on its own GPU.
+The calls of several base models run in parallel; the head embeds a single open one on its own GPU.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ from cluster import settings
     scaledown_window=settings.TRIAL_SCALEDOWN,
 )
 def embed_snapshot(order: Any, queue: str, partition: str) -> dict[str, Any]:
-    """Embeds what is missing and commits it; returns the PreparedBase as plain values.
+    """Embed missing texts and commit them; return the PreparedBase as plain values.
 
-    order: tune.embed.orders.EmbedOrder. queue, partition: where progress is told. A UserError of ours comes back as
-    `error`: raised, it would be retried.
+    order: tune.embed.orders.EmbedOrder. queue, partition: where progress is reported. A UserError is returned as
+    `error`: Modal would retry a raised one.
     """
     gc.collect()
-    # Open files of an earlier call refuse it; then a model may be downloaded once more, and that is all.
+    # It fails if an earlier call's files are still open; the only cost is that a model may be downloaded again.
     with contextlib.suppress(RuntimeError):
         settings.hub_volume.reload()
     answer = _embedded(order, queue, partition)
@@ -47,14 +47,14 @@ def embed_snapshot(order: Any, queue: str, partition: str) -> dict[str, Any]:
     volumes=settings.mounts(snapshots=settings.snapshots_volume),
     secrets=[settings.keys],
     timeout=settings.EMBED_TIMEOUT,
-    # For lost containers: the new one finds what is committed, and buys the rest.
+    # For lost containers: the new one finds what is committed and buys the rest.
     retries=settings.TRIAL_RETRIES,
     scaledown_window=settings.TRIAL_SCALEDOWN,
 )
 def embed_closed(order: Any, queue: str, partition: str) -> dict[str, Any]:
-    """Buys what is missing of a closed model; as `embed_snapshot`, without a GPU.
+    """Buy a closed model's missing embeddings; like `embed_snapshot`, without a GPU.
 
-    What was bought is committed while the rest is: a lost container costs at most COMMIT_SECONDS of buying.
+    Purchases are committed as they arrive: a lost container costs at most COMMIT_SECONDS of buying.
     """
     return _embedded(order, queue, partition, commit_seconds=settings.COMMIT_SECONDS)
 
@@ -66,17 +66,17 @@ def _embedded(order: Any, queue: str, partition: str, commit_seconds: float | No
     from tune.events import Embedding, Event
 
     settings.quiet()
-    # A warm container sees what others committed since only after this. Nothing of the Volume may be open, so what an
-    # earlier call has mapped has to be gone.
+    # Only after a reload does a warm container see what others have committed. It needs all files of the Volume closed,
+    # so an earlier call's memory maps must be collected first.
     gc.collect()
     settings.snapshots_volume.reload()
-    told = EventSender(modal.Queue.from_id(queue), partition)
+    sender = EventSender(modal.Queue.from_id(queue), partition)
     committed = time.monotonic()
 
     def emit(event: Event) -> None:
         nonlocal committed
-        told.emit(event)
-        # It is told of a batch when that is on this container's disk.
+        sender.emit(event)
+        # A batch is on this container's disk when its event arrives.
         if (
             commit_seconds is not None
             and isinstance(event, Embedding)
@@ -90,7 +90,7 @@ def _embedded(order: Any, queue: str, partition: str, commit_seconds: float | No
     except UserError as error:
         return {"error": str(error)}
     finally:
-        told.close()
+        sender.close()
         settings.snapshots_volume.commit()
     return {"base": base.to_json()}
 

@@ -1,6 +1,6 @@
-"""A search's events over a partition of the Queue: sent by the head in batches, shown on the user's machine.
+"""A search's events on a partition of the Queue: the head sends them in batches, the user's machine reads them.
 
-Nobody may be watching: what cannot be sent is dropped, and never holds the search up.
+The search may be running without anyone watching: events that cannot be sent are dropped and never delay it.
 """
 
 import logging
@@ -19,7 +19,7 @@ _BATCH = 200
 
 
 class EventSender:
-    """`emit` for code that must not wait: a thread sends what has gathered, a batch as one item."""
+    """An `emit` that never blocks: a thread sends the waiting events, a batch as one item."""
 
     def __init__(self, queue: modal.Queue, partition: str) -> None:
         self._queue = queue
@@ -31,12 +31,12 @@ class EventSender:
         self._thread.start()
 
     def emit(self, event: Event) -> None:
-        """Takes an event to be sent."""
+        """Add an event to the next batch."""
         with self._lock:
             self._waiting.append(to_plain(event))
 
     def close(self) -> None:
-        """Sends what is left."""
+        """Send the remaining events."""
         self._closed.set()
         self._thread.join(10)
 
@@ -54,7 +54,7 @@ class EventSender:
 
 
 def read_events(queue: modal.Queue, partition: str, seconds: float) -> list[Event]:
-    """The events that have come, waiting up to `seconds` for the first."""
+    """Return the events on the partition; wait up to `seconds` for the first."""
     try:
         batches = queue.get_many(100, timeout=seconds, partition=partition)
     except standard_queue.Empty:

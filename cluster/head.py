@@ -1,7 +1,7 @@
-"""search_head: the Modal function that runs a whole search: tune's own pipeline, with trials and embedding as calls.
+"""search_head: the Modal function that runs a whole search: tune's pipeline, with trials and embedding as calls.
 
-Its state is the results folder on the Volume. A head that starts finds it there and resumes: after a preemption (Modal
-starts the same call again), or after a crash, with --resume.
+Its state is the results folder on the Volume. A head that finds one there resumes it: after a preemption, when Modal
+restarts the same call, and with --resume.
 """
 
 import json
@@ -20,12 +20,12 @@ from tune.config.search import SearchConfig
 from tune.errors import UserError
 
 HEADS = ".heads"
-"""Folder on the results Volume with a file NAME.json per search: who runs it, and with what."""
+"""Folder on the results Volume with a file NAME.json per search: the call that runs it, and its options."""
 
 
 @dataclass(frozen=True)
 class HeadOrder:
-    """What a head is asked to run. config: with a name. data: where uploaded pairs are in a container, or None."""
+    """What a head is to run. config: with a name. data: path of uploaded pairs in a container, or None."""
 
     config: SearchConfig
     command: str
@@ -56,13 +56,13 @@ class HeadOrder:
     ),
     secrets=[settings.keys],
     timeout=settings.HEAD_TIMEOUT,
-    # One search per container: no state of Ray's is left for the next.
+    # One search per container, so that Ray leaves no state for the next.
     single_use_containers=True,
 )
 def search_head(order: HeadOrder) -> dict[str, Any]:
-    """Run a search, or resume it. Returns {"left_running": calls}; a UserError comes back as `error`.
+    """Run a search, or resume it. Returns {"left_running": calls}; a UserError is returned as `error`.
 
-    Whatever happens, the calls of its trials are ended before it ends, and what there is is committed.
+    However it ends, its trials' calls are ended first and its results are committed.
     """
     settings.quiet()
     settings.results_volume.reload()
@@ -76,7 +76,7 @@ def search_head(order: HeadOrder) -> dict[str, Any]:
     except UserError as error:
         return {"error": str(error), "left_running": backend.left_running}
     except TimeoutError as error:
-        # To those who watch it, a call that failed with this would look like one that has no result yet.
+        # A caller would take the builtin TimeoutError for "no result yet".
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
     finally:
         sender.close()
@@ -91,7 +91,7 @@ def _run(order: HeadOrder, backend: ModalBackend, sender: EventSender, keeper: K
         _note_head(order, root)
         keeper.commit()
         if root.exists() and not (root / "search.toml").is_file():
-            # A head was lost before it had written what it searches.
+            # An earlier head was lost before it wrote its configuration.
             shutil.rmtree(root)
         resume = order.name if (root / "search.toml").is_file() else None
         run_search(SearchJob(order.config, order.command, resume, order.data), backend, sender.emit)
@@ -101,7 +101,7 @@ def _run(order: HeadOrder, backend: ModalBackend, sender: EventSender, keeper: K
 
 
 def _note_head(order: HeadOrder, root: Path) -> None:
-    """Write down which call runs the search, for a later --resume."""
+    """Record which call runs the search, for a later --resume."""
     about = root.parent / HEADS / f"{order.name}.json"
     about.parent.mkdir(parents=True, exist_ok=True)
     about.write_text(json.dumps({"call": modal.current_function_call_id(), **order.about()}))

@@ -1,8 +1,4 @@
-"""What the head does beside the search: keeps its results on the Volume, tells the cost, ends stopped trials' calls.
-
-A stream that Ray has parked is never closed (an actor waits for its next trial with the old one open), so calls are
-ended here, in the driver, by their ids in the ledger.
-"""
+"""Keeper: commits a search's results to the Volume while it runs, and reports what its calls cost."""
 
 import logging
 import threading
@@ -20,7 +16,7 @@ _TICK_SECONDS = 1.0
 
 
 class Keeper:
-    """A thread that commits the results Volume: soon after a ledger has changed, and else now and then."""
+    """A thread that commits the results Volume: every `every` seconds, or `ledger_every` if a ledger has changed."""
 
     def __init__(self, volume: modal.Volume, emit: Emit, every: float, ledger_every: float) -> None:
         self._volume = volume
@@ -29,36 +25,36 @@ class Keeper:
         self._ledger_every = ledger_every
         self._trials: Path | None = None
         self._ledgers: dict[Path, tuple[int, list[CallEntry]]] = {}
-        self._told = Cost(0, 0.0)
+        self._last_cost = Cost(0, 0.0)
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def watch(self, trials: Path) -> None:
-        """Says where the trial directories are."""
+        """Set the folder of the trial directories, with the ledgers to watch."""
         self._trials = trials
 
     def commit(self) -> None:
-        """Puts the results on the Volume as they are now."""
+        """Commit the current results to the Volume."""
         with self._lock:
             self._volume.commit()
 
     def totals(self) -> CallTotals:
-        """What the search's calls have taken so far."""
-        self._look()
+        """Return what the search's calls have used so far."""
+        self._read_ledgers()
         return totals(entry for _, entries in list(self._ledgers.values()) for entry in entries)
 
     def close(self) -> None:
-        """Ends the thread; the last commit is the caller's."""
+        """End the thread; the caller makes the last commit."""
         self._closed.set()
         self._thread.join(30)
 
-    def _look(self) -> bool:
-        """Reads the ledgers that have changed; whether there were any."""
+    def _read_ledgers(self) -> bool:
+        """Read the ledgers that have changed; return whether any had."""
         changed = False
         for path in [] if self._trials is None else self._trials.glob(f"*/{FILE_NAME}"):
-            size = path.stat().st_size  # only ever appended to
+            size = path.stat().st_size  # the file is append-only
             if self._ledgers.get(path, (0, []))[0] != size:
                 self._ledgers[path] = (size, list(Ledger(path.parent).entries().values()))
                 changed = True
@@ -68,18 +64,21 @@ class Keeper:
         committed, waiting = time.monotonic(), False
         while not self._closed.wait(_TICK_SECONDS):
             try:
-                waiting = self._look() or waiting
-                self._tell()
+                waiting = self._read_ledgers() or waiting
+                self._report_cost()
                 age = time.monotonic() - committed
                 if age >= self._every or (waiting and age >= self._ledger_every):
                     self.commit()
                     committed, waiting = time.monotonic(), False
             except Exception as error:
-                logger.warning("results could not be committed, tried again: %r", error)
+                logger.warning("could not commit the results, will retry: %r", error)
 
-    def _tell(self) -> None:
+    def _report_cost(self) -> None:
         now = self.totals()
-        told = Cost(now.running, round(now.seconds))
-        if told != self._told and now.calls:
-            self._told = told
-            self._emit(told)
+        cost = Cost(now.running, round(now.seconds))
+        if cost != self._last_cost and now.calls:
+            self._last_cost = cost
+            self._emit(cost)
+
+
+__all__ = ["Keeper"]

@@ -1,8 +1,8 @@
-"""The front door on Modal: `modal run cluster/launch.py --search asha`, with the options of `python -m tune search`.
+"""The entry point on Modal: `modal run cluster/launch.py --search asha`, with the options of `python -m tune search`.
 
-What can be refused is refused on the user's machine. The head is the last call that is spawned, then this only watches
-and downloads: with `modal run --detach` the search outlives it. Modal keeps --help for itself:
-`modal run cluster/launch.py -- --help` lists the options.
+Everything that can be checked is checked on the user's machine. Spawning the head is the last call made from here;
+after it this process only watches and downloads, so with `modal run --detach` the search outlives it. Modal takes
+--help for itself: `modal run cluster/launch.py -- --help` lists the options.
 """
 
 import argparse
@@ -19,10 +19,8 @@ from typing import Any
 
 import modal
 
-from cluster.watch import fetch_results, stop_status_line, watch
-
 if modal.is_local() and str(Path(__file__).resolve().parents[1]) not in sys.path:
-    # Given by path, Modal imports this file alone; the packages lie beside it.
+    # Modal imports a file given by path alone; our packages are next to its folder.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cluster import settings
@@ -32,6 +30,7 @@ from cluster.head import HEADS, HeadOrder, search_head
 from cluster.ledger import is_over
 from cluster.train_trial import train_trial
 from cluster.volume_files import names_in, read_text, upload_data
+from cluster.watch import fetch_results, stop_status_line, watch
 from tune.cli.options import SearchRequest, search_parser, search_request
 from tune.cli.parser import Parser
 from tune.config.search import DEFAULT_CACHE, SearchConfig
@@ -40,16 +39,15 @@ from tune.events import ignore
 
 app = settings.app
 
-
 _GPUS = f"{', '.join(settings.TRIAL_GPUS)}; with freeze=false {settings.WHOLE_TRIAL_GPU}"
 _TIMEOUTS = f"{settings.TRIAL_TIMEOUT}; with freeze=false {settings.WHOLE_TRIAL_TIMEOUT}"
 
-_WORST = "; at most, since what the Volume embedtune-snapshots has already is not bought again"
+_WORST = "; at most: texts already on the Volume embedtune-snapshots are not bought again"
 
 
 @app.local_entrypoint()
 def main(*arglist: str) -> None:
-    """`modal run cluster/launch.py OPTIONS`; exit code 2 where the user can mend it, 130 after Ctrl-C."""
+    """Run `modal run cluster/launch.py OPTIONS`. Exit code: 2 for errors the user can fix, 130 after Ctrl-C."""
     from tune.cli.main import show_error
 
     try:
@@ -63,7 +61,7 @@ def main(*arglist: str) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """What only Modal's front door knows."""
+    """The options that exist only on Modal."""
 
     gpu: str | None
     head_gpu: str | None
@@ -72,18 +70,18 @@ class Options:
 
 
 def make_parser() -> Parser:
-    """The search's own parser, with Modal's options."""
+    """Return the parser of `tune search` with Modal's options added."""
     parser = search_parser()
     group = parser.add_argument_group("Modal")
     group.add_argument("--gpu", metavar="NAME", help=f"GPU of a trial (default: {_GPUS})")
     group.add_argument("--head-gpu", metavar="NAME", help=f"GPU of the head (default: {', '.join(settings.HEAD_GPUS)})")
     group.add_argument("--max-concurrent", metavar="N", help=f"trials at the same time (default: {settings.JOBS})")
-    group.add_argument("--trial-timeout", metavar="SECONDS", help=f"of a trial (default: {_TIMEOUTS})")
+    group.add_argument("--trial-timeout", metavar="SECONDS", help=f"per attempt of a trial (default: {_TIMEOUTS})")
     group.add_argument(
         "--allow-private-server",
         action="store_true",
         default=False,
-        help="containers can reach a server on a private address, such as through a VPN (--base-url)",
+        help="allow a server (--base-url) at a private address, if containers can reach it, for example by VPN",
     )
     assert parser.common is not None
     parser.common |= {"gpu", "max_concurrent"}
@@ -91,7 +89,7 @@ def make_parser() -> Parser:
 
 
 def launch(arguments: Sequence[str]) -> int:
-    """Checks, uploads, spawns, watches, downloads; returns the exit code."""
+    """Check, upload, spawn, watch and download; return the exit code."""
     parser = make_parser()
     request, parsed = search_request(parser, arguments, _begun_on_modal)
     options, config = _options(parser, parsed, request.config)
@@ -108,7 +106,7 @@ def launch(arguments: Sequence[str]) -> int:
 
 
 def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -> tuple[Options, SearchConfig]:
-    """Modal's own options, and the configuration with the number of trials at a time."""
+    """Return Modal's own options, and the configuration with --max-concurrent applied. Raises ConfigError."""
     given = vars(parsed)
     problems: list[str] = []
     numbers: dict[str, int | None] = {}
@@ -116,17 +114,17 @@ def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -
         text = given.get(name)
         numbers[name] = int(text) if text is not None and text.isdigit() and int(text) > 0 else None
         if text is not None and numbers[name] is None:
-            problems.append(f"{flag}: a whole number above 0, not {text!r}; see {parser.prog} --help")
+            problems.append(f"{flag}: must be a whole number above 0, not {text!r}; see {parser.prog} --help")
     jobs = numbers["max_concurrent"]
     if jobs is not None and config.search.jobs not in (None, jobs):
-        problems.append(f"--max-concurrent {jobs} and --jobs {config.search.jobs} mean the same; give one of them")
+        problems.append(f"--max-concurrent {jobs} and --jobs {config.search.jobs} mean the same; give only one")
     if (numbers["trial_timeout"] or 0) > settings.HEAD_TIMEOUT:
-        problems.append(f"--trial-timeout: Modal allows {settings.HEAD_TIMEOUT} seconds at most")
+        problems.append(f"--trial-timeout: must be at most {settings.HEAD_TIMEOUT} seconds, Modal's limit")
     for name in ("ray_address", "gpus_per_trial"):
         if getattr(config.search, name):
-            problems.append(f"[search] {name}: of no use on Modal, where a trial has a GPU of its own; leave it out")
+            problems.append(f"[search] {name}: not available on Modal, where each trial has its own GPU; remove it")
     if config.search.cache != DEFAULT_CACHE:
-        problems.append("[search] cache: on Modal texts are kept on the Volume embedtune-snapshots; leave it out")
+        problems.append("[search] cache: not available on Modal, where texts are kept on a Volume; remove it")
     if problems:
         raise ConfigError(problems)
     if jobs is not None:
@@ -137,9 +135,9 @@ def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -
 
 
 def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
-    """(the configuration with a name, USD agreed to), after everything that can be checked here.
+    """Check everything that can be checked here; return the configuration with a name, and the USD agreed to.
 
-    That is options, base models and their servers, names, pairs.
+    Covers options, base models and their servers, names and pairs. Raises UserError.
     """
     from tune.cli.display import SearchDisplay
     from tune.embed.base_models import PACKAGED
@@ -148,16 +146,18 @@ def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
     from tune.pipeline.preflight import check_search
     from tune.results.naming import name_stem
 
-    # Packaged base models are in the image, whether or not they are installed here.
-    remote = tuple(one for one in config.base_models if one not in PACKAGED)
-    if local := [one for one in remote if Path(one).expanduser().exists()]:
-        raise ConfigError([f"[space] base_model: containers cannot see the folder {local[0]}; give a hub name"])
+    # Packaged base models are in the image, even if they are not installed here.
+    remote = tuple(name for name in config.base_models if name not in PACKAGED)
+    if local := [name for name in remote if Path(name).expanduser().exists()]:
+        raise ConfigError(
+            [f"[space] base_model: Modal's containers cannot read the folder {local[0]}; use a model on the hub"]
+        )
     check_search(config, resume=False, elsewhere=set(PACKAGED), sdks=False)
     name = config.search.name
     taken = _searches()
     if name is not None and name in taken:
         raise ResultsError(
-            f"the Volume embedtune-results has a search {name}; choose another --name, or --resume {name}"
+            f"the Volume embedtune-results already has a search {name}; choose another --name, or use --resume {name}"
         )
 
     split, _ = read_split(config, ignore)
@@ -167,30 +167,30 @@ def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
         display = SearchDisplay()
         estimates = search_estimates(config, split, None)
         agree(estimates, config.closed, display.emit, display.asker(), _WORST)
-        agreed_usd = max(agreed_usd, sum(one.usd or 0.0 for one in estimates))
+        agreed_usd = max(agreed_usd, sum(estimate.usd or 0.0 for estimate in estimates))
     if name is None:
         stem = f"{name_stem(config)}-{time.strftime('%Y%m%d-%H%M')}"
         names = [stem, *(f"{stem}-{number}" for number in range(2, 100))]
-        name = next(one for one in names if one not in taken and not (config.search.results / one).exists())
+        name = next(free for free in names if free not in taken and not (config.search.results / free).exists())
     return config.model_copy(update={"search": config.search.model_copy(update={"name": name})}), agreed_usd
 
 
 def check_servers(config: SearchConfig, allow_private: bool = False) -> None:
-    """Raise ConfigError if a closed model's server has an address that containers cannot reach.
+    """Raise ConfigError if a closed model's server has a private address, which containers cannot reach.
 
-    allow_private: the user says that they can.
+    allow_private: skip the check, since the user says that they can.
     """
     from tune.config.closed import ADDRESS_OPTION, provider_of
-    from tune.embed.closed.names import is_near
+    from tune.embed.closed.names import is_private_server
 
     if allow_private:
         return
     providers = {provider_of(name) for name in config.closed_models}
     problems = [
-        f"[closed] {option}: Modal's containers cannot reach {url}, an address of this machine or its network; give a "
-        "public one, search here with python -m tune search, or add --allow-private-server if they can (VPN)"
+        f"[closed] {option}: Modal's containers cannot reach {url}, a private address; use a public one, run "
+        "python -m tune search here, or add --allow-private-server if they can reach it (VPN)"
         for provider, option in ADDRESS_OPTION.items()
-        if provider in providers and (url := getattr(config.closed, option)) is not None and is_near(url)
+        if provider in providers and (url := getattr(config.closed, option)) is not None and is_private_server(url)
     ]
     if problems:
         raise ConfigError(problems)
@@ -210,18 +210,18 @@ def _dry_run(config: SearchConfig, options: Options) -> int:
 
 
 def _searches() -> set[str]:
-    """Names of the searches that any head has begun."""
+    """Return the names of all searches that a head has begun."""
     return {Path(path).stem for path in names_in(settings.results_volume, HEADS)}
 
 
 def _begun_on_modal(folder: Path) -> Path:
-    """search.toml of a search on the Volume, as a file here."""
+    """Copy the search.toml of a search on the Volume to a local file; return its path. Raises ResultsError."""
     text = read_text(settings.results_volume, f"{folder.name}/search.toml")
     if text is None:
         known = ", ".join(sorted(_searches())[-5:])
         raise ResultsError(
-            f"the Volume embedtune-results has no search {folder.name} to go on with"
-            + (f"; there are {known}" if known else "")
+            f"the Volume embedtune-results has no search {folder.name} to resume"
+            + (f"; it has {known}" if known else "")
         )
     path = Path(tempfile.mkdtemp(prefix="embedtune-")) / "search.toml"
     path.write_text(text)
@@ -229,20 +229,20 @@ def _begun_on_modal(folder: Path) -> Path:
 
 
 def _resume(request: SearchRequest, options: Options, command: str) -> int:
-    """A finished search is downloaded, a running one watched, any other gets a new head.
+    """Download a finished search, watch a running one, or start a new head for any other; return the exit code.
 
-    What that one still has to buy may cost max_embed_usd: only it sees what the Volume lacks.
+    A new head may spend up to max_embed_usd: only the head can see which texts the Volume lacks.
     """
     from tune.embed.base_models import check_source
 
     config, name = request.config, str(request.resume)
     summary = json.loads(read_text(settings.results_volume, f"{name}/summary.json") or "{}")
     if summary.get("finished"):
-        print(f"search {name} is finished: downloading it")
+        print(f"search {name} is finished; downloading its results")
         return fetch_results(config)
     about = json.loads(read_text(settings.results_volume, f"{HEADS}/{name}.json") or "{}")
     if about.get("call") and not is_over(about["call"]):
-        print(f"search {name} is running: watching it from here on")
+        print(f"search {name} is running; watching it")
         return watch(modal.FunctionCall.from_id(about["call"]), about["events"], config)
     check_servers(config, options.private_server)
     for model in config.closed_models:
@@ -257,7 +257,7 @@ def _resume(request: SearchRequest, options: Options, command: str) -> int:
 
 
 def _spawn(order: HeadOrder, options: Options) -> Any:
-    """The head, as the last call that is made from here."""
+    """Spawn the head, as the last call made from here; return its call. Raises ConfigError for an unknown GPU."""
     search = order.config.search.model_copy(update={"results": settings.RESULTS})
     order = replace(order, config=order.config.model_copy(update={"search": search}))
     if options.head_gpu is None:
@@ -266,7 +266,7 @@ def _spawn(order: HeadOrder, options: Options) -> Any:
     try:
         head.hydrate()
     except modal.exception.Error as error:
-        raise ConfigError([f"--head-gpu {options.head_gpu}: Modal has no such GPU: {error}"]) from error
+        raise ConfigError([f"--head-gpu {options.head_gpu}: Modal does not accept this GPU: {error}"]) from error
     return head.spawn(order)
 
 

@@ -1,7 +1,7 @@
-"""The first minutes with a real account: `modal run cluster/smoke.py`, a few cents, a line per check.
+"""Check a real Modal account: `modal run cluster/smoke.py`. Costs a few cents; prints a line per check.
 
-It checks on Modal itself what the tests' stand-in can only guess. Every check is bounded in time, and one that does not
-pass does not stop the others; the exit code is 1 where any did not. `findings` are told, not judged.
+Each check is one that only Modal itself can answer, and is bounded in time. A failed check does not stop the others;
+the exit code is 1 if any failed. Findings are reported, not judged.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Any
 import modal
 
 if modal.is_local() and str(Path(__file__).resolve().parents[1]) not in sys.path:
-    # Given by path, Modal imports this file alone; the package lies beside it.
+    # Modal imports a file given by path alone; our packages are next to its folder.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cluster import settings
@@ -29,7 +29,7 @@ app = modal.App("embedtune-smoke")
 volume = modal.Volume.from_name("embedtune-smoke", create_if_missing=True, version=2)
 FILES = Path("/smoke")
 SHORT = 2
-"""Seconds that an idle container stays here: the checks want to see it go."""
+"""Seconds that an idle container stays up: short, because a check waits for it to exit."""
 
 cheap: dict[str, Any] = {"image": settings.image, "timeout": 120, "scaledown_window": SHORT}
 with_files: dict[str, Any] = {**cheap, "volumes": {str(FILES): volume}}
@@ -37,7 +37,7 @@ with_files: dict[str, Any] = {**cheap, "volumes": {str(FILES): volume}}
 
 @app.function(**cheap)
 def echo(queue_id: str, partition: str, count: int, pause: float) -> str:
-    """Puts `count` times its clock; says how it ended on the partition."""
+    """Put the current time `count` times; if interrupted, put the exception's name on the partition."""
     queue = modal.Queue.from_id(queue_id)
     try:
         for _ in range(count):
@@ -51,7 +51,7 @@ def echo(queue_id: str, partition: str, count: int, pause: float) -> str:
 
 @app.function(**cheap)
 def from_ray(function_id: str, queue_id: str, partition: str) -> list[str]:
-    """Spawns by id from a Ray worker process, as the head's actors do, and reads the queue there."""
+    """Spawn a call by id from a Ray worker process, as the head's actors do, and read the queue there."""
     import ray
 
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
@@ -63,15 +63,15 @@ def from_ray(function_id: str, queue_id: str, partition: str) -> list[str]:
         return [call.object_id, str(call.get(timeout=60))]
 
     try:
-        told: list[str] = ray.get(work.remote(), timeout=100)
-        return told
+        answer: list[str] = ray.get(work.remote(), timeout=100)
+        return answer
     finally:
         ray.shutdown()
 
 
 @app.function(**with_files)
 def write(name: str) -> str:
-    """Writes and commits a file."""
+    """Write and commit a file."""
     (FILES / name).write_text(name)
     volume.commit()
     return os.environ.get("MODAL_TASK_ID", "")
@@ -79,14 +79,14 @@ def write(name: str) -> str:
 
 @app.function(**with_files)
 def read(name: str) -> str:
-    """The file as another function's container sees it after a reload."""
+    """Return the file as another function's container sees it after a reload."""
     volume.reload()
     return (FILES / name).read_text()
 
 
 @app.function(**with_files)
 def use_files(name: str) -> list[str]:
-    """What the search does with files on a Volume; returns what does not work."""
+    """Do what the search does with files on a Volume; return what fails."""
     folder = FILES / name
     folder.mkdir()
 
@@ -111,20 +111,20 @@ def use_files(name: str) -> list[str]:
             with open(folder / "log", "a") as handle:
                 handle.write(text)
         if (folder / "log").read_text() != "onetwo":
-            raise OSError("appended text is lost")
+            raise OSError("appended text was lost")
 
-    wrong = []
+    failures = []
     for work in (lock, replace_open, rename_folder, append, volume.commit, volume.reload):
         try:
             work()
         except Exception as error:
-            wrong.append(f"{getattr(work, '__name__', 'volume')}: {error!r}")
-    return wrong
+            failures.append(f"{getattr(work, '__name__', 'volume')}: {error!r}")
+    return failures
 
 
 @app.function(**{**with_files, "gpu": settings.TRIAL_GPUS})
 def gpu() -> str:
-    """Name of the GPU."""
+    """Return the name of the GPU, "" if there is none."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
@@ -132,20 +132,20 @@ def gpu() -> str:
 
 @app.function(**with_files, retries=modal.Retries(max_retries=2, initial_delay=0.0, backoff_coefficient=1.0))
 def lose_container(name: str) -> int:
-    """Loses its container in its first attempt, after a commit; the next one finds what was committed."""
+    """Lose the container in the first attempt, after a commit; return the number of the attempt that ends."""
     volume.reload()
     marker = FILES / name
     attempt = int(marker.read_text()) + 1 if marker.exists() else 1
     marker.write_text(str(attempt))
     volume.commit()
     if attempt == 1:
-        os._exit(137)  # as a lost container: no exit handler, no result
+        os._exit(137)  # like a lost container: no exit handler, no result
     return attempt
 
 
 @app.function(**cheap)
 def dying_head(function_id: str, queue_id: str, partition: str) -> None:
-    """Spawns a call and dies."""
+    """Spawn a call and die."""
     call = modal.Function.from_id(function_id).spawn(queue_id, partition, 15, 1.0)
     modal.Queue.from_id(queue_id).put(call.object_id, partition=f"{partition}-id")
     time.sleep(1)
@@ -154,7 +154,7 @@ def dying_head(function_id: str, queue_id: str, partition: str) -> None:
 
 def check_spawn_from_ray(queue: modal.Queue) -> str:
     call, task = from_ray.remote(echo.object_id, queue.object_id, uuid.uuid4().hex)
-    assert task, "the call that a Ray worker spawned has not answered"
+    assert task, "the call spawned by a Ray worker did not answer"
     return f"call {call}"
 
 
@@ -165,7 +165,7 @@ def check_queue_latency(queue: modal.Queue) -> str:
         sent: Any = queue.get(partition=partition, timeout=90)
         gaps.append(time.time() - sent)
     call.get(timeout=30)
-    assert median(gaps) < 1.0, f"{median(gaps):.2f} s, both clocks taken for right"
+    assert median(gaps) < 1.0, f"median {median(gaps):.2f} s, if both clocks are right"
     return f"median {median(gaps) * 1000:.0f} ms, worst {max(gaps) * 1000:.0f} ms"
 
 
@@ -175,34 +175,34 @@ def check_cancel(queue: modal.Queue) -> str:
     queue.get(partition=partition, timeout=90)
     began = time.monotonic()
     call.cancel()
-    while not isinstance(said := queue.get(partition=partition, timeout=30), str):
+    while not isinstance(outcome := queue.get(partition=partition, timeout=30), str):
         pass
     reached = time.monotonic() - began
     while not is_over(call.object_id):
-        assert time.monotonic() - began < 60, "the call is not over after 60 s"
+        assert time.monotonic() - began < 60, "the call has not ended after 60 s"
         time.sleep(0.2)
-    return f"{said} in the trial after {reached:.1f} s, over after {time.monotonic() - began:.1f} s"
+    return f"{outcome} in the trial after {reached:.1f} s, call over after {time.monotonic() - began:.1f} s"
 
 
-def check_container_leaves(queue: modal.Queue) -> str:
+def check_container_exits(queue: modal.Queue) -> str:
     began = time.monotonic()
     while (left := echo.get_current_stats().num_total_runners) > 0:
-        assert time.monotonic() - began < 90, f"{left} containers still there after 90 s; look at the dashboard"
+        assert time.monotonic() - began < 90, f"{left} containers still up after 90 s; check the dashboard"
         time.sleep(1)
-    return f"none left {time.monotonic() - began:.0f} s after (idle time {SHORT} s): nothing more is billed"
+    return f"none left after {time.monotonic() - began:.0f} s (idle time {SHORT} s): nothing more is billed"
 
 
-def check_commit_is_seen(queue: modal.Queue) -> str:
+def check_commit_is_visible(queue: modal.Queue) -> str:
     name = uuid.uuid4().hex
     write.remote(name)
     assert read.remote(name) == name
-    return "by a container of another function, after reload"
+    return "to another function's container, after reload"
 
 
 def check_files(queue: modal.Queue) -> str:
-    wrong = use_files.remote(uuid.uuid4().hex)
-    assert not wrong, "; ".join(wrong)
-    return "lock, replace, rename a folder, append, commit, reload"
+    failures = use_files.remote(uuid.uuid4().hex)
+    assert not failures, "; ".join(failures)
+    return "lock, replace, rename folder, append, commit, reload"
 
 
 def check_gpu(queue: modal.Queue) -> str:
@@ -214,7 +214,7 @@ def check_gpu(queue: modal.Queue) -> str:
 def check_lost_container(queue: modal.Queue) -> str:
     attempts = lose_container.remote(uuid.uuid4().hex)
     assert attempts > 1, "the container was not lost"
-    return f"attempt {attempts} found what attempt 1 had committed"
+    return f"attempt {attempts} found what attempt 1 committed"
 
 
 def finding_calls_of_a_dead_head(queue: modal.Queue) -> str:
@@ -227,23 +227,23 @@ def finding_calls_of_a_dead_head(queue: modal.Queue) -> str:
     try:
         child.get(timeout=60)
     except Exception as error:
-        return f"they end: {type(error).__name__}"
+        return f"they end ({type(error).__name__})"
     count = 0
     with contextlib.suppress(standard_queue.Empty):
         count = len(queue.get_many(100, timeout=1, partition=partition))
-    return f"they run on to their end ({count} messages came); the ledger finds and ends them"
+    return f"they keep running ({count} messages arrived); the ledger finds and ends them"
 
 
 CHECKS: dict[str, Callable[[modal.Queue], str]] = {
     "spawn by id from a Ray worker": check_spawn_from_ray,
     "queue latency": check_queue_latency,
     "cancel reaches the trial": check_cancel,
-    "its container leaves": check_container_leaves,
-    "a committed file is seen elsewhere": check_commit_is_seen,
-    "files on a Volume as we use them": check_files,
+    "its container exits": check_container_exits,
+    "a committed file is visible elsewhere": check_commit_is_visible,
+    "file operations on a Volume": check_files,
     "GPU": check_gpu,
-    "a lost container is survived": check_lost_container,
-    "finding: calls whose head dies": finding_calls_of_a_dead_head,
+    "recovery from a lost container": check_lost_container,
+    "finding: calls of a dead head": finding_calls_of_a_dead_head,
 }
 
 
@@ -255,7 +255,7 @@ def _timed() -> Iterator[Callable[[], float]]:
 
 @app.local_entrypoint()
 def main(*arglist: str) -> None:
-    """All checks, or those whose names hold one of the given words."""
+    """Run all checks, or those with one of the given words in their name."""
     failed = 0
     with modal.Queue.ephemeral() as queue:
         for name, check in CHECKS.items():
@@ -263,12 +263,12 @@ def main(*arglist: str) -> None:
                 continue
             with _timed() as seconds:
                 try:
-                    verdict, told = "passed", check(queue)
+                    verdict, detail = "passed", check(queue)
                 except Exception as error:
                     reason = " ".join(str(error).split())[:160]
-                    verdict, told = "NOT PASSED", f"{type(error).__name__}: {reason}"
+                    verdict, detail = "FAILED", f"{type(error).__name__}: {reason}"
                     failed += 1
-                print(f"{verdict:<10}  {name:<36} {seconds():6.1f} s  {told}", flush=True)
+                print(f"{verdict:<6}  {name:<37} {seconds():6.1f} s  {detail}", flush=True)
     if failed:
         sys.exit(1)
 

@@ -1,5 +1,5 @@
-"""train_trial: the Modal function that trains one trial: a plain function, since generators can be neither spawned
-nor retried. Its directory on the trials Volume is the one truth about the trial; the Queue only carries news of it.
+"""train_trial: the Modal function that trains one trial; a plain function, since Modal can neither spawn nor retry
+generators. The trial's directory on the trials Volume is the source of truth; the Queue only carries news of it.
 """
 
 import logging
@@ -37,16 +37,16 @@ _views: "OrderedDict[str, Any]" = OrderedDict()
     scaledown_window=settings.TRIAL_SCALEDOWN,
 )
 def train_trial(order: dict[str, Any]) -> TrialNews:
-    """Trains a trial, or goes on with it, or replays it; returns the last message.
+    """Train, resume or replay a trial; return the last message.
 
     order: config (of the trial), place (its directory under the trials Volume), view (digest), queue and partition
-    (where news goes). What cannot be trained is returned as `failed`; raised is only what another container may not
-    meet: Modal then retries.
+    (for its news). A trial that cannot be trained is returned as `failed`. Only errors that another container may not
+    meet are raised: Modal retries them.
     """
     try:
         return _train(order)
     except TimeoutError as error:
-        # A call that failed by this would look to its reader like one that has no result yet.
+        # A reader would take the builtin TimeoutError for "no result yet".
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
@@ -62,10 +62,10 @@ def _train(order: dict[str, Any]) -> TrialNews:
         "container": os.environ.get("MODAL_TASK_ID", ""),
         "began": time.time(),
     }
-    news = _News(order["queue"], order["partition"])
-    news.tell(message)
+    news = _NewsSender(order["queue"], order["partition"])
+    news.send(message)
     directory = settings.TRIALS / order["place"]
-    # Another container may have begun this trial.
+    # Another container may have started this trial.
     settings.trials_volume.reload()
     config = TrialConfig(**order["config"])
     view = _view(order["view"], config)
@@ -77,7 +77,7 @@ def _train(order: dict[str, Any]) -> TrialNews:
             if report.last or time.monotonic() - saved >= settings.COMMIT_SECONDS:
                 settings.trials_volume.commit()
                 saved = time.monotonic()
-            news.tell(message)
+            news.send(message)
     except TrialFailed as error:
         message["failed"] = str(error)
     except (OSError, modal.exception.Error):
@@ -86,18 +86,18 @@ def _train(order: dict[str, Any]) -> TrialNews:
         TrialDirectory(directory).fail(error)
         message["failed"] = f"{type(error).__name__}: {error}"
     finally:
-        # Also after a cancel or an interrupt: what was trained until now is paid for.
+        # Also after a cancel or an interrupt: the training so far is paid for.
         stream.close()
-        _undisturbed(settings.trials_volume.commit)
-    news.tell(message)
+        _uninterrupted(settings.trials_volume.commit)
+    news.send(message)
     news.close()
     return message
 
 
 def _view(digest: str, config: Any) -> Any:
-    """The view of that digest, read into memory: a mapped file would keep its Volume from being reloaded.
+    """Return the view with that digest, read into memory: a mapped file would prevent reloading its Volume.
 
-    A later search may have added to it what a trial of `config` (a TrialConfig) needs.
+    A later search may have added the files that a trial of `config` (a TrialConfig) needs; then the Volume is reloaded.
     """
     from tune.embed.view import View
     from tune.train.kinds import kind_of
@@ -113,10 +113,10 @@ def _view(digest: str, config: Any) -> Any:
     return _views[digest]
 
 
-class _News:
-    """Puts the latest message on the queue from a thread of its own, so that training never waits for the network.
+class _NewsSender:
+    """Puts the latest message on the queue from its own thread, so that training never waits for the network.
 
-    A message that a newer one overtakes is not sent: the newer one holds it.
+    A message that is still waiting when a newer one arrives is not sent: the newer one contains it.
     """
 
     def __init__(self, queue: str, partition: str) -> None:
@@ -128,14 +128,14 @@ class _News:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def tell(self, message: TrialNews) -> None:
-        """Hands the message over as it is now."""
+    def send(self, message: TrialNews) -> None:
+        """Send a copy of the message in its current state."""
         with self._change:
             self._waiting = {**message, "reports": list(message["reports"])}
             self._change.notify()
 
     def close(self) -> None:
-        """Waits until the last message is sent. If it cannot be, the call's return value says the same."""
+        """Wait until the last message is sent. If sending fails, the call's return value holds the same."""
         with self._change:
             self._closed = True
             self._change.notify()
@@ -152,11 +152,11 @@ class _News:
             try:
                 self._queue.put(message, partition=self._partition, timeout=10)
             except Exception as error:
-                logger.warning("news of the trial could not be sent: %s", error)
+                logger.warning("could not send news of the trial: %s", error)
 
 
-def _undisturbed(work: Callable[[], Any]) -> None:
-    """Runs `work` to its end though the call be cancelled or interrupted meanwhile; then raises what disturbed it."""
+def _uninterrupted(work: Callable[[], Any]) -> None:
+    """Run `work` to its end even if the call is cancelled or interrupted meanwhile; then raise that interruption."""
     failed: list[BaseException] = []
 
     def run() -> None:
@@ -167,13 +167,16 @@ def _undisturbed(work: Callable[[], Any]) -> None:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    disturbed: BaseException | None = None
+    interruption: BaseException | None = None
     while thread.is_alive():
         try:
             thread.join()
         except BaseException as error:
-            disturbed = error
-    if disturbed is not None:
-        raise disturbed
+            interruption = error
+    if interruption is not None:
+        raise interruption
     if failed:
         raise failed[0]
+
+
+__all__ = ["train_trial"]

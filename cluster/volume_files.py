@@ -1,4 +1,4 @@
-"""Files between the user's machine and the results Volume: pairs up, results down."""
+"""Copy files between the user's machine and the results Volume: pairs up, results down."""
 
 import hashlib
 from functools import partial
@@ -11,13 +11,13 @@ from cluster import settings
 from tune.files import replace_atomic
 
 DATA = ".data"
-"""Folder on the results Volume with uploaded pairs, each in a folder named by its content."""
+"""Folder of uploaded pairs on the results Volume; each upload is in a folder named by its content."""
 
 _SKIPPED = (".lock", ".calls.lock")
 
 
 def names_in(volume: modal.Volume, folder: str, recursive: bool = False) -> list[str]:
-    """Paths of the files in a folder of a Volume; empty where there is no such folder."""
+    """Return the paths of the files in a folder of a Volume; empty if there is no such folder."""
     try:
         entries = volume.listdir(folder, recursive=recursive)
     except (modal.exception.NotFoundError, FileNotFoundError):
@@ -26,7 +26,7 @@ def names_in(volume: modal.Volume, folder: str, recursive: bool = False) -> list
 
 
 def read_text(volume: modal.Volume, path: str) -> str | None:
-    """A small file of a Volume, None where there is none."""
+    """Return the text of a small file on a Volume; None if it does not exist."""
     try:
         return b"".join(volume.read_file(path)).decode()
     except (modal.exception.NotFoundError, FileNotFoundError):
@@ -34,9 +34,9 @@ def read_text(volume: modal.Volume, path: str) -> str | None:
 
 
 def upload_data(volume: modal.Volume, data: str | None) -> str | None:
-    """Puts local pairs onto the Volume, once per content; returns where a container finds them.
+    """Upload local pairs to the Volume, once per content; return their path in a container.
 
-    None where there is nothing to upload: the demo pairs, or a dataset of the hub.
+    Returns None if there is nothing to upload: the demo pairs, or a dataset on the hub.
     """
     path = None if data is None else Path(data).expanduser()
     if path is None or not path.exists():
@@ -47,7 +47,7 @@ def upload_data(volume: modal.Volume, data: str | None) -> str | None:
         with open(file, "rb") as handle:
             digest.update(f"{file.name}\0{hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
     folder = f"{DATA}/{digest.hexdigest()[:24]}"
-    # A name that says what the pairs are; of a folder the folder's.
+    # Keep the name of the user's file or folder.
     place = folder if path.is_file() else f"{folder}/{path.resolve().name}"
     wanted = {f"{place}/{file.name}" for file in files}
     if not wanted <= set(names_in(volume, folder, recursive=True)):
@@ -59,7 +59,7 @@ def upload_data(volume: modal.Volume, data: str | None) -> str | None:
 
 
 def download(volume: modal.Volume, name: str, to: Path) -> int:
-    """Copies the results folder NAME of the Volume to the folder `to`; returns how many files that were."""
+    """Copy the results folder `name` from the Volume to the folder `to`; return the number of files."""
     paths = [path for path in names_in(volume, name, recursive=True) if _wanted(path)]
     for path in paths:
         target = to / PurePosixPath(path).relative_to(name)

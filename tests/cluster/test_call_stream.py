@@ -1,6 +1,6 @@
-"""A trial as a Modal call: the contract of every opener, and what is Modal's own: loss, cancel, coming late.
+"""A trial as a Modal call: the contract of every opener, and what only Modal has: loss, cancel, late readers.
 
-The opener runs here, the trials in containers of the stand-in.
+The opener runs in this process, the trials in containers of the stand-in.
 """
 
 import json
@@ -17,6 +17,7 @@ import pytest
 
 from tests.helpers.command import wait_for
 from tests.helpers.conformance import Place, TestStream, same_numbers, take
+from tests.helpers.modal_launch import container_of
 from tests.helpers.tiny import Prepared
 from tests.modal_local import ModalLocal
 from tune.config.trial import TrialConfig
@@ -28,7 +29,7 @@ pytestmark = [pytest.mark.modal, pytest.mark.timeout(120)]
 
 @dataclass
 class Cloud:
-    """The app running on a stand-in, and an opener onto it."""
+    """The app running on a stand-in, and an opener for it."""
 
     stand_in: ModalLocal
     opener: Any
@@ -37,7 +38,7 @@ class Cloud:
 
 @pytest.fixture(scope="module")
 def cloud(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """The app on a stand-in; its client is in this process."""
+    """The app on a stand-in, with its client in this process."""
     env = {"HF_HUB_OFFLINE": "1", "EMBEDTUNE_COMMIT_SECONDS": "0.3"}
     root = tmp_path_factory.mktemp("modal")
     with (
@@ -68,7 +69,7 @@ def cloud(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def opener(cloud: Cloud, tmp_path: Path) -> Any:
-    """An opener with a search of its own on the Volume."""
+    """An opener with its own search on the Volume."""
     return replace(cloud.opener, search=tmp_path.name, root=tmp_path)
 
 
@@ -94,51 +95,48 @@ def calls_since(cloud: Cloud, count: int) -> list[Any]:
 
 @pytest.fixture
 def slow_trial(prepared: Prepared) -> Callable[..., TrialConfig]:
-    """A trial of some seconds, so that it can be met half-way."""
+    """A trial of some seconds, long enough to act on half-way."""
     return lambda **changes: prepared.config(**{"epochs": 24, "batch_size": 16, **changes})
 
 
-def test_a_lost_container_goes_on_from_its_last_commit(
+def test_a_trial_resumes_from_the_last_commit_of_a_lost_container(
     cloud: Cloud, place: Place, slow_trial: Callable[..., TrialConfig], prepared: Prepared, tmp_path: Path
 ) -> None:
     config = slow_trial()
     before = len(cloud.stand_in.calls)
     stream = place.open(config, place.directory(config))
-    seen = take(stream, 6)
+    first = take(stream, 6)
     [call] = calls_since(cloud, before)
     on_volume = cloud.stand_in.volume("embedtune-trials") / tmp_path.name / place.directory(config).name
     wait_for(lambda: (on_volume / "state.pt").exists(), 20)
-    container = next(one for one in cloud.stand_in.containers if one.task_id == call.containers[-1])
-    cloud.stand_in.end_container(container)
-    reports = [*seen, *stream]
-    assert [report.number for report in reports] == list(range(1, 17)), "without gap or repeat"
+    cloud.stand_in.end_container(container_of(cloud.stand_in, call))
+    reports = [*first, *stream]
+    assert [report.number for report in reports] == list(range(1, 17)), "no gap, no repeat"
     assert (call.attempts, call.retries) == (2, 1) and place.idle() and call.state == "success"
     assert "began" in (place.directory(config) / "calls.jsonl").read_text()
     from tune.train.frozen.trial import open_frozen_trial
 
-    undisturbed = list(open_frozen_trial(config, tmp_path / "here", prepared.view))
-    assert [same_numbers(report) for report in reports] == [same_numbers(report) for report in undisturbed]
+    uninterrupted = list(open_frozen_trial(config, tmp_path / "here", prepared.view))
+    assert [same_numbers(report) for report in reports] == [same_numbers(report) for report in uninterrupted]
 
 
-def test_a_reader_that_comes_later_reads_the_same_call(
+def test_a_later_reader_reads_the_same_call(
     cloud: Cloud, place: Place, opener: Any, slow_trial: Callable[..., TrialConfig]
 ) -> None:
-    """As a new head does, after the one before was lost without a chance to cancel."""
+    """As a new head does after the previous one was lost without a chance to cancel."""
     config = slow_trial(seed=3)
     before = len(cloud.stand_in.calls)
     lost = place.open(config, place.directory(config))
-    seen = take(lost, 3)
+    first = take(lost, 3)
     second = replace(opener)
     reports = list(second(config, place.directory(config)))
-    assert [report.number for report in reports] == list(range(1, 17)) and reports[:3] == seen
+    assert [report.number for report in reports] == list(range(1, 17)) and reports[:3] == first
     lost.close()
     assert place.idle() and [call.state for call in calls_since(cloud, before)] == ["success"]
 
 
-def test_a_call_that_is_over_is_noticed_though_the_queue_stays_silent(
-    cloud: Cloud, place: Place, prepared: Prepared
-) -> None:
-    """Another reader has taken the news: what the call returned says the same."""
+def test_the_result_of_a_call_is_read_if_the_queue_stays_silent(cloud: Cloud, place: Place, prepared: Prepared) -> None:
+    """Another reader has taken the news; the call's return value holds the same."""
     config = prepared.config(seed=4)
     stream = place.open(config, place.directory(config))
     first = next(stream)
@@ -150,7 +148,7 @@ def test_a_call_that_is_over_is_noticed_though_the_queue_stays_silent(
 
 
 @pytest.mark.slow
-def test_a_call_whose_containers_are_lost_is_no_failed_trial(
+def test_a_call_that_lost_its_containers_is_not_a_failed_trial(
     cloud: Cloud, place: Place, opener: Any, slow_trial: Callable[..., TrialConfig]
 ) -> None:
     from cluster.call_stream import CallLost
@@ -160,19 +158,18 @@ def test_a_call_whose_containers_are_lost_is_no_failed_trial(
     config = slow_trial(seed=5)
     stream = replace(opener, function=once.object_id)(config, place.directory(config))
     next(stream)
-    container = next(one for one in cloud.stand_in.containers if one.task_id == cloud.stand_in.calls[-1].containers[-1])
-    cloud.stand_in.end_container(container)
+    cloud.stand_in.end_container(container_of(cloud.stand_in, cloud.stand_in.calls[-1]))
     with pytest.raises(CallLost, match="Modal call ended"):
         list(stream)
-    # Opened again, it goes on by a new call.
+    # Opened again, it resumes in a new call.
     again = list(place.open(config, place.directory(config)))
     assert [report.number for report in again] == list(range(1, 17))
 
 
-def test_ended_from_outside_while_a_reader_waits(
+def test_calls_are_ended_from_outside_while_a_reader_waits(
     cloud: Cloud, place: Place, slow_trial: Callable[..., TrialConfig], tmp_path: Path
 ) -> None:
-    """As the driver does: a reader that is blocked cannot be closed, so calls are ended by their ids."""
+    """As the driver does: a blocked reader cannot be closed, so calls are ended by their ids."""
     from cluster.call_stream import CallLost
     from cluster.ledger import Ledger, end_calls, open_calls
 
@@ -189,7 +186,7 @@ def test_ended_from_outside_while_a_reader_waits(
     [entry] = Ledger(place.directory(config)).entries().values()
     assert entry.began and entry.cancelled and entry.over and 0 < entry.seconds(time.time()) < 20
     on_volume = cloud.stand_in.volume("embedtune-trials") / tmp_path.name / place.directory(config).name
-    assert (on_volume / "best.safetensors").exists(), "what a stopped trial has trained is kept"
+    assert (on_volume / "best.safetensors").exists(), "a stopped trial keeps its weights"
 
 
 def test_pairs_are_uploaded_once_per_content(cloud: Cloud, tmp_path: Path) -> None:
@@ -206,7 +203,7 @@ def test_pairs_are_uploaded_once_per_content(cloud: Cloud, tmp_path: Path) -> No
     before = kept.stat().st_mtime_ns
     assert upload_data(volume, str(tmp_path / "pairs.csv")) == place and kept.stat().st_mtime_ns == before
     (tmp_path / "pairs.csv").write_text("text_a,text_b,label\na,b,1\n")
-    assert upload_data(volume, str(tmp_path / "pairs.csv")) != place, "other content, another place"
+    assert upload_data(volume, str(tmp_path / "pairs.csv")) != place, "other content, other place"
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "train.csv").write_text("x")
     (tmp_path / "folder" / "test.csv").write_text("y")
@@ -215,4 +212,4 @@ def test_pairs_are_uploaded_once_per_content(cloud: Cloud, tmp_path: Path) -> No
     inside = Path(folder).relative_to(settings.RESULTS)
     assert read_text(volume, f"{inside}/train.csv") == "x" and read_text(volume, "nowhere") is None
     assert download(volume, str(inside), tmp_path / "back") == 2 and (tmp_path / "back" / "test.csv").read_text() == "y"
-    assert upload_data(volume, None) is None and upload_data(volume, "owner/name") is None, "nothing that is here"
+    assert upload_data(volume, None) is None and upload_data(volume, "owner/name") is None, "not local files"

@@ -1,4 +1,4 @@
-"""`modal run cluster/launch.py` as a user runs it, offline: what it prints, leaves, pays for and ends."""
+"""`modal run cluster/launch.py` as a user runs it, offline: what it prints, writes, pays for and ends."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.modal, pytest.mark.timeout(250)]
 
 @dataclass(frozen=True)
 class Search:
-    """A search that is over, and the stand-in as it left it."""
+    """A finished search, and its stand-in."""
 
     stand_in: ModalLocal
     code: int
@@ -42,7 +42,7 @@ class Search:
 
 @pytest.fixture(scope="module")
 def asha(tmp_path_factory: pytest.TempPathFactory) -> Search:
-    """asha on the demo pairs; one trial's container is killed half-way, and rates of 3e38 fail."""
+    """asha on the demo pairs; one trial's container is killed half-way, and learning rates of 3e38 fail."""
     root = tmp_path_factory.mktemp("asha")
     with modal_local(root, commit_seconds=0.5) as stand_in:
         arguments = (
@@ -52,12 +52,12 @@ def asha(tmp_path_factory: pytest.TempPathFactory) -> Search:
         )  # fmt: skip
         with launched(stand_in, *arguments, log=root / "log") as process:
 
-            def past_its_rungs() -> Call | None:
+            def past_the_rungs() -> Call | None:
                 assert process.poll() is None, (root / "log").read_text()
-                # With 5 reports of 16 a trial is over the rung at 1/4: asha stops it no more.
+                # With 5 of 16 reports a trial is past the rung at 1/4, so asha no longer stops it.
                 return trial_running(stand_in, "first", past=5)
 
-            killed = wait_for(past_its_rungs, 90)
+            killed = wait_for(past_the_rungs, 90)
             stand_in.end_container(container_of(stand_in, killed))
             code = process.wait(150)
         stand_in.wait_until_idle(1)
@@ -70,7 +70,7 @@ def trial_of(search: Search, call: Call) -> Path:
     return path.parent
 
 
-def test_the_search_ends_and_says_what_a_person_wants_to_know(asha: Search) -> None:
+def test_the_search_ends_and_prints_what_matters(asha: Search) -> None:
     assert asha.code == 0, asha.out
     assert "No --data given" in asha.out and "search: 8 trials, 2 at a time" in asha.out
     assert "container seconds paid" in asha.out and "--resume first" in asha.out
@@ -99,7 +99,7 @@ def test_weak_trials_are_stopped_and_their_calls_cancelled(asha: Search) -> None
         assert (asha.folder / "trials" / trial / "best.safetensors").exists()
 
 
-def test_the_killed_trial_went_on_from_its_checkpoint(asha: Search) -> None:
+def test_the_killed_trial_resumed_from_its_checkpoint(asha: Search) -> None:
     assert asha.killed.attempts == 2 and asha.killed.retries == 1
     trial = trial_of(asha, asha.killed)
     numbers = reports(trial)
@@ -107,10 +107,10 @@ def test_the_killed_trial_went_on_from_its_checkpoint(asha: Search) -> None:
     [events] = asha.folder.glob(f"ray/{trial.name}_*")
     log = EventAccumulator(str(events))
     log.Reload()
-    assert [round(event.value) for event in log.Scalars("ray/tune/number")] == numbers, "told once each, in order"
+    assert [round(event.value) for event in log.Scalars("ray/tune/number")] == numbers, "each reported once, in order"
     first, second = asha.killed.containers
     assert first != second
-    assert next(one for one in asha.stand_in.containers if one.task_id == first).exit_code != 0
+    assert next(container for container in asha.stand_in.containers if container.task_id == first).exit_code != 0
 
 
 def test_the_failed_trial_has_its_reason(asha: Search) -> None:
@@ -127,11 +127,11 @@ def test_local_and_volume_results_agree(asha: Search) -> None:
 
     here, there = files(asha.folder), files(asha.stand_in.volume(VOLUME) / "first")
     assert here.keys() == there.keys() and here == there
-    truth = asha.stand_in.volume("embedtune-trials") / "first"
+    trials = asha.stand_in.volume("embedtune-trials") / "first"
     for row in leaderboard(asha.folder):
         if row["status"] != "baseline":
             for name in ("reports.jsonl", "best.safetensors", "failed.json", "done"):
-                assert here.get(f"trials/{row['trial']}/{name}") == files(truth / row["trial"]).get(name)
+                assert here.get(f"trials/{row['trial']}/{name}") == files(trials / row["trial"]).get(name)
 
 
 def test_the_exported_model_scores_what_was_reported(asha: Search, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_the_exported_model_scores_what_was_reported(asha: Search, tmp_path: Pat
 
 def test_containers_import_what_was_uploaded_and_see_no_test_rows(asha: Search) -> None:
     uploads = asha.stand_in.uploads
-    for name in ("tune/pipeline.py", "tune/train/adapter.py", "cluster/train_trial.py"):
+    for name in ("tune/pipeline/search.py", "tune/train/frozen/trial.py", "cluster/train_trial.py"):
         assert uploads[f"/root/{name}"].read_bytes() == (REPOSITORY / name).read_bytes()
     assert not any(path.startswith("/root/tests") for path in uploads)
     digest = summary(asha.folder)["bases"]["wordllama"]["digest"]
@@ -230,13 +230,13 @@ def test_a_grid_here_and_there_has_the_same_numbers(tmp_path: Path) -> None:
     rows = {place: {row["trial"]: row for row in leaderboard(tmp_path / place)} for place in ("here", "there")}
     assert rows["here"].keys() == rows["there"].keys() and len(rows["here"]) == 5
     assert {row["train"] for row in rows["there"].values() if row["test_auc"] and row["rank"]} == {"", "full"}
-    assert summary(tmp_path / "there")["modal"]["gpu"] == "L4", "a search that trains base models wants bf16"
+    assert summary(tmp_path / "there")["modal"]["gpu"] == "L4", "a search that trains base models needs bf16"
     for trial, row in rows["here"].items():
         for name in numbers:
             assert bool(row[name]) == bool(rows["there"][trial][name])
             if row[name]:
                 assert float(rows["there"][trial][name]) == pytest.approx(float(row[name]), abs=1e-6), (trial, name)
-    # What is written on Modal runs here as it is.
+    # The configuration written on Modal runs here unchanged.
     tomls = [(tmp_path / place / "search.toml").read_text().splitlines() for place in ("here", "there")]
     assert [line for line in tomls[0] if not line.startswith("cache")] == tomls[1]
 
@@ -251,7 +251,7 @@ def write_demo(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def nothing_runs(tmp_path_factory: pytest.TempPathFactory) -> ModalLocal:
-    """A stand-in on which nothing may have been called, started or stored at the end."""
+    """A stand-in on which nothing may be called, started or stored."""
     with modal_local(tmp_path_factory.mktemp("refused")) as stand_in:
         yield stand_in
         assert stand_in.calls == [] and stand_in.containers == []
@@ -261,17 +261,17 @@ def nothing_runs(tmp_path_factory: pytest.TempPathFactory) -> ModalLocal:
 BAD: dict[str, tuple[list[str], list[str]]] = {
     "no such option": (["--sarch", "grid"], ["python -m tune search --help"]),
     "two bad values": (["--trials", "0", "--dims", "x"], ["[search] trials", "[space] dims"]),
-    "of no use on Modal": (["--cache", "/tmp/x"], ["embedtune-snapshots"]),
-    "no number": (["--max-concurrent", "none"], ["--max-concurrent"]),
+    "not available on Modal": (["--cache", "/tmp/x"], ["[search] cache: not available on Modal"]),
+    "not a number": (["--max-concurrent", "none"], ["--max-concurrent"]),
     "no such file": (["--base-model", "wordllama", "--data", "nowhere.csv"], ["nowhere.csv"]),
     "one class": (["--base-model", "wordllama", "--data", "ONE_CLASS"], ["one.csv"]),
-    "nothing to go on with": (["--resume", "nothing"], ["no search nothing"]),
+    "nothing to resume": (["--resume", "nothing"], ["no search nothing"]),
 }
-"""What is given, and what every line of the answer, in order, must hold."""
+"""Case -> (arguments, what each line of the answer must contain, in order)."""
 
 
 @pytest.mark.parametrize("case", list(BAD))
-def test_what_is_wrong_is_a_line_and_costs_nothing(case: str, nothing_runs: ModalLocal, tmp_path: Path) -> None:
+def test_each_problem_is_one_line_and_costs_nothing(case: str, nothing_runs: ModalLocal, tmp_path: Path) -> None:
     one_class = tmp_path / "one.csv"
     one_class.write_text("text_a,text_b,label\n" + "".join(f"a{n},b{n},1\n" for n in range(500)))
     arguments, expected = BAD[case]

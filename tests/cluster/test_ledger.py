@@ -1,4 +1,4 @@
-"""The ledger of a trial's calls: what it remembers, who may write, and what a search has cost."""
+"""The ledger of a trial's calls: what it records, who may write, and what a search has cost."""
 
 import threading
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from cluster.ledger import CallEntry, Ledger, open_calls, totals
 
 
-def test_facts_of_calls_in_the_order_they_were_spawned(tmp_path: Path) -> None:
+def test_calls_keep_their_facts_in_spawn_order(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "trial")
     assert ledger.latest() is None and open_calls(tmp_path) == []
     ledger.spawned("fc-1", "p1")
@@ -26,7 +26,7 @@ def test_facts_of_calls_in_the_order_they_were_spawned(tmp_path: Path) -> None:
     assert [(path, entry.call) for path, entry in open_calls(tmp_path)] == [(tmp_path / "trial", "fc-2")]
 
 
-def test_a_torn_line_and_a_call_nobody_spawned_are_left_out(tmp_path: Path) -> None:
+def test_a_torn_line_and_an_unknown_call_are_ignored(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.spawned("fc-1", "p1")
     ledger.note("fc-9", over=1.0)
@@ -48,7 +48,7 @@ def test_many_writers_lose_no_line(tmp_path: Path) -> None:
     assert len(Ledger(tmp_path).entries()) == 200
 
 
-def test_one_decides_at_a_time_whether_a_trial_gets_a_call(tmp_path: Path) -> None:
+def test_only_one_reader_at_a_time_decides_whether_a_trial_gets_a_call(tmp_path: Path) -> None:
     ledger, inside = Ledger(tmp_path), threading.Event()
 
     def other() -> None:
@@ -63,7 +63,7 @@ def test_one_decides_at_a_time_whether_a_trial_gets_a_call(tmp_path: Path) -> No
     thread.join(10)
 
 
-def test_the_cost_is_of_calls_that_a_container_has_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_calls_that_a_container_has_taken_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cluster.ledger.time.time", lambda: 1000.0)
     entries = [
         CallEntry("waits", "p", 900.0),
@@ -71,5 +71,5 @@ def test_the_cost_is_of_calls_that_a_container_has_taken(monkeypatch: pytest.Mon
         CallEntry("stopped", "p", 900.0, ["ta-2"], began=950.0, cancelled=960.0),
         CallEntry("lost", "p", 900.0, ["ta-1", "ta-3"], began=900.0, over=905.0),
     ]
-    told = totals(entries)
-    assert (told.seconds, told.containers, told.calls, told.running) == (25.0, 3, 4, 1)
+    used = totals(entries)
+    assert (used.seconds, used.containers, used.calls, used.running) == (25.0, 3, 4, 1)

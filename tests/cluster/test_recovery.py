@@ -1,6 +1,6 @@
 """What a search on Modal survives: a lost head, Ctrl-C, preemption, a closed laptop; and that nothing is paid twice.
 
-Asserted is what we did and what is on the Volumes, not what Modal would do to the calls of a head that is gone.
+These tests assert what we did and what is on the Volumes, not what Modal would do to the calls of a lost head.
 """
 
 import json
@@ -37,10 +37,10 @@ GRID = ("--search", "grid", *SMALL, "--loss", "cosent,contrastive", "--epochs", 
 
 @pytest.fixture
 def stand_in(tmp_path: Path) -> Iterator[ModalLocal]:
-    with modal_local(tmp_path, commit_seconds=0.5) as one:
-        yield one
-        one.wait_until_idle(5)
-        assert one.errors == [] and one.unknown_rpcs == []
+    with modal_local(tmp_path, commit_seconds=0.5) as running:
+        yield running
+        running.wait_until_idle(5)
+        assert running.errors == [] and running.unknown_rpcs == []
 
 
 def head_call(stand_in: ModalLocal) -> Call:
@@ -48,7 +48,7 @@ def head_call(stand_in: ModalLocal) -> Call:
 
 
 def kept(stand_in: ModalLocal, search: str) -> dict[str, dict[str, Any]]:
-    """Of every trial on the Volume the lines of its reports, whether it is done, and what its state covers."""
+    """Return for each trial on the Volume its report lines, whether it is done, and the reports its state covers."""
     found = {}
     for path in on_volume(stand_in, "embedtune-trials", f"{search}/*/trial.json"):
         trial = path.parent
@@ -64,12 +64,12 @@ def assert_nothing_was_trained_twice(stand_in: ModalLocal, before: dict[str, dic
     after = kept(stand_in, search)
     for name, trial in before.items():
         known = len(trial["lines"]) if trial["done"] else trial["covered"]
-        # The lines hold seconds and rates, which no two trainings share.
+        # The lines contain times and rates, which differ between any two trainings.
         assert after[name]["lines"][:known] == trial["lines"][:known], name
 
 
-def test_a_killed_head_and_another_that_goes_on(stand_in: ModalLocal, tmp_path: Path) -> None:
-    # Trials long enough that a kill finds one with a resume state on the Volume, also on a fast machine.
+def test_a_killed_head_is_resumed_by_another(stand_in: ModalLocal, tmp_path: Path) -> None:
+    # Trials long enough that the kill finds one with a resume state on the Volume, also on a fast machine.
     arguments = (*GRID, "--epochs", 200, "--results", tmp_path, "--name", "lost")
     with launched(stand_in, *arguments, log=tmp_path / "log") as process:
         wait_for(lambda: on_volume(stand_in, "embedtune-trials", "lost/*/done"), 120)
@@ -89,27 +89,27 @@ def test_a_killed_head_and_another_that_goes_on(stand_in: ModalLocal, tmp_path: 
     assert [row["status"] for row in rows] == ["done"] * 4
     assert all(reports(tmp_path / "lost" / "trials" / row["trial"]) == list(range(1, 17)) for row in rows)
     trained = [call for call in stand_in.calls[first:] if call.function == "train_trial"]
-    assert len(trained) == 4 - sum(trial["done"] for trial in before.values()), "what was done got no call"
+    assert len(trained) == 4 - sum(trial["done"] for trial in before.values()), "a done trial gets no call"
     assert summary(tmp_path / "lost")["modal"]["left_running"] == 0
-    assert "of them finished before" in ran.out
+    assert "already finished" in ran.out
 
 
-def test_ctrl_c_ends_every_call_and_says_how_to_go_on(stand_in: ModalLocal, tmp_path: Path) -> None:
+def test_ctrl_c_ends_every_call_and_prints_how_to_resume(stand_in: ModalLocal, tmp_path: Path) -> None:
     arguments = (*GRID, "--results", tmp_path, "--name", "stopped")
     with launched(stand_in, *arguments, log=tmp_path / "log") as process:
         wait_for(lambda: trial_running(stand_in, "stopped", past=4), 120)
         process.send_signal(signal.SIGINT)
         code = process.wait(90)
-    said = (tmp_path / "log").read_text()
-    assert code == 130 and "Go on with it by: modal run cluster/launch.py --resume stopped" in said, said
-    assert "Traceback" not in said
+    log = (tmp_path / "log").read_text()
+    assert code == 130 and "resume with: modal run cluster/launch.py --resume stopped" in log, log
+    assert "Traceback" not in log
     trained = [call for call in stand_in.calls if call.function == "train_trial"]
     assert trained and {call.state for call in trained} <= {"cancelled", "success"}
     noted = [json.loads(line) for path in on_volume(stand_in, VOLUME, "stopped/trials/*/calls.jsonl")
              for line in path.read_text().splitlines()]  # fmt: skip
     cancelled = {line["call"] for line in noted if "cancelled" in line}
     assert {call.call_id for call in trained if call.state == "cancelled"} <= cancelled, "ended by us, by its id"
-    assert summary(on_volume(stand_in, VOLUME, "stopped")[0]).get("winner") is None, "the search is not over"
+    assert summary(on_volume(stand_in, VOLUME, "stopped")[0]).get("winner") is None, "the search is not finished"
     before = kept(stand_in, "stopped")
     assert any(trial["covered"] for trial in before.values())
 
@@ -120,7 +120,7 @@ def test_ctrl_c_ends_every_call_and_says_how_to_go_on(stand_in: ModalLocal, tmp_
     assert [row["status"] for row in rows] == ["done"] * 4
 
 
-def test_a_preempted_trial_goes_on_in_another_container(stand_in: ModalLocal, tmp_path: Path) -> None:
+def test_a_preempted_trial_resumes_in_another_container(stand_in: ModalLocal, tmp_path: Path) -> None:
     arguments = ("--search", "random", *SMALL, "--loss", "cosent,contrastive", "--epochs", 60, "--trials", 3)
     with launched(stand_in, *arguments, "--results", tmp_path, "--name", "moved", log=tmp_path / "log") as process:
         call = wait_for(lambda: trial_running(stand_in, "moved", past=4), 120)
@@ -132,7 +132,7 @@ def test_a_preempted_trial_goes_on_in_another_container(stand_in: ModalLocal, tm
     assert all(reports(tmp_path / "moved" / "trials" / row["trial"]) == list(range(1, 17)) for row in rows)
 
 
-def test_a_preempted_head_goes_on_by_itself(stand_in: ModalLocal, tmp_path: Path) -> None:
+def test_a_preempted_head_resumes_by_itself(stand_in: ModalLocal, tmp_path: Path) -> None:
     arguments = ("--search", "grid", *SMALL, "--loss", "cosent", "--epochs", 60, "--finalists", 1)
     with launched(stand_in, *arguments, "--results", tmp_path, "--name", "again", log=tmp_path / "log") as process:
         wait_for(lambda: trial_running(stand_in, "again", past=4), 120)
@@ -144,7 +144,7 @@ def test_a_preempted_head_goes_on_by_itself(stand_in: ModalLocal, tmp_path: Path
     assert all(reports(tmp_path / "again" / "trials" / row["trial"]) == list(range(1, 17)) for row in rows)
 
 
-def test_base_models_are_embedded_side_by_side(stand_in: ModalLocal, tmp_path: Path) -> None:
+def test_base_models_are_embedded_in_parallel(stand_in: ModalLocal, tmp_path: Path) -> None:
     pairs = demo_pairs()[:900]
     sides = ["train"] * 300 + ["val"] * 300 + ["test"] * 300
     table = pd.DataFrame(pairs, columns=["text_a", "text_b", "label"]).assign(split=sides)
@@ -161,7 +161,7 @@ def test_base_models_are_embedded_side_by_side(stand_in: ModalLocal, tmp_path: P
     rows = leaderboard(tmp_path / "two")
     assert {row["base_model"] for row in rows if row["status"] == "baseline"} == {"minilm", "wordllama"}
     assert {row["status"] for row in rows} == {"baseline", "done"} and len(rows) == 4
-    gpus = {one.function: one.gpu for one in stand_in.containers}
+    gpus = {container.function: container.gpu for container in stand_in.containers}
     assert (gpus["search_head"], gpus["train_trial"], gpus["embed_snapshot"]) == ("H100", "L40S", "L4")
 
 
@@ -170,7 +170,7 @@ def test_a_detached_search_is_watched_again_and_fetched_later(stand_in: ModalLoc
     options = ("--results", tmp_path, "--name", "away")
     with launched(stand_in, *arguments, *options, log=tmp_path / "log", detach=True) as process:
         wait_for(lambda: on_volume(stand_in, VOLUME, "away/search.toml"), 60)
-        process.kill()  # the lid is closed: nobody says goodbye
+        process.kill()  # as if the laptop closed: no disconnect
         process.wait(10)
     watched = launch(stand_in, "--resume", "away", *options[:2])
     assert watched.code == 0 and "watching it" in watched.out, watched.out + watched.err
@@ -189,10 +189,10 @@ def test_a_detached_search_is_watched_again_and_fetched_later(stand_in: ModalLoc
     assert (tmp_path / "away" / "best" / "modules.json").exists() and (tmp_path / "away" / "optuna.journal").exists()
 
 
-def test_a_head_that_raises_says_why(stand_in: ModalLocal, tmp_path: Path) -> None:
+def test_a_head_that_raises_shows_why(stand_in: ModalLocal, tmp_path: Path) -> None:
     arguments = ("--search", "asha", *SMALL, "--trials", 2, "--results", tmp_path)
-    assert launch(stand_in, "--sarch", "x").code == 2, "which makes the Volumes"
-    # Where the head wants to make a folder there is a file.
+    assert launch(stand_in, "--sarch", "x").code == 2, "this creates the Volumes"
+    # A file where the head needs to create a folder.
     (stand_in.volume("embedtune-snapshots") / "snapshots").write_text("in the way")
     ran = launch(stand_in, *arguments, "--name", "broken")
     assert ran.code not in (0, 2)
@@ -205,13 +205,13 @@ def test_a_search_that_fails_ends_every_call(stand_in: ModalLocal, tmp_path: Pat
     with launched(stand_in, *arguments, "--results", tmp_path, "--name", "fails", log=tmp_path / "log") as process:
         wait_for(lambda: trial_running(stand_in, "fails", past=1), 120)
         head = container_of(stand_in, head_call(stand_in))
-        # The driver wants to replace this file, and finds a folder.
+        # A folder where the driver needs to replace a file.
         file = head.root / "results" / "fails" / "asha.json"
         file.unlink(missing_ok=True)
         file.mkdir()
         assert process.wait(90) not in (0, 2)
-    said = (tmp_path / "log").read_text()
-    assert "asha.json" in said and "trial calls, 0 left running" in said, said
+    log = (tmp_path / "log").read_text()
+    assert "asha.json" in log and "trial calls, 0 left running" in log, log
     assert head_call(stand_in).state == "failure" and stand_in.running_calls() == []
     trained = [call for call in stand_in.calls if call.function == "train_trial"]
     assert trained and all(call.state in ("cancelled", "success") for call in trained)

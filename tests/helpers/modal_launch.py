@@ -1,4 +1,4 @@
-"""Runs `modal run cluster/launch.py` as a user does, against a stand-in, bounded in time and ended by its id."""
+"""Run `modal run cluster/launch.py` as a user does, against a stand-in; bounded in time, ended by process id."""
 
 import contextlib
 import json
@@ -16,24 +16,24 @@ SMALL = ("--base-model", "wordllama", "--dims", "16,32", "--max-concurrent", "2"
 
 
 def modal_local(root: Path, commit_seconds: float = 30.0, trials: int = 2) -> ModalLocal:
-    """A stand-in of some containers for trials, and one for the head, which only waits while they train."""
+    """Return a stand-in with `trials` containers per function, and one more for the head."""
     env = {"HF_HUB_OFFLINE": "1", "EMBEDTUNE_COMMIT_SECONDS": str(commit_seconds)}
     return ModalLocal(root / "modal", max_containers=trials + 1, container_env=env)
 
 
 def command(*arguments: object, detach: bool = False) -> list[str]:
-    """`modal run cluster/launch.py ARGUMENTS`."""
+    """Return the command line of `modal run cluster/launch.py ARGUMENTS`."""
     options = ["--detach"] if detach else []
     return [sys.executable, "-m", "modal", "run", *options, "cluster/launch.py", *map(str, arguments)]
 
 
 def environment(stand_in: ModalLocal) -> dict[str, str]:
-    """Offline, without a terminal, and with the stand-in as Modal."""
+    """Return the environment: offline, with the stand-in as Modal."""
     return {**stand_in.env, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
 
 
 def launch(stand_in: ModalLocal, *arguments: object) -> Ran:
-    """The command to its end."""
+    """Run the command to its end."""
     done = subprocess.run(
         command(*arguments),
         capture_output=True,
@@ -47,7 +47,7 @@ def launch(stand_in: ModalLocal, *arguments: object) -> Ran:
 
 
 def on_volume(stand_in: ModalLocal, volume: str, pattern: str) -> list[Path]:
-    """What is committed on a Volume under a pattern; nothing where there is no such Volume yet."""
+    """Return the committed paths of a Volume that match a pattern; [] if the Volume does not exist yet."""
     try:
         return sorted(stand_in.volume(volume).glob(pattern))
     except KeyError:
@@ -55,14 +55,14 @@ def on_volume(stand_in: ModalLocal, volume: str, pattern: str) -> list[Path]:
 
 
 def reports(trial: Path) -> list[int]:
-    """Numbers of the reports in a trial's directory."""
+    """Return the numbers of the reports in a trial's directory."""
     with contextlib.suppress(FileNotFoundError):
         return [json.loads(line)["number"] for line in (trial / "reports.jsonl").read_text().splitlines()]
     return []
 
 
 def trial_running(stand_in: ModalLocal, search: str, past: int) -> Call | None:
-    """A running call whose trial has its state and at least `past` reports on the Volume."""
+    """Return a running call of a trial that has its state and at least `past` reports on the Volume."""
     for state in on_volume(stand_in, "embedtune-trials", f"{search}/*/state.pt"):
         ledgers = on_volume(stand_in, VOLUME, f"{search}/trials/{state.parent.name}/calls.jsonl")
         known = ledgers[0].read_text() if ledgers else ""
@@ -73,12 +73,12 @@ def trial_running(stand_in: ModalLocal, search: str, past: int) -> Call | None:
 
 
 def container_of(stand_in: ModalLocal, call: Call) -> Container:
-    """Where a call runs, or ran last."""
-    return next(one for one in stand_in.containers if one.task_id == call.containers[-1])
+    """Return the container that runs a call, or ran it last."""
+    return next(found for found in stand_in.containers if found.task_id == call.containers[-1])
 
 
 def launched(
     stand_in: ModalLocal, *arguments: object, log: Path, detach: bool = False
 ) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
-    """The command in the background."""
+    """Run the command in the background."""
     return background(command(*arguments, detach=detach), environment(stand_in), log, REPOSITORY)

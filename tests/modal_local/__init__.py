@@ -1,7 +1,7 @@
-"""A local stand-in of Modal's control plane, so that tests run the real CLI, client and container runtime offline.
+"""A local stand-in for Modal's control plane: tests run the real CLI, client and container runtime offline.
 
-`with ModalLocal(root=tmp_path) as stand_in:` gives an environment for `modal run` and a record of what happened.
-Its servers run in a thread. When it ends every container is ended, and so they are if this process dies.
+`with ModalLocal(root=tmp_path) as stand_in:` provides an environment for `modal run` and a record of what happened.
+Its servers run in a thread. All containers end when it ends, also if this process dies.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ __all__ = ["Call", "Container", "Fault", "ModalLocal"]
 
 
 class ModalLocal:
-    """A Modal of one's own on 127.0.0.1, with its state under `root`.
+    """A local Modal on 127.0.0.1, with its state under `root`.
 
-    `max_containers` caps the containers alive at a time, per function; `container_env` is added to their environment.
-    `calls`, `containers`, `unknown_rpcs` and `errors` (bugs of the stand-in itself) grow as things happen.
+    `max_containers` limits the live containers per function; `container_env` is added to their environment.
+    `calls`, `containers`, `unknown_rpcs` and `errors` (bugs in the stand-in itself) grow as things happen.
     """
 
     proxy_token = PROXY_TOKEN
@@ -46,31 +46,31 @@ class ModalLocal:
 
     @property
     def env(self) -> dict[str, str]:
-        """This process's environment, with a Modal client's settings that point here in the place of its own."""
-        own = {key: value for key, value in os.environ.items() if not key.startswith("MODAL_")}
+        """This process's environment, with the Modal client's settings replaced by ones that point here."""
+        others = {key: value for key, value in os.environ.items() if not key.startswith("MODAL_")}
         token = {"MODAL_TOKEN_ID": "ak-local", "MODAL_TOKEN_SECRET": "as-local", "MODAL_CONFIG_PATH": os.devnull}
-        return own | token | {"MODAL_SERVER_URL": self._pool.rpc_url}
+        return others | token | {"MODAL_SERVER_URL": self._pool.rpc_url}
 
     @property
     def uploads(self) -> dict[str, Path]:
-        """Everything that was uploaded to be seen by containers: path in the container -> the stored content."""
+        """All files uploaded for containers: path in the container -> the stored content."""
         mounts = [value for key, value in list(self._pool.objects.items()) if key.startswith("mo-")]
         return {file.filename: self._pool.store / file.sha256_hex for mount in mounts for file in mount}
 
     def volume(self, name: str) -> Path:
-        """The committed state of a named Volume."""
+        """Return the directory with the committed state of a named Volume."""
         return self._pool.objects[self._pool.named["vo", name]]
 
     def web_url(self, function: str) -> str:
-        """Where a web function answers."""
-        return next(one.definition.web_url for one in self._pool.functions if one.name == function)
+        """Return the URL of a web function."""
+        return next(found.definition.web_url for found in self._pool.functions if found.name == function)
 
     def running_calls(self) -> list[Call]:
-        """Calls that are not over: waiting, running, or cancelled but not yet confirmed by their container."""
+        """Return calls that are not over: pending, running, or cancelled but not yet confirmed by the container."""
         return [call for call in self.calls if not call.done]
 
     def wait_until_idle(self, timeout_s: float = 20.0) -> None:
-        """Wait until no call is running; TimeoutError names those that are."""
+        """Wait until no call is running. Raises TimeoutError with the calls that are."""
         deadline = time.monotonic() + timeout_s
         while running := self.running_calls():
             if time.monotonic() > deadline:
@@ -78,11 +78,12 @@ class ModalLocal:
             time.sleep(0.05)
 
     def logs(self) -> str:
-        """The output of all containers, one after the other."""
-        return "\n".join(f"== {one.task_id} {one.function}\n{one.log.read_text()}" for one in self.containers)
+        """Return the output of all containers, one after the other."""
+        parts = [f"== {found.task_id} {found.function}\n{found.log.read_text()}" for found in self.containers]
+        return "\n".join(parts)
 
     def end_container(self, container: Container, kind: str = "kill", grace_s: float = 5.0) -> None:
-        """What a Fault does, now."""
+        """End a container now, as a Fault would."""
         self._loop.result().call_soon_threadsafe(containers.end, container, kind, grace_s)
 
     def __enter__(self) -> Self:
@@ -98,7 +99,7 @@ class ModalLocal:
         http = await start_http(self._pool)
         server = Server([Rpcs(self._pool)], status_details_codec=custom_detail_codec)
         await server.start("127.0.0.1", 0)
-        # grpclib has no public way to ask which port it got.
+        # grpclib has no public API for the port that it got.
         self._pool.rpc_url = f"http://127.0.0.1:{server._server.sockets[0].getsockname()[1]}"
         self._loop.set_result(asyncio.get_running_loop())
         await self._stop.wait()

@@ -1,7 +1,7 @@
-"""One container's life: laid out, started, watched by the clock, interrupted, killed.
+"""The life of one container: prepare, start, watch, interrupt, kill.
 
-It is a process tree with a root directory of its own: the uploads, its copies of Volumes, and of the host the system's
-folders and this interpreter. Whatever goes wrong on the way ends as an ended container.
+A container is a process tree with its own root directory: the uploads, its copies of Volumes, and from the host the
+system folders and this interpreter. Whatever goes wrong, the container is marked as ended.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from .pool import Container, Pool
 
 TICK_S = 0.05
-HEARTBEAT_S = 5  # what containers are told; a heartbeat waits a little less for its answer
-CANCEL_GRACE_S = 10.0  # a container that does not confirm a cancel in this time is killed
-CANCEL_AGAIN_S = 2.0  # the runtime drops a cancel that comes before it knows the input, so it is said again
+HEARTBEAT_S = 5  # the interval set in containers; a heartbeat is answered a little earlier
+CANCEL_GRACE_S = 10.0  # a container that does not confirm a cancel within this time is killed
+CANCEL_AGAIN_S = 2.0  # the runtime drops a cancel that comes before it knows the input, so it is repeated
 SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/opt", "/dev", "/sys"]
 PYTHON = [sys.base_prefix, os.path.realpath(sys.base_prefix), sys.prefix]
 NAMESPACES = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
-# Another user becomes root of a user namespace first, by which a wish to die with the parent would be forgotten.
+# Other users first become root of a user namespace, which resets the parent-death signal, so setpriv comes after it.
 AS_ROOT = ["unshare", "--user", "--map-root-user"] if os.getuid() else []
-# $0 is the server: it may have died before the wish was made.
+# $0 is the server's pid: it may have died before the signal was set.
 DIES_WITH_SERVER = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", 'test $PPID = $0 && exec "$@"', str(os.getpid())]
 
 Stamp = tuple[int, int]  # (mtime in ns, size), the same for a file and its copy
 
 
 async def live(pool: Pool, container: Container) -> None:
-    """Run the container to its end; what it leaves behind is the Pool's."""
+    """Run the container to its end, then let the Pool settle its inputs."""
     try:
-        env = await asyncio.to_thread(_lay_out, pool, container)
+        env = await asyncio.to_thread(_prepare, pool, container)
         launcher = _start(container, env)
         with container.log.open(errors="replace") as log:
             while container.exit_code is None:
@@ -52,13 +52,13 @@ async def live(pool: Pool, container: Container) -> None:
                 container.exit_code = launcher.poll()
                 if text := log.read():
                     container.target.app.logs.append((container.task_id, text))
-    except Exception:  # our bug: nobody waits for what it works on; its processes end with the server
+    except Exception:  # a bug in the stand-in: fail the call; the container's processes end with the server
         pool.errors.append(f"{container.task_id}: {traceback.format_exc()}")
     pool.settle(container)
 
 
-def _lay_out(pool: Pool, container: Container) -> dict[str, str]:
-    """Make the root directory; returns the environment, in which nothing is the host's."""
+def _prepare(pool: Pool, container: Container) -> dict[str, str]:
+    """Create the root directory; return the environment, which takes nothing from the host's."""
     root, definition = container.root, container.target.definition
     root.mkdir(parents=True)
     for file in (file for mount_id in definition.mount_ids for file in pool.objects[mount_id]):
@@ -68,12 +68,12 @@ def _lay_out(pool: Pool, container: Container) -> dict[str, str]:
     for mount in definition.volume_mounts:
         path = root / mount.mount_path.lstrip("/")
         path.mkdir(parents=True)
-        container.views[mount.volume_id] = View(pool.objects[mount.volume_id], path, root)
-        container.views[mount.volume_id].reload()
+        container.volumes[mount.volume_id] = VolumeCopy(pool.objects[mount.volume_id], path, root)
+        container.volumes[mount.volume_id].reload()
     layout = api.AppLayout()
     for dependency in definition.object_dependencies:
         entry = layout.objects.add(object_id=dependency.object_id)
-        if dependency.object_id in container.views:
+        if dependency.object_id in container.volumes:
             entry.volume_metadata.version = api.VOLUME_FS_VERSION_V2
     for tag, function in container.target.app.functions.items():
         layout.function_ids[tag] = function.function_id
@@ -106,20 +106,20 @@ def _start(container: Container, env: dict[str, str]) -> subprocess.Popen[bytes]
         {"; ".join(f"mount --rbind {name} {root}{name}" for name in shared)}
         mount -t proc proc {root}/proc
         hostname {container.task_id}
-        # Ctrl-C may be ignored where the tests run; Modal interrupts with it.
+        # SIGINT may be ignored in the tests' process; Modal interrupts with it.
         exec chroot {root} env --chdir=/root --default-signal=INT {python} -m modal._container_entrypoint"""
     command = [*AS_ROOT, *DIES_WITH_SERVER, *NAMESPACES, "sh", "-e", "-c", script]
-    # Not asyncio's: its wait() hangs before Python 3.11.10 while grandchildren hold the output open.
+    # Not asyncio's subprocess: before Python 3.11.10 its wait() hangs while grandchildren hold the output open.
     with container.log.open("wb") as out:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out}
         return subprocess.Popen(command, env=env, start_new_session=True, **pipes)
 
 
 def _watch(pool: Pool, container: Container, launcher: int) -> None:
-    """Do what is due by the clock."""
+    """Do what is due: find the pid, repeat or enforce a cancel, apply faults, kill."""
     now = time.monotonic()
     if container.pid is None:
-        with contextlib.suppress(OSError, IndexError):  # not there yet
+        with contextlib.suppress(OSError, IndexError):  # not started yet
             container.pid = int(Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()[0])
     if (call := container.call) is not None:
         cancelled_s = 0.0 if call.cancelled_at is None else now - call.cancelled_at
@@ -127,7 +127,8 @@ def _watch(pool: Pool, container: Container, launcher: int) -> None:
             end(container)
         elif cancelled_s > CANCEL_AGAIN_S:
             container.cancel = True
-        for fault in [one for one in pool.faults if (one.function, one.container) == (call.function, container.number)]:
+        mine = (call.function, container.number)
+        for fault in [fault for fault in pool.faults if (fault.function, fault.container) == mine]:
             if now >= call.taken_at + fault.after_s:
                 pool.faults.remove(fault)
                 end(container, fault.kind, fault.grace_s)
@@ -137,7 +138,7 @@ def _watch(pool: Pool, container: Container, launcher: int) -> None:
 
 
 def end(container: Container, kind: str = "kill", grace_s: float = 0.0) -> None:
-    """Kill it; or ("preempt", "stop") interrupt what it works on, and kill it `grace_s` later."""
+    """Kill the container; for "preempt" and "stop", interrupt its call first and kill it `grace_s` later."""
     container.leaving, container.preempted = True, kind == "preempt"
     container.kill_at = time.monotonic() + (0.0 if kind == "kill" else grace_s)
     if kind != "kill" and container.call is not None and container.pid is not None:
@@ -146,10 +147,10 @@ def end(container: Container, kind: str = "kill", grace_s: float = 0.0) -> None:
 
 
 @dataclass
-class View:
-    """A container's copy, at `path` under its `root`, of the committed `volume`; when last equal it was as `synced`.
+class VolumeCopy:
+    """A container's copy, at `path` under its `root`, of the committed `volume`. `synced`: its files when last equal.
 
-    A file written here is seen elsewhere only after commit here and reload there; per file the last commit wins.
+    A file written here is visible elsewhere only after commit here and reload there; per file the last commit wins.
     """
 
     volume: Path
@@ -158,14 +159,14 @@ class View:
     synced: dict[str, Stamp] = field(default_factory=dict)
 
     def commit(self) -> None:
-        """Publish what was written or deleted here."""
+        """Publish files written or deleted here."""
         now = _scan(self.path)
         for name, _ in now.items() ^ self.synced.items():
             _mirror(self.path / name, self.volume / name)
         self.synced = now
 
     def reload(self) -> str:
-        """Take over what others committed; uncommitted changes stay. Returns what in the container prevents it."""
+        """Take over what others committed, keeping uncommitted changes. Returns what prevented it, or ""."""
         if not (user := self._user()):
             committed, now = _scan(self.volume), _scan(self.path)
             kept = {name for name, _ in now.items() ^ self.synced.items()}
@@ -176,13 +177,13 @@ class View:
         return user
 
     def _user(self) -> str:
-        """A process in the container that holds a file of the Volume open, has it mapped, or works inside."""
+        """Return a process that has a file of the Volume open or mapped, or its working directory there, or ""."""
         for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # it ended while we looked
+            with contextlib.suppress(OSError):  # it has ended meanwhile
                 if os.readlink(process / "root") != str(self.root):
                     continue
                 for link in [process / "cwd", *(process / "fd").iterdir()]:
-                    with contextlib.suppress(OSError):  # closed while we looked
+                    with contextlib.suppress(OSError):  # closed meanwhile
                         if Path(os.readlink(link)).is_relative_to(self.path):
                             return f"{link} is {os.readlink(link)}"
                 if f" {self.path}/" in (process / "maps").read_text():
@@ -191,18 +192,18 @@ class View:
 
 
 def _scan(root: Path) -> dict[str, Stamp]:
-    """Every file under `root` with its stamp, by path relative to it."""
+    """Return the stamp of every file under `root`, by relative path."""
     found: dict[str, Stamp] = {}
     for folder, _, names in os.walk(root):
         for path in (os.path.join(folder, name) for name in names):
-            with contextlib.suppress(FileNotFoundError):  # renamed by the container meanwhile
+            with contextlib.suppress(FileNotFoundError):  # renamed meanwhile
                 stat = os.lstat(path)
                 found[os.path.relpath(path, root)] = (stat.st_mtime_ns, stat.st_size)
     return found
 
 
 def _mirror(source: Path, target: Path) -> None:
-    """Make `target` what `source` is, in one step: a file, or nothing."""
+    """Make `target` equal to `source` in one step: the same file, or no file."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     try:

@@ -1,6 +1,6 @@
 """All state of the stand-in, and which input runs in which container: queueing, limits, retries, cancels, ends.
 
-Tests read Call and Container, and write Faults. All is touched by the server's own event loop only; others may read.
+Tests read Call and Container, and write Faults. Only the server's event loop changes state; others may read it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from . import containers
 
 Result = api.GenericResult
 CANCELLED = Result(status=Result.GENERIC_STATUS_TERMINATED, exception="Input was cancelled")
-STOP_GRACE_S = 3.0  # between the interrupt of a stopped app's container and its end
+STOP_GRACE_S = 3.0  # between interrupting and killing a stopped app's container
 
 
 @dataclass
 class Fault:
     """Ends the nth container of a function, counted from 1, `after_s` seconds after it took an input.
 
-    "kill" is SIGKILL. "preempt" is an interrupt, SIGKILL `grace_s` later, and no retry spent when the input runs again.
+    "kill" is SIGKILL. "preempt" is an interrupt, SIGKILL `grace_s` later, and a new attempt that uses no retry.
     """
 
     function: str
@@ -58,14 +58,14 @@ class Function:
 
     def metadata(self) -> api.FunctionHandleMetadata:
         names = ("function_name", "function_type", "function_schema", "supported_input_formats")
-        same = {name: getattr(self.definition, name) for name in (*names, "supported_output_formats", "web_url")}
+        copied = {name: getattr(self.definition, name) for name in (*names, "supported_output_formats", "web_url")}
         app_id = self.app.app_id
-        return api.FunctionHandleMetadata(definition_id=f"de-{self.function_id}", app_id=app_id, **same)
+        return api.FunctionHandleMetadata(definition_id=f"de-{self.function_id}", app_id=app_id, **copied)
 
 
 @dataclass(eq=False)
 class Call:
-    """A function call with its one input. `attempts` counts deliveries to containers, `retries` failures retried."""
+    """A function call with its one input. attempts: deliveries to containers. retries: failures retried."""
 
     call_id: str
     input_id: str
@@ -80,7 +80,7 @@ class Call:
     started: float | None = None
     ended: float | None = None
     error: str = ""
-    # the servers' own
+    # internal to the servers
     container: Container | None = None
     taken_at: float = 0.0
     cancelled_at: float | None = None
@@ -95,7 +95,7 @@ class Call:
 
 @dataclass(eq=False)
 class Container:
-    """The `number`-th of a function. Asked for `gpu`, sees `root` as /, writes to `log`; first process is `pid`."""
+    """A function's `number`-th container. It asked for `gpu`, sees `root` as /, logs to `log`; `pid` is process 1."""
 
     task_id: str
     function: str
@@ -108,8 +108,8 @@ class Container:
     pid: int | None = None
     exit_code: int | None = None
     preempted: bool = False
-    # the servers' own
-    views: dict[str, containers.View] = field(default_factory=dict)
+    # internal to the servers
+    volumes: dict[str, containers.VolumeCopy] = field(default_factory=dict)
     call: Call | None = None
     cancel: bool = False
     polled: bool = False
@@ -119,7 +119,7 @@ class Container:
 
 @dataclass(eq=False)
 class Pool:
-    """`limit` caps the containers alive at a time, per function. `store` has whatever was uploaded, by hash or id."""
+    """The state. limit: most live containers per function. store: all uploaded content, by hash or id."""
 
     root: Path
     store: Path
@@ -131,7 +131,7 @@ class Pool:
     functions: list[Function] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     containers: list[Container] = field(default_factory=list)
-    objects: dict[str, Any] = field(default_factory=dict)  # those, apps, images, mounts, Secrets, Volumes, Queues by id
+    objects: dict[str, Any] = field(default_factory=dict)  # these, apps, images, mounts, Secrets, Volumes, Queues by id
     named: dict[tuple[str, str], str] = field(default_factory=dict)  # (prefix of the id, name) -> id
     unknown_rpcs: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -144,18 +144,18 @@ class Pool:
         return f"{prefix}-{next(self._numbers):06d}"
 
     def add(self, prefix: str, value: Any) -> str:
-        """A new object; returns its id."""
+        """Store a new object; return its id."""
         object_id = self.new_id(prefix)
         self.objects[object_id] = value
         return object_id
 
     def changed(self) -> None:
-        """Wake everybody who waits in `until`."""
+        """Wake all waiters in `until`."""
         self._change.set()
         self._change = asyncio.Event()
 
     async def until(self, ready: Callable[[], Any], timeout_s: float) -> Any:
-        """The first true value of `ready`, asked again after every change; after `timeout_s` its last, false one."""
+        """Return the first true value of `ready()`, rechecked at every change; after `timeout_s`, its last value."""
         deadline = time.monotonic() + timeout_s
         while not (value := ready()) and (left := deadline - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
@@ -163,7 +163,7 @@ class Pool:
         return value
 
     def submit(self, function: Function, item: api.FunctionInput, invocation: int = 0, data: bytes = b"") -> Call:
-        """A new call, which waits for a container."""
+        """Create a call and queue it for a container."""
         call = Call(self.new_id("fc"), self.new_id("in"), function.name, function, item, invocation, data_in=data)
         self.objects[call.call_id] = call
         self.calls.append(call)
@@ -179,7 +179,7 @@ class Pool:
             self.kick()
 
     def take(self, container: Container) -> Call | None:
-        """The next input for a container that asks, if there is one that it may have."""
+        """Assign a container its next input and return the call; None if there is none for it."""
         function = container.target
         if container.leaving or container.call is not None or not function.waiting:
             return None
@@ -192,7 +192,7 @@ class Pool:
         return call
 
     def cancel(self, call: Call) -> None:
-        """Ends a waiting call at once, and a running one when its container confirms."""
+        """End a pending call now, a running one when its container confirms."""
         if call.container is None and not call.done:
             self._end(call, CANCELLED)
         elif call.container is not None and call.cancelled_at is None:
@@ -201,7 +201,7 @@ class Pool:
             self.changed()
 
     def finish(self, call: Call, result: Result, data_format: int = 0) -> None:
-        """An attempt of `call` ended with `result`: answer the caller, or run the input again."""
+        """Handle the result of an attempt: answer the caller, or run the input again."""
         self._release(call)
         policy = call.target.definition.retry_policy
         over = result.status == Result.GENERIC_STATUS_SUCCESS or call.retries >= policy.retries
@@ -225,29 +225,29 @@ class Pool:
         call.output = api.FunctionGetOutputsItem(
             input_id=call.input_id, result=result, data_format=data_format, retry_count=call.retries
         )
-        with contextlib.suppress(ValueError):  # most do not wait any more
+        with contextlib.suppress(ValueError):  # most are no longer waiting
             call.target.waiting.remove(call)
         self.kick()
 
     def alive(self, owner: App | Function | None = None) -> list[Container]:
-        """Those that have not ended; of an app or a function alone where one is given."""
-        alive = [one for one in self.containers if one.ended is None]
-        return [one for one in alive if owner in (None, one.target, one.target.app)]
+        """Return the containers that have not ended, optionally only those of an app or function."""
+        alive = [container for container in self.containers if container.ended is None]
+        return [container for container in alive if owner in (None, container.target, container.target.app)]
 
     def kick(self) -> None:
-        """Start the containers that waiting inputs need, as far as the limits allow; wake all who wait."""
+        """Start the containers that waiting inputs need, within the limits; wake all waiters."""
         for function in self.functions:
             mine = self.alive(function)
-            free = sum(one.call is None and not one.leaving for one in mine)
-            wanted = 0 if function.app.stopping else len(function.waiting) - free
+            free = sum(container.call is None and not container.leaving for container in mine)
+            needed = 0 if function.app.stopping else len(function.waiting) - free
             most = min(self.limit, function.definition.concurrency_limit or self.limit)
-            for _ in range(min(most - len(mine), wanted)):
+            for _ in range(min(most - len(mine), needed)):
                 self._start(function)
         self.changed()
 
     def _start(self, function: Function) -> None:
         task_id, gpu = self.new_id("ta"), function.definition.resources.gpu_config.gpu_type
-        number = 1 + sum(one.function == function.name for one in self.containers)
+        number = 1 + sum(container.function == function.name for container in self.containers)
         folder = self.root / "containers" / task_id
         container = Container(task_id, function.name, function, number, gpu, folder / "root", folder / "log")
         self.objects[task_id] = container
@@ -255,7 +255,7 @@ class Pool:
         self._tasks.append(asyncio.create_task(containers.live(self, container)))
 
     def settle(self, container: Container) -> None:
-        """What becomes of the inputs that an ended container left behind, and of those that waited for it."""
+        """Settle the inputs that an ended container had, and those that waited for it."""
         ended_by_us, container.leaving, container.ended = container.leaving, True, time.time()
         text = f"Container {container.task_id} of {container.function} ended with exit code {container.exit_code}"
         crash = Result(status=Result.GENERIC_STATUS_FAILURE, exception=f"{text}, see {container.log}")
@@ -265,13 +265,13 @@ class Pool:
             self._wait(call)
         elif call is not None:
             self.finish(call, crash)
-        if not container.polled and not ended_by_us:  # nor would the next one get further
+        if not container.polled and not ended_by_us:  # the next one would fail as well
             for waiting in list(container.target.waiting):
                 self._end(waiting, crash)
         self.kick()
 
     def stop_app(self, app: App, grace_s: float = STOP_GRACE_S) -> None:
-        """End the calls and the containers of an app; those at work are interrupted first."""
+        """End an app's calls and containers; busy containers are interrupted first."""
         app.stopping = True
         for call in self.calls:
             if call.target.app is app and call in call.target.waiting:
@@ -281,7 +281,7 @@ class Pool:
         self.changed()
 
     async def close(self) -> None:
-        """Kill every container and wait until they are gone (bounded)."""
+        """Kill all containers and wait, for a bounded time, until they are gone."""
         for function in self.functions:
             self.stop_app(function.app, 0.0)
         if self._tasks:

@@ -1,6 +1,6 @@
-"""The RPCs of Modal's control plane that this project uses, and the HTTP side that goes with them.
+"""The RPCs of Modal's control plane that this project uses, and the HTTP server that goes with them.
 
-A handler is a method named after its RPC; it takes the request and returns the answer's fields, or yields them.
+A handler is a method named after its RPC; it takes the request and returns or yields the fields of the answer.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ from .pool import App, Call, Function, Pool
 
 SERVICE = api.DESCRIPTOR.services_by_name["ModalClient"]
 BUILDER = {"image_builder_version": "2025.06"}
-BLOCK_BYTES = 8 << 20  # files of Volumes travel to and from clients in blocks of this size
-POLL_S = 50.0  # how long an input or output is waited for before the caller asks again
-ANSWER_S = 120.0  # a web function that is silent for longer is given up
+BLOCK_BYTES = 8 << 20  # clients read and write files of Volumes in blocks of this size
+POLL_S = 50.0  # how long to wait for an input or output before the caller asks again
+ANSWER_S = 120.0  # how long to wait for a web function's answer
 PROXY_TOKEN = ("wk-local", "ws-local")
 Fields = dict[str, Any]
-# Every deploy is of a new app; an import error (TaskResult) is in the container's log as well.
+# Every deploy creates a new app; an import error (TaskResult) is also in the container's log.
 EMPTY = ("AppGetByDeploymentName", "AppHeartbeat", "ContainerHello", "QueueHeartbeat", "TaskResult")
 SAME_FOR_ALL: dict[str, Fields] = {name: {} for name in EMPTY} | {
     "AppPublish": {"url": "http://127.0.0.1/apps"},
@@ -45,13 +45,13 @@ SAME_FOR_ALL: dict[str, Fields] = {name: {} for name in EMPTY} | {
 
 @dataclass
 class Rpcs:
-    """`container` is who calls; None is a client outside of all containers."""
+    """The RPC handlers. container: the caller; None for a client outside any container."""
 
     pool: Pool
     container: Any = None
 
     def __mapping__(self) -> dict[str, Handler]:
-        """What the gRPC server serves: every RPC of Modal's has a path here."""
+        """Return what the gRPC server serves: a path for every RPC of Modal."""
         mapping = {}
         for rpc in SERVICE.methods:
             kind = Cardinality.UNARY_STREAM if rpc.server_streaming else Cardinality.UNARY_UNARY
@@ -61,7 +61,7 @@ class Rpcs:
         return mapping
 
     async def _serve(self, name: str, answer: Any, stream: Any) -> None:
-        # Which container asks is in few requests, but its host name is its id.
+        # Few requests name the calling container, but its host name is its id.
         rpcs = Rpcs(self.pool, self.pool.objects.get(stream.metadata.get("x-modal-node", "")))
         handler = getattr(rpcs, name, SAME_FOR_ALL.get(name))
         if handler is None:
@@ -77,14 +77,14 @@ class Rpcs:
                 fields = await given if inspect.isawaitable(given) else given
                 await stream.send_message(answer(**(fields or {})))
         except (GRPCError, StreamTerminatedError, ProtocolError):
-            raise  # an answer, or a caller that did not wait for it
+            raise  # an answer, or a caller that did not wait
         except Exception as error:
-            # Not INTERNAL or UNKNOWN: the client would retry those and hide our bug behind a hang.
+            # Not INTERNAL or UNKNOWN: the client would retry those, and our bug would look like a hang.
             self.pool.errors.append(f"{name}: {traceback.format_exc()}")
             raise GRPCError(Status.FAILED_PRECONDITION, f"bug in tests/modal_local, {name}: {error!r}") from error
 
     def _keep(self, data: bytes) -> str:
-        """Store a content by its hash."""
+        """Store data by its hash; return the hash."""
         name = hashlib.sha256(data).hexdigest()
         (self.pool.store / name).write_bytes(data)
         return name
@@ -103,7 +103,7 @@ class Rpcs:
     async def AppGetLogs(self, request: Any) -> AsyncIterator[Fields]:
         app, sent, over = self.pool.objects[request.app_id], 0, False
         while not over:
-            # The client of a detached app is sent home when it disconnects; any other waits for the last container.
+            # A detached app's client may leave when it disconnects; any other waits for the last container.
             over = not app.connected and (app.detached or not self.pool.alive(app))
             for task_id, text in app.logs[sent:]:
                 sent += 1
@@ -113,7 +113,7 @@ class Rpcs:
         yield {"app_done": True}
 
     def ImageGetOrCreate(self, request: Any) -> Fields:
-        """Nothing is built; what we keep of an image is the environment that its ENV commands make."""
+        """Keep only the environment that the image's ENV commands set; nothing is built."""
         env: dict[str, str] = {}
         for base in request.image.base_images:
             env |= self.pool.objects[base.image_id]
@@ -131,7 +131,7 @@ class Rpcs:
         return {"exists": self._keep(request.data) == request.sha256_hex}
 
     def MountGetOrCreate(self, request: Any) -> Fields:
-        # A look-up by name is the client's own package, which our containers have from the interpreter.
+        # A look-up by name is for the client's own package, which our containers have from the interpreter.
         return {"mount_id": self.pool.add("mo", list(request.files)), "handle_metadata": {}}
 
     def BlobCreate(self, request: Any) -> Fields:
@@ -150,7 +150,7 @@ class Rpcs:
         return self.pool.objects[object_id]
 
     def _get_or_create(self, prefix: str, request: Any, new: Any) -> str:
-        """The id of a named object, which is `new` where it is missing and may be made, or of a new nameless one."""
+        """Return the id of a named object, created as `new` if missing and allowed, or of a new unnamed one."""
         key = (prefix, request.deployment_name)
         if key not in self.pool.named or not request.deployment_name:
             if request.object_creation_type == api.OBJECT_CREATION_TYPE_UNSPECIFIED:
@@ -166,12 +166,12 @@ class Rpcs:
 
     async def VolumeCommit(self, request: Any) -> Fields:
         async with self.pool.volume_lock:
-            await asyncio.to_thread(self.container.views[request.volume_id].commit)
+            await asyncio.to_thread(self.container.volumes[request.volume_id].commit)
         return {"skip_reload": True}
 
     async def VolumeReload(self, request: Any) -> None:
         async with self.pool.volume_lock:
-            if user := await asyncio.to_thread(self.container.views[request.volume_id].reload):
+            if user := await asyncio.to_thread(self.container.volumes[request.volume_id].reload):
                 raise GRPCError(Status.FAILED_PRECONDITION, f"there are open files preventing the operation ({user})")
 
     def _in_volume(self, request: Any) -> tuple[Path, Path]:
@@ -206,7 +206,7 @@ class Rpcs:
                 path: Path = self._object(request.volume_id) / file.path.lstrip("/")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 blocks = [(self.pool.store / block.contents_sha256.hex()).read_bytes() for block in file.blocks]
-                whole = b"".join(block.ljust(BLOCK_BYTES, b"\0") for block in blocks)  # they lack trailing zeros
+                whole = b"".join(block.ljust(BLOCK_BYTES, b"\0") for block in blocks)  # the client omits trailing zeros
                 path.write_bytes(whole[: file.size])
         return {"missing_blocks": missing}
 
@@ -239,7 +239,7 @@ class Rpcs:
 
     def FunctionCreate(self, request: Any) -> Fields:
         function = self._object(request.existing_function_id)
-        # A list of GPUs arrives as one definition per rank; we run the first, as if it were always free.
+        # A list of GPUs arrives as one definition per rank; we use the first, as if it were always free.
         ranked = [entry.function for entry in request.function_data.ranked_functions]
         function.definition = (ranked or [request.function])[0]
         if function.definition.webhook_config.type:
@@ -253,23 +253,23 @@ class Rpcs:
         return {"function": data, "handle_metadata": metadata}
 
     def FunctionBindParams(self, request: Any) -> Fields:
-        """`with_options`: a variant with an id of its own and the same code."""
+        """Handle `with_options`: create a variant with its own id and the same code."""
         base, definition = self._object(request.function_id), api.Function()
         options = {field.name: value for field, value in request.function_options.ListFields()}
         if others := options.keys() - {"resources", "retry_policy", "timeout_secs"}:
             raise GRPCError(Status.UNIMPLEMENTED, f"tests/modal_local does not emulate with_options of {others}")
         definition.CopyFrom(base.definition)
         if "retry_policy" in options:
-            definition.ClearField("retry_policy")  # or a 0 would not replace what was there
+            definition.ClearField("retry_policy")  # MergeFrom would not overwrite with a 0
         definition.MergeFrom(api.Function(**options))
         variant = self._new_function(base.app, definition)
         return {"bound_function_id": variant.function_id, "handle_metadata": variant.metadata()}
 
     def FunctionMap(self, request: Any) -> Fields:
-        [one] = request.pipelined_inputs  # more would be a .map
-        call = self.pool.submit(self._object(request.function_id), one.input, request.function_call_invocation_type)
+        [first] = request.pipelined_inputs  # more would be a .map
+        call = self.pool.submit(self._object(request.function_id), first.input, request.function_call_invocation_type)
         answers = [{"input_id": call.input_id, "input_jwt": call.input_id}]
-        # Retries are ours, for .remote() as well.
+        # The server retries, for .remote() as well.
         return {"function_call_id": call.call_id, "pipelined_inputs": answers, "sync_client_retries_enabled": False}
 
     async def FunctionGetOutputs(self, request: Any) -> Fields:
@@ -304,14 +304,14 @@ class Rpcs:
     async def FunctionCallGetDataIn(self, request: Any) -> AsyncIterator[Fields]:
         call = self._object(request.function_call_id)
         yield {"index": 1, "data_format": api.DATA_FORMAT_ASGI, "data": call.data_in}
-        await self.pool.until(lambda: call.done, POLL_S)  # or the container would ask again and again
+        await self.pool.until(lambda: call.done, POLL_S)  # otherwise the container would ask again and again
 
     def FunctionCallPutDataOut(self, request: Any) -> None:
         self._object(request.function_call_id).data_out.extend(request.data_chunks)
 
 
 async def start_http(pool: Pool) -> web.AppRunner:
-    """Serve on a port of its own, which the Pool then knows."""
+    """Start the HTTP server on a free port, and set the Pool's `http_url`."""
     app = web.Application(client_max_size=1 << 30)
     app.router.add_put("/store/{name}", partial(_put, pool))
     app.router.add_static("/store", pool.store)
@@ -330,10 +330,10 @@ async def _put(pool: Pool, request: web.Request) -> web.Response:
 
 
 async def _call(pool: Pool, request: web.Request) -> web.Response:
-    """A request as a call of a web function: its input is the ASGI scope; the body and the answer travel as data."""
+    """Call a web function for a request: the input is the ASGI scope; body and answer travel as data."""
     function = pool.objects[request.match_info["function"]]
-    given = (request.headers.get("Modal-Key"), request.headers.get("Modal-Secret"))
-    if function.definition.webhook_config.requires_proxy_auth and given != PROXY_TOKEN:
+    credentials = (request.headers.get("Modal-Key"), request.headers.get("Modal-Secret"))
+    if function.definition.webhook_config.requires_proxy_auth and credentials != PROXY_TOKEN:
         return web.Response(status=401, text="modal-http: missing or wrong proxy credentials\n")
     scope = {
         "type": "http",
@@ -349,6 +349,6 @@ async def _call(pool: Pool, request: web.Request) -> web.Response:
     await pool.until(lambda: call.done, ANSWER_S)
     if call.state != "success":
         return web.Response(status=500, text=f"modal-http: internal error: {call.error}\n")
-    first, *others = [deserialize_data_format(one.data, one.data_format, None) for one in call.data_out]
+    first, *others = [deserialize_data_format(part.data, part.data_format, None) for part in call.data_out]
     headers = [(name.decode(), value.decode()) for name, value in first["headers"]]
-    return web.Response(status=first["status"], headers=headers, body=b"".join(one["body"] for one in others))
+    return web.Response(status=first["status"], headers=headers, body=b"".join(part["body"] for part in others))
