@@ -1,1 +1,1 @@
-"""Benchmarks: ratios measured in one run, on the machine at hand. No timed tests, and none that pytest collects."""
+"""Benchmarks: ratios measured in one run on one machine. pytest collects none of them, and no test is timed."""

@@ -1,6 +1,6 @@
-"""`python -m tests.benchmarks [NAME ...] [--data PATH] [--quick]`: runs benchmarks, each in a process of its own.
+"""`python -m tests.benchmarks [NAME ...] [--data PATH] [--quick]`: run benchmarks, each in a separate process.
 
-Without names all are run; those that need pairs are left out where there are none.
+Without names it runs all of them, and skips those that need pairs if there are none.
 """
 
 import argparse
@@ -17,33 +17,34 @@ NAMES = {
     "ray_cost": False,
     "modal_cost": False,
     "precision": False,
+    "startup": False,
     "quora_reference": True,
     "trial_vs_trainer": True,
     "sweep_vs_trainer": True,
     "validation_share": True,
 }
-"""Benchmark -> whether it needs `--data`."""
+"""{benchmark: whether it needs `--data`}."""
 
 
 def main() -> int:
-    """Runs what is asked for; returns the exit code."""
+    """Run the chosen benchmarks; return the exit code."""
     options = _parser().parse_args()
     unknown = [name for name in options.names if name not in NAMES]
     if unknown:
-        return _refuse(f"no benchmark {unknown[0]!r}; known are {', '.join(NAMES)}")
+        return _refuse(f"no benchmark {unknown[0]!r}; the benchmarks are {', '.join(NAMES)}")
     chosen: list[str] = options.names or list(NAMES)
     needy = [name for name in chosen if NAMES[name]]
     if needy and not options.data.is_file():
         problem = (
-            f"{options.data}: no such file; {', '.join(needy)} need labelled pairs with a split column. Give "
-            "Quora's by --data PATH or EMBEDTUNE_BENCH_PAIRS (parquet or csv: text1, text2, label, split)"
+            f"{options.data} does not exist; {', '.join(needy)} need labelled pairs with a split column, such as "
+            "Quora's. Name the file (parquet or csv: text1, text2, label, split) with --data or EMBEDTUNE_BENCH_PAIRS"
         )
         if options.names:
             return _refuse(problem)
-        print(f"left out: {problem}", file=sys.stderr)
+        print(f"skipped: {problem}", file=sys.stderr)
         chosen = [name for name in chosen if name not in needy]
     if len(chosen) > 1:
-        # A process of its own: threads, Ray and what the libraries keep in memory are nobody else's.
+        # Separate processes, so that no benchmark inherits another's threads, Ray or memory.
         rest = ["--data", str(options.data), "--cache", str(options.cache), *(["--quick"] if options.quick else [])]
         codes = [subprocess.run([sys.executable, "-m", "tests.benchmarks", name, *rest]).returncode for name in chosen]
         return max(codes)
@@ -51,7 +52,9 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Benchmarks: ratios from one run.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description="Measure ratios and check them against targets."
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument(
         "--data",
@@ -59,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         default=Path(os.environ.get("EMBEDTUNE_BENCH_PAIRS", "pairs.parquet")),
         help="labelled pairs with a split column (default: EMBEDTUNE_BENCH_PAIRS, else pairs.parquet)",
     )
-    parser.add_argument("--cache", type=Path, default=Path("~/.cache/embedtune"), help="where embedded texts are kept")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to try the code; writes nothing")
+    parser.add_argument("--cache", type=Path, default=Path("~/.cache/embedtune"), help="folder of embedded texts")
+    parser.add_argument("--quick", action="store_true", help="small sizes to try the code; writes no file")
     return parser
 
 
@@ -87,7 +90,7 @@ def _run(name: str, parsed: Any) -> int:
     result = module.run(options)
     show(name, module.TITLE, result)
     if parsed.quick:
-        print("quick: nothing is written")
+        print("--quick: no file written")
         return 0
     data = f" --data {parsed.data.name}" if NAMES[name] else ""
     print(f"wrote {write(name, module.TITLE, result, f'python -m tests.benchmarks {name}{data}', before)}")

@@ -1,14 +1,13 @@
-"""One adapter step against the bare matrix products of its forward and backward pass, on one thread.
+"""One training step of a frozen trial against the bare matrix products of its forward and backward pass, one thread.
 
-The step is the one of tune/train/adapter.py (batch 32, 384 -> 256, CoSENT), put together here from the same parts and
-in the same order. The bare products are two of 32x384 @ 384x256 for the forward pass and two of 256x32 @ 32x384 for
-the weight's gradient (the vectors are no parameters, so no gradient goes to them). Both run in turn, ten calls at a
-time, in many rounds, and are timed in CPU time of the one thread, so that other processes on the machine count little.
-Target: the median of the rounds' ratios is at most 4.
+The step is that of tune/train/frozen/fit.py (batch 32, 384 -> 256, CoSENT), rebuilt here from the same parts in the
+same order. The bare products are two of 32x384 @ 384x256 for the forward pass and two of 256x32 @ 32x384 for the
+weight's gradient (the vectors are not parameters, so they get no gradient). Both alternate, ten calls at a time, over
+many rounds, and are timed by the thread's CPU time, so other processes hardly matter. Target: the median ratio of the
+rounds is at most 4.
 
-Where the rest goes is told by variants that each do one thing more, in the same rounds: a part is the difference of
-two neighbours. As a check on the copy, the figures hold what a real trial says of itself (`open_frozen_trial`, by the
-clock, its fastest report).
+Variants that each add one part of the step, timed in the same rounds, show where the time goes: a part is the
+difference of two neighbours. To check the copy, the figures include the fastest report of a real trial (wall time).
 """
 
 import tempfile
@@ -29,7 +28,7 @@ from tune.train.frozen.trial import open_frozen_trial
 from tune.train.losses import LOSS_KINDS, make_loss
 from tune.train.setup import MAX_GRADIENT_NORM
 
-TITLE = "one adapter step (batch 32, 384 -> 256, CoSENT, one thread) over its bare matrix products"
+TITLE = "one training step of a layer (batch 32, 384 -> 256, CoSENT, one thread) over its bare matrix products"
 BATCH, DIMS_IN, DIMS = 32, 384, 256
 TEXTS, PAIRS, VAL = 20_000, 32_000, 1_000
 CALLS = 10
@@ -38,10 +37,10 @@ CONFIG = TrialConfig(base_model="random", dims=DIMS, loss="cosent", learning_rat
 
 
 def run(options: Options) -> Result:
-    """Measures on random vectors: what a step takes does not depend on what they mean."""
+    """Time steps on random vectors; their values do not affect the time."""
     view = _random_view()
     with threads(1):
-        variants = {BARE: bare_products(), **step_variants(view)}
+        variants = {BARE: bare_products(), **_Step(view).variants()}
         for variant in variants.values():
             _timed(variant)
         taken: dict[str, list[float]] = {name: [] for name in variants}
@@ -80,7 +79,7 @@ def _random_view() -> View:
 
 
 def _timed(call: Callable[[], object]) -> float:
-    """Microseconds of CPU time of one call."""
+    """Return the CPU time of one call in microseconds."""
     began = time.thread_time()
     for _ in range(CALLS):
         call()
@@ -88,7 +87,7 @@ def _timed(call: Callable[[], object]) -> float:
 
 
 def bare_products() -> Callable[[], None]:
-    """The products of one step and nothing else, in the layouts that a Linear layer has them in."""
+    """Return a function that computes only the products of one step, with a Linear layer's memory layouts."""
     a, b = torch.randn(2, BATCH, DIMS_IN)
     weight, gradient = torch.randn(DIMS, DIMS_IN), torch.randn(BATCH, DIMS)
 
@@ -101,66 +100,71 @@ def bare_products() -> Callable[[], None]:
     return products
 
 
-def step_variants(view: View) -> dict[str, Callable[[], object]]:
-    """Parts of a step, each with all before it: the last is the whole step."""
-    vectors = torch.from_numpy(view.vectors)
-    rows = torch.from_numpy(np.stack([view.train.a, view.train.b]))
-    labels = torch.from_numpy(view.train.label).to(LOSS_KINDS["cosent"].labels)
-    dense = make_dense(CONFIG, DIMS_IN).train()
-    model = SentenceTransformer(modules=[dense], device="cpu").train()
-    loss_of, optimizer = make_loss("cosent", model), make_optimizer(dense, CONFIG)
-    parameters = list(dense.parameters())
-    batches = np.random.default_rng(1).permutation(PAIRS).reshape(-1, BATCH)
-    state = {"step": 0}
-    loss_sum = torch.zeros(())
+class _Step:
+    """A training step in parts: every method does the work of the one before it and one part more."""
 
-    def gather() -> tuple[list[dict[str, torch.Tensor]], torch.Tensor]:
-        state["step"] = (state["step"] + 1) % len(batches)
-        index = torch.from_numpy(batches[state["step"]])
-        return [{"sentence_embedding": vectors[side]} for side in rows[:, index]], labels[index]
+    def __init__(self, view: View) -> None:
+        self._vectors = torch.from_numpy(view.vectors)
+        self._rows = torch.from_numpy(np.stack([view.train.a, view.train.b]))
+        self._labels = torch.from_numpy(view.train.label).to(LOSS_KINDS["cosent"].labels)
+        self._dense = make_dense(CONFIG, DIMS_IN).train()
+        self._model = SentenceTransformer(modules=[self._dense], device="cpu").train()
+        self._loss_of = make_loss("cosent", self._model)
+        self._optimizer = make_optimizer(self._dense, CONFIG)
+        self._parameters = list(self._dense.parameters())
+        self._batches = np.random.default_rng(1).permutation(PAIRS).reshape(-1, BATCH)
+        self._number = 0
+        self._loss_sum = torch.zeros(())
 
-    def forward() -> None:
-        for features in gather()[0]:
-            model(features)
+    def variants(self) -> dict[str, Callable[[], object]]:
+        """Return {part: the step up to this part}; the last is the whole step."""
+        return {
+            "gather": self._gather,
+            "forward (Dense)": self._forward,
+            "cosine and loss, forward": self._loss,
+            "backward": self._backward,
+            "clip": self._clip,
+            "AdamW": self._adamw,
+            WHOLE: self._bookkeeping,
+        }
 
-    def loss() -> torch.Tensor:
-        value: torch.Tensor = loss_of(*gather())
+    def _gather(self) -> tuple[list[dict[str, torch.Tensor]], torch.Tensor]:
+        self._number = (self._number + 1) % len(self._batches)
+        index = torch.from_numpy(self._batches[self._number])
+        return [{"sentence_embedding": self._vectors[side]} for side in self._rows[:, index]], self._labels[index]
+
+    def _forward(self) -> None:
+        for features in self._gather()[0]:
+            self._model(features)
+
+    def _loss(self) -> torch.Tensor:
+        value: torch.Tensor = self._loss_of(*self._gather())
         return value
 
-    def backward() -> torch.Tensor:
-        value = loss()
-        optimizer.zero_grad(set_to_none=True)
+    def _backward(self) -> torch.Tensor:
+        value = self._loss()
+        self._optimizer.zero_grad(set_to_none=True)
         value.backward()
         return value
 
-    def clip() -> torch.Tensor:
-        value = backward()
-        torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+    def _clip(self) -> torch.Tensor:
+        value = self._backward()
+        torch.nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM)
         return value
 
-    def adamw() -> torch.Tensor:
-        value = clip()
-        optimizer.step()
+    def _adamw(self) -> torch.Tensor:
+        value = self._clip()
+        self._optimizer.step()
         return value
 
-    def bookkeeping() -> None:
-        for group in optimizer.param_groups:
+    def _bookkeeping(self) -> None:
+        for group in self._optimizer.param_groups:
             group["lr"] = 1e-3
-        loss_sum.add_(adamw().detach() * BATCH)
-
-    return {
-        "gather": gather,
-        "forward (Dense)": forward,
-        "cosine and loss, forward": loss,
-        "backward": backward,
-        "clip": clip,
-        "AdamW": adamw,
-        WHOLE: bookkeeping,
-    }
+        self._loss_sum.add_(self._adamw().detach() * BATCH)
 
 
 def _fastest_in_a_trial(view: View) -> float:
-    """Microseconds of a step, by the clock, in the fastest report of a real trial."""
+    """Return the wall time of a step in microseconds, in the fastest report of a real trial."""
     with tempfile.TemporaryDirectory() as folder:
         reports = list(open_frozen_trial(CONFIG, Path(folder) / "trial", view))
     return BATCH / max(report.pairs_per_second for report in reports) * 1e6

@@ -1,13 +1,13 @@
-"""What all benchmarks share: their options, their results with targets, the table, and the file that is left behind.
+"""What all benchmarks share: options, results with targets, the printed table and the results file.
 
-A result names the machine by cores, threads and versions alone: no host name and no absolute path is written.
+A results file describes the machine by processor, cores, threads and versions: no host name, no absolute path.
 """
 
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -21,34 +21,36 @@ from rich.console import Console
 from rich.table import Table
 
 from tune.config.search import DEFAULT_CACHE, SearchConfig, search_config
-from tune.data.sides import LabelledPairs, labelled_sides
-from tune.data.split import Split
+from tune.data.sides import LabelledPairs
+from tune.data.split import Split, labelled_sides
 from tune.events import ignore
 from tune.files import write_atomic
 from tune.pipeline.pairs import read_split
 from tune.results.provenance import PACKAGES
 
 RESULTS = Path("results") / "benchmarks"
-PAIRS_VARIABLE = "EMBEDTUNE_BENCH_PAIRS"
 SPLIT_COLUMN = "split"
 
 
 @dataclass(frozen=True)
 class Options:
-    """data: pairs with a split column (Quora's, for the figures in results/). quick: sizes for trying out the code."""
+    """Options of a run.
+
+    data: pairs with a split column (Quora's for the figures in results/). quick: small sizes to try the code.
+    """
 
     data: Path
     cache: Path = DEFAULT_CACHE
     quick: bool = False
 
     def pick(self, full: int, quick: int) -> int:
-        """A size, by `quick`."""
+        """Return the size to use."""
         return quick if self.quick else full
 
 
 @dataclass(frozen=True)
 class Target:
-    """A figure and what it is held against: at least `least`, or at most `most`."""
+    """A figure and its target: at least `least`, or at most `most`."""
 
     name: str
     value: float
@@ -57,28 +59,25 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether the figure is on the right side of its target."""
+        """Whether the figure meets its target."""
         return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values, with `met`."""
         return asdict(self) | {"met": self.met}
 
 
 @dataclass
 class Result:
-    """What a benchmark found: figures by name (plain values), and the targets they are held against."""
+    """The outcome of a benchmark: figures by name (plain values), targets and notes."""
 
     figures: dict[str, Any] = field(default_factory=dict)
     targets: list[Target] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-Benchmark = Callable[[Options], Result]
-
-
 def machine() -> dict[str, Any]:
-    """Cores, threads, load and versions."""
+    """Describe the machine: processor, cores, threads, load and versions."""
     return {
         "cores": os.cpu_count(),
         "processor": _processor(),
@@ -103,7 +102,7 @@ def _version(name: str) -> str | None:
 
 
 def show(name: str, title: str, result: Result) -> None:
-    """Prints the figures and the targets as tables."""
+    """Print the figures as a table, then the targets and notes."""
     console = Console(highlight=False)
     table = Table(title=f"{name}: {title}", title_justify="left")
     table.add_column("figure")
@@ -119,7 +118,7 @@ def show(name: str, title: str, result: Result) -> None:
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested figures as (dotted key, value)."""
+    """Yield nested figures as (dotted key, value)."""
     for key, value in values.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")
@@ -128,14 +127,14 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def shown(value: Any) -> str:
-    """A value for people."""
+    """Format a value for people."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return str(value)
 
 
 def write(name: str, title: str, result: Result, command: str, before: dict[str, Any]) -> Path:
-    """Leaves results/benchmarks/NAME.json. before: `machine()` as it was when the benchmark began."""
+    """Write results/benchmarks/NAME.json; return its path. before: `machine()` when the benchmark began."""
     path = RESULTS / f"{name}.json"
     content = {
         "benchmark": name,
@@ -161,7 +160,7 @@ def _rounded(value: Any) -> Any:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """torch on that many threads."""
+    """Run torch on that many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -171,7 +170,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 class Stopwatch:
-    """`with Stopwatch() as watch: ...`, then `watch.seconds`."""
+    """Measure wall time: `with Stopwatch() as watch: ...`, then `watch.seconds`."""
 
     def __enter__(self) -> "Stopwatch":
         self._began = time.perf_counter()
@@ -182,25 +181,25 @@ class Stopwatch:
 
 
 def pairs_config(options: Options, **tables: dict[str, Any]) -> SearchConfig:
-    """A search over the pairs of `--data` with their own split; `tables` as for `search_config`."""
+    """Return a search over the pairs of `--data` with the split that they come with; tables: as for `search_config`."""
     data = {"data": str(options.data), "split_column": SPLIT_COLUMN}
     search = {"cache": str(options.cache), **tables.pop("search", {})}
     return search_config(search=search, data=data, **tables)
 
 
 def split_of(config: SearchConfig) -> tuple[Split, dict[str, LabelledPairs]]:
-    """The split of a search's data, and the pairs of each side, train in its seeded order."""
+    """Return the split of a search's data, and the pairs of each side, train in its seeded order."""
     split, _ = read_split(config, ignore)
     return split, labelled_sides(split, config.search.seed)
 
 
 def first(pairs: LabelledPairs, count: int) -> LabelledPairs:
-    """The first `count` pairs."""
+    """Return the first `count` pairs."""
     return LabelledPairs(pairs.text_a[:count], pairs.text_b[:count], pairs.label[:count])
 
 
 def some(pairs: LabelledPairs, count: int, seed: int = 0) -> LabelledPairs:
-    """`count` seeded draws of the pairs, in their order."""
+    """Return `count` pairs drawn by seed, in their original order."""
     if count >= len(pairs):
         return pairs
     index = np.sort(np.random.default_rng(seed).choice(len(pairs), count, replace=False))
@@ -208,5 +207,5 @@ def some(pairs: LabelledPairs, count: int, seed: int = 0) -> LabelledPairs:
 
 
 def median(values: Sequence[float]) -> float:
-    """The median as a plain float."""
+    """Return the median as a plain float."""
     return float(np.median(values))

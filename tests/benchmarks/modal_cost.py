@@ -1,18 +1,18 @@
-"""What a search on Modal costs beside training, measured on the stand-in: the real CLI, client and container runtime.
+"""The overhead of a search on Modal, measured on the local stand-in with the real CLI, client and container runtime.
 
-32 short random trials on the demo pairs with wordllama's vectors, 4 trials at a time, each in a container of its own.
-A trial's time on its slot falls into four parts, read from the ledger (when it was spawned, when its last report was
-read), from the stand-in (when a container took the call, and was free again) and from the reports (training):
+32 short random trials on the demo pairs with wordllama's vectors, 4 at a time, each in its own container. A trial's
+time on its slot has four parts, taken from the ledger (when it was spawned, when its last report was read), from the
+stand-in (when a container took the call, and when it was free again) and from the reports (training):
 
 - training: the trial's own `seconds`, training and validation;
-- ours: the rest of the time that the container has the call: Volume, view, set-up, news, commit;
-- Modal: from the spawn to the container, and from the container's end to the reader where that comes later;
+- ours: the rest of the time that the container holds the call: Volume, view, setup, queue, commit;
+- Modal: from the spawn to the container, and from the container's end to the reader if that is later;
 - Ray: from the last report of a trial to the spawn of the next one on that slot.
 
-The start (app, head, Ray, actors, cold containers) and the end (test, export, download) are told apart. A stand-in on
-this machine has no network: on Modal the round trips (spawn, queue, commit) come on top, some 50 ms each.
+The start (app, head, Ray, actors, cold containers) and the end (test, export, download) are reported separately. The
+stand-in has no network: on Modal, round trips (spawn, queue, commit) add some 50 ms each.
 
-The head's memory is the PSS of its proxy actors, a process per concurrent trial, and of all else in its container.
+The head's memory is the PSS of its proxy actors, one process per concurrent trial, and of the rest of its container.
 """
 
 import os
@@ -30,7 +30,7 @@ from tests.modal_local import Call, ModalLocal
 from tune.train.outcomes import trial_outcomes
 from tune.train.stream import Report
 
-TITLE = "a search on Modal's stand-in: 32 short trials, 4 at a time"
+TITLE = "a search on the stand-in for Modal: 32 short trials, 4 at a time"
 JOBS = 4
 HEAD_CORES, HEAD_MB = 8, 32 * 1024
 ARGUMENTS = (
@@ -41,7 +41,7 @@ ARGUMENTS = (
 
 @dataclass(frozen=True)
 class _Trial:
-    """When a trial was spawned, taken, left and read to its end (seconds since 1970), and its reports."""
+    """A trial: when it was spawned, taken and left by a container, and read to its end (Unix seconds); reports."""
 
     spawned: float
     taken: float
@@ -57,16 +57,16 @@ class _Trial:
 
 @dataclass
 class _Memory:
-    """MB and CPU seconds of the head's processes, once a second."""
+    """Memory (MB) and CPU seconds of the head's processes, sampled once a second."""
 
     actors: list[list[float]] = field(default_factory=list)
     others: list[float] = field(default_factory=list)
     cpu: list[tuple[float, float, float]] = field(default_factory=list)
-    """When, seconds of the driver, seconds of the actors."""
+    """(time, CPU seconds of the driver, CPU seconds of the actors)."""
 
 
 def run(options: Options) -> Result:
-    """One search, in a folder that is thrown away."""
+    """Run one search in a temporary folder."""
     trials = options.pick(32, 8)
     result = Result()
     with tempfile.TemporaryDirectory() as folder, modal_local(Path(folder), trials=JOBS) as stand_in:
@@ -83,7 +83,7 @@ def run(options: Options) -> Result:
         sampler.join(10)
         found = list(_trials(stand_in, Path(folder) / "cost"))
         if len(found) != trials:
-            raise RuntimeError(f"{len(found)} of {trials} trials can be told")
+            raise RuntimeError(f"only {len(found)} of {trials} trials have a ledger entry and are done")
         _figures(found, began, watch.seconds, result)
         _head(memory, found, result)
     return result
@@ -114,7 +114,7 @@ def _trials(stand_in: ModalLocal, folder: Path) -> Iterator[_Trial]:
 def _figures(found: list[_Trial], began: float, seconds: float, result: Result) -> None:
     found = sorted(found, key=lambda trial: trial.spawned)
     ends = sorted(trial.read for trial in found)
-    # The slots are alike: the n-th spawn after the first JOBS takes the slot that was the n-th to be free.
+    # Slots are interchangeable: the n-th spawn after the first JOBS takes the n-th slot to become free.
     waits = [max(0.0, trial.spawned - end) for trial, end in zip(found[JOBS:], ends, strict=False)]
     warm = found[JOBS:]
     to_first = [wait + trial.first_step - trial.reports[0].seconds for wait, trial in zip(waits, warm, strict=True)]
@@ -151,7 +151,7 @@ def _head(memory: _Memory, found: list[_Trial], result: Result) -> None:
     full = [sample for sample in memory.actors if len(sample) >= JOBS]
     per_actor = median([sum(sample) / len(sample) for sample in full])
     others = median(memory.others[len(memory.others) // 2 :])
-    # From when the actors are there: their imports are the start's.
+    # Only while trials run: the actors' imports belong to the start.
     first, last = min(trial.taken for trial in found), max(trial.read for trial in found)
     steady = [(driver, actors) for at, driver, actors in memory.cpu if first <= at <= last]
     reports = sum(len(trial.reports) for trial in found)
@@ -168,10 +168,10 @@ def _head(memory: _Memory, found: list[_Trial], result: Result) -> None:
 
 
 def _sample(stand_in: ModalLocal, memory: _Memory, stop: threading.Event) -> None:
-    """PSS and CPU time of the head's processes, seen from outside its container, once a second."""
-    taken: dict[int, float] = {}  # also of processes that have ended since
+    """Sample PSS and CPU time of the head's processes, from outside its container, once a second."""
+    taken: dict[int, float] = {}  # includes processes that have ended
     while not stop.wait(1.0):
-        head = next((one for one in stand_in.containers if one.function == "search_head" and one.pid), None)
+        head = next((box for box in stand_in.containers if box.function == "search_head" and box.pid), None)
         if head is None or head.pid is None or head.ended:
             continue
         below = _descendants(head.pid)
@@ -192,7 +192,7 @@ def _title(pid: int) -> bytes:
 
 
 def _cpu(pid: int) -> float:
-    """User and system seconds of a process."""
+    """Return the user and system seconds of a process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (OSError, IndexError):

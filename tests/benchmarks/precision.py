@@ -1,8 +1,8 @@
-"""Embedding with bf16 weights against fp32, in turn on the same texts: `--precision bf16`.
+"""`--precision bf16`: embedding with bf16 weights against fp32, alternating on the same texts.
 
-MiniLM as a search embeds (`SentenceTransformerSource.embed`), on the demo pairs' texts. Worth at least 1.6 times the
-speed where the processor multiplies bf16 itself (avx512_bf16, AMX, or a GPU). What it costs: the cosine between the
-two vectors of a text.
+MiniLM embeds the demo pairs' texts as in a search (`SentenceTransformerSource.embed`). Target: at least 1.6 times the
+speed on a processor with bf16 arithmetic (avx512_bf16, AMX, or a GPU). The cost is shown as the cosine between the two
+vectors of a text.
 """
 
 import time
@@ -17,7 +17,7 @@ TITLE = "texts per second of MiniLM with bf16 weights over fp32"
 
 
 def run(options: Options) -> Result:
-    """Rounds of both on other texts each time."""
+    """Embed different texts with both precisions in every round."""
     texts = list(dict.fromkeys(text for a, b, _ in demo_pairs() for text in (a, b)))
     size, rounds = options.pick(384, 64), options.pick(7, 2)
     sources = {precision: load_source("minilm", precision) for precision in ("fp32", "bf16")}

@@ -1,18 +1,17 @@
-"""What Ray costs a sweep at --jobs 2, and whether 300 trials under ASHA leave everything in order.
+"""Ray's cost for a sweep at --jobs 2, and whether 300 trials under ASHA leave everything consistent.
 
-Full trials: 100 random ones of 16 reports each, on the demo pairs with wordllama's static vectors. Ray's cost is the
+Full trials: 100 random trials of 16 reports each, on the demo pairs with wordllama's static vectors. Ray's cost is the
 time of the local backend's search (ray.init, actors and their imports, trials, shutdown) minus the training time: the
-sum of the trials' own `seconds` (training and validation) over the jobs. So the cost also holds what a trial does
-outside its `seconds` (set-up, files); and where driver and actors share the cores, what the driver takes from the
-actors counts as training. For that reason the same trials also run in two plain processes without Ray, and the sweep
-minus that is told beside it.
-Start-up (until the first report) and the steady state are told apart. Target: at most 0.1 s per trial plus 15 ms per
-report, all in.
+sum of the trials' own `seconds` (training and validation) divided by the jobs. So the cost includes what a trial does
+outside its `seconds` (setup, files); and if driver and actors share cores, CPU time that the driver takes from the
+actors counts as training. Therefore the same trials also run in two plain processes without Ray, and the difference
+to the sweep is shown too. Start-up (until the first report) and the steady state are reported separately. Target: at
+most 0.1 s per trial plus 15 ms per report in all.
 
-ASHA: 300 trials. In order means: 300 distinct directories, each done, stopped or failed and named by its own
-configuration; reports numbered without gap, budgets rising; the best weights give the AUC that was reported; and five
-trials trained again here, alone, make the same numbers. Memory is the PSS of the driver and of the actors, sampled
-every second from the first report to the last: the last third of the run over the first third, at most 1.1.
+ASHA: 300 trials. Consistent means: 300 distinct directories, each done, stopped or failed and named by its own
+configuration; reports numbered without gaps and with rising budgets; best weights that load and score val; and the
+same numbers for five trials retrained here, alone. Memory is the PSS of driver and actors, sampled every second from
+the first report to the last. Target: the mean of the last third of the run is at most 1.1 times that of the first.
 """
 
 import multiprocessing
@@ -38,7 +37,7 @@ from tune.train.local import LocalOpener
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 from tune.train.trained import TrialModel
 
-TITLE = "Ray's cost at --jobs 2 over full trials, and 300 trials under ASHA"
+TITLE = "Ray's cost at --jobs 2 for full trials, and 300 trials under ASHA"
 JOBS = 2
 PER_TRIAL, PER_REPORT = 0.1, 0.015
 SPACE = {
@@ -51,18 +50,18 @@ SPACE = {
 
 
 def run(options: Options) -> Result:
-    """Both sweeps, in folders that are thrown away."""
+    """Run both sweeps in a temporary folder."""
     result = Result()
     with tempfile.TemporaryDirectory() as folder:
         _full_trials(Path(folder), options.pick(100, 12), result)
         _asha(Path(folder), options.pick(300, 30), result)
-    result.notes.append("training seconds of the sweep include what the driver takes from the actors' cores")
+    result.notes.append("training seconds of the sweep include CPU time that the driver takes from the actors")
     return result
 
 
 @dataclass
 class _Sweep:
-    """A finished search and when the driver saw each report: (trial, seconds since the start)."""
+    """A finished search. seen: (trial, seconds since the start) for each report that the driver saw."""
 
     folder: ResultsFolder
     bases: dict[str, PreparedBase]
@@ -133,13 +132,13 @@ def _full_trials(root: Path, trials: int, result: Result) -> None:
         "sweep_minus_plain_seconds": sweep.wall - plain,
     }
     result.targets += [
-        Target("full trials that are done, of those planned", len(outcomes) / trials, least=1),
-        Target("Ray's cost in seconds over 100 full trials, as a share of what is allowed", cost / allowed, most=1),
+        Target("full trials: share done of those planned", len(outcomes) / trials, least=1),
+        Target("full trials: Ray's cost over the allowed seconds", cost / allowed, most=1),
     ]
 
 
 def _seconds_per_report(sweep: _Sweep, outcomes: Sequence[TrialOutcome]) -> float:
-    """Median over reports after a trial's first: from report to report in the driver, minus the trial's own time."""
+    """Return the median time between two reports in the driver, minus the trial's own time between them."""
     times: dict[str, list[float]] = {}
     for trial, moment in sweep.seen:
         times.setdefault(trial, []).append(moment)
@@ -153,11 +152,11 @@ def _seconds_per_report(sweep: _Sweep, outcomes: Sequence[TrialOutcome]) -> floa
 
 
 def _plain_processes(sweep: _Sweep, configs: Sequence[TrialConfig], folder: Path) -> float:
-    """Seconds for the same trials in JOBS plain processes, their start and imports not counted."""
+    """Return the seconds that JOBS plain processes need for the same trials, without start and imports."""
     opener = LocalOpener({name: base.view(sweep.cache) for name, base in sweep.bases.items()})
     context = multiprocessing.get_context("spawn")
     with context.Pool(JOBS) as pool:
-        # One short trial each, so that imports and first calls lie before the clock.
+        # One trial each first, so that imports and first calls are not timed.
         pool.starmap(_drain, [(opener, configs[0], folder / f"warm-{n}") for n in range(JOBS)], chunksize=1)
         with Stopwatch() as watch:
             pool.starmap(_drain, [(opener, c, folder / str(n)) for n, c in enumerate(configs)], chunksize=1)
@@ -172,8 +171,8 @@ def _asha(root: Path, trials: int, result: Result) -> None:
     sweep = _sweep(root, "asha", trials)
     outcomes = sweep.outcomes()
     statuses = {status: sum(o.status == status for o in outcomes) for status in ("done", "stopped", "failed")}
-    problems = [problem for outcome in outcomes for problem in _disorder(sweep, outcome)]
-    problems += _unlike_alone(sweep, outcomes[:: max(1, len(outcomes) // 5)][:5], root / "alone")
+    problems = [problem for outcome in outcomes for problem in _problems(sweep, outcome)]
+    problems += _different_alone(sweep, outcomes[:: max(1, len(outcomes) // 5)][:5], root / "alone")
     result.figures["asha"] = {
         "trials_planned": trials,
         "distinct_trials": len(outcomes),
@@ -187,23 +186,25 @@ def _asha(root: Path, trials: int, result: Result) -> None:
     }
     growth = result.figures["asha"]["memory_mb"]
     result.targets += [
-        Target("asha: done + stopped + failed, of those planned", sum(statuses.values()) / trials, least=1, most=1),
-        Target("asha: trials out of order or with another's state", len(problems), most=0),
+        Target(
+            "asha: share done, stopped or failed of those planned", sum(statuses.values()) / trials, least=1, most=1
+        ),
+        Target("asha: inconsistent trials", len(problems), most=0),
         Target("asha: memory of all processes, last third over first third", growth["all"]["ratio"], most=1.1),
     ]
 
 
-def _disorder(sweep: _Sweep, outcome: TrialOutcome) -> list[str]:
-    """What is wrong with a trial's directory."""
+def _problems(sweep: _Sweep, outcome: TrialOutcome) -> list[str]:
+    """Return what is wrong with a trial's directory."""
     base = sweep.bases[outcome.config.base_model]
     lines = (outcome.directory / "reports.jsonl").read_text().splitlines()
     checks = {
-        "is named by another configuration": outcome.config.digest(base.digest) == outcome.trial,
+        "is named after another configuration": outcome.config.digest(base.digest) == outcome.trial,
         "has torn or unnumbered reports": len(lines) == len(outcome.reports) > 0,
         "has budgets that do not rise": all(
             a.budget < b.budget for a, b in zip(outcome.reports, outcome.reports[1:], strict=False)
         ),
-        "is done before its end or stopped at it": outcome.status == "failed"
+        "is done before its last report, or not done after it": outcome.status == "failed"
         or (outcome.status == "done") == outcome.reports[-1].last,
     }
     problems = [f"{outcome.trial} {problem}" for problem, fine in checks.items() if not fine]
@@ -214,8 +215,8 @@ def _disorder(sweep: _Sweep, outcome: TrialOutcome) -> list[str]:
     return problems
 
 
-def _unlike_alone(sweep: _Sweep, outcomes: Sequence[TrialOutcome], folder: Path) -> list[str]:
-    """Trials whose numbers are others when they are trained here, alone."""
+def _different_alone(sweep: _Sweep, outcomes: Sequence[TrialOutcome], folder: Path) -> list[str]:
+    """Return the trials that have different numbers when trained here, alone."""
     opener = LocalOpener({name: base.view(sweep.cache) for name, base in sweep.bases.items()})
     problems = []
     for outcome in outcomes:
@@ -223,12 +224,12 @@ def _unlike_alone(sweep: _Sweep, outcomes: Sequence[TrialOutcome], folder: Path)
         alone = [(report.auc, report.loss) for report, _ in zip(stream, outcome.reports, strict=False)]
         stream.close()
         if alone != [(report.auc, report.loss) for report in outcome.reports]:
-            problems.append(f"{outcome.trial} has other numbers when trained alone")
+            problems.append(f"{outcome.trial} has different numbers when trained alone")
     return problems
 
 
 def _sample(stop: threading.Event, samples: list[dict[str, float]]) -> None:
-    """MB (PSS) of the driver and of Ray's worker processes, once a second, and when."""
+    """Append the memory (MB, PSS) of the driver and of Ray's workers, with the time, once a second."""
     while not stop.wait(1.0):
         driver = _pss(os.getpid())
         workers = [_pss(pid) for pid in _descendants(os.getpid()) if _is_worker(pid)]
@@ -264,7 +265,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _thirds(samples: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Mean of the first and of the last third, and their ratio, for each kind of process."""
+    """Return the mean of the first and the last third, and their ratio, for each kind of process."""
     third = max(1, len(samples) // 3)
     result: dict[str, Any] = {"samples": len(samples)}
     for kind in ("driver", "actors", "all"):

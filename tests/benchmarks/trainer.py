@@ -1,7 +1,7 @@
-"""SentenceTransformerTrainer with a frozen base: what people run today, set up as a frozen trial is.
+"""SentenceTransformerTrainer with a frozen base, the usual way to train, set up like a frozen trial.
 
-The same base, Dense (same seed), loss, batches in the same order, epochs, learning rate and schedule. It embeds every
-text of every batch again, on all cores. Normalize stands at the end, as in an export; CoSENT's cosine does not see it.
+The base, Dense (same seed), loss, order of batches, epochs, learning rate and schedule are equal. It embeds the texts
+of every batch again, on all cores. It ends with Normalize, like an export, which does not change CoSENT's cosine.
 """
 
 import tempfile
@@ -28,7 +28,7 @@ from tune.train.schedule import Plan
 
 @dataclass(frozen=True)
 class TrainerRun:
-    """model: as trained. pairs_per_second: training pairs over all but the first steps, no validation in them."""
+    """A trained model and its speed. pairs_per_second: without the first WARM_STEPS steps and without validation."""
 
     model: SentenceTransformer
     pairs: int
@@ -37,7 +37,7 @@ class TrainerRun:
 
 
 class _PlannedBatches(DefaultBatchSampler):
-    """The batches of a trial's plan, epoch by epoch."""
+    """A sampler of the batches of a trial's plan, epoch by epoch."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(torch.utils.data.SequentialSampler(range(len(plan.a))), plan.batch_size, False)
@@ -49,13 +49,13 @@ class _PlannedBatches(DefaultBatchSampler):
 
 
 class _Clock(TrainerCallback):
-    """When each step ended."""
+    """The times at which steps ended."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
     def on_step_end(self, *given: Any, **named: Any) -> None:
-        """Notes the time."""
+        """Record the time."""
         self.ends.append(time.perf_counter())
 
 
@@ -63,7 +63,7 @@ WARM_STEPS = 3
 
 
 def run_trainer(config: TrialConfig, pairs: LabelledPairs) -> TrainerRun:
-    """Trains `config` (CoSENT, warmuplinear) on the pairs, in a throw-away folder."""
+    """Train `config` (CoSENT, warmuplinear) on the pairs, in a temporary folder."""
     assert (config.loss, config.scheduler) == ("cosent", "warmuplinear")
     base = load_model(config.base_model)
     base.requires_grad_(False).eval()
@@ -110,20 +110,20 @@ def run_trainer(config: TrialConfig, pairs: LabelledPairs) -> TrainerRun:
 
 
 class _StaysFrozen(SentenceTransformer):
-    """All but the Dense stays in evaluation mode when the trainer calls train(): frozen means no dropout either."""
+    """A model with all modules but the Dense always in evaluation mode: a frozen base has no dropout either."""
 
     def train(self, mode: bool = True) -> Self:
-        """Only the Dense changes."""
+        """Switch only the Dense."""
         super().train(False)
         self[-2].train(mode)
         return self
 
 
 def scores(model: SentenceTransformer, pairs: LabelledPairs) -> NDArray[np.float64]:
-    """Cosine of each pair, by the whole model from its texts; float64 [pairs]."""
+    """Return the cosine of each pair, with its texts encoded by the whole model; float64 [pairs]."""
     texts = list(dict.fromkeys(pairs.text_a + pairs.text_b))
-    place = {text: row for row, text in enumerate(texts)}
+    rows = {text: row for row, text in enumerate(texts)}
     vectors = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
-    a, b = ([place[text] for text in side] for side in (pairs.text_a, pairs.text_b))
+    a, b = ([rows[text] for text in side] for side in (pairs.text_a, pairs.text_b))
     result: NDArray[np.float64] = (vectors[a] * vectors[b]).sum(1).astype(np.float64)
     return result

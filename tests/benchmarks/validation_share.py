@@ -1,11 +1,11 @@
-"""What share of a trial that trains its base goes into looking at validation pairs, for trials of several lengths.
+"""Validation's share of the time of trials that train their base, for trials of several lengths.
 
-Whole models and LoRA on MiniLM, whole models on wordllama; one epoch over the first N labelled pairs, on one thread as
-trials have it. Seconds are those of a trial's own scoring of val against all of the trial: model loaded, steps taken,
-scores, weights and reports written. --eval-pairs is at its default: what is measured is how far that bounds.
+Whole models and LoRA on MiniLM, whole models on wordllama; one epoch over the first N labelled pairs, on one thread, as
+in trials. The share is the seconds that a trial spends on scoring val over the seconds of the whole trial: loading the
+model, steps, scores, weights and reports. --eval-pairs has its default, whose limit is what is measured.
 
-Held against a target: no share above 15%, but for the shortest: a trial that cannot pay for one look at 200 pairs has
-it all the same, and what that takes is shown.
+Target: no share above 15%, except in the shortest trials: one that cannot afford a look at 200 pairs takes it anyway,
+and its share is only shown.
 """
 
 import tempfile
@@ -17,16 +17,16 @@ from typing import Any
 
 from tests.benchmarks.common import Options, Result, Target, first, pairs_config, split_of, threads
 from tune.config.trial import TrialConfig
-from tune.embed.prepare import prepare_base
+from tune.embed.prepare import ViewOptions, prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import View
 from tune.train.whole import trial as whole_trial
 from tune.train.whole.trial import open_whole_trial
 
-TITLE = "share of validation in trials that train their base"
+TITLE = "validation's share of the time of trials that train their base"
 MOST = 0.15
 LEAST_PAIRS = {"full": 450, "lora": 670}
-"""Training pairs that pay for a look at 200 pairs."""
+"""Training pairs of the shortest trial that can afford a look at 200 pairs."""
 TRIALS = {
     "minilm whole": ("minilm", "full", (288, 500, 2_000, 6_000)),
     "minilm LoRA": ("minilm", "lora", (288, 700, 2_000)),
@@ -35,7 +35,7 @@ TRIALS = {
 
 
 def run(options: Options) -> Result:
-    """Runs the trials one after the other."""
+    """Run the trials one after the other."""
     result = Result()
     views: dict[str, View] = {}
     with threads(1), tempfile.TemporaryDirectory() as folder:
@@ -57,7 +57,7 @@ def run(options: Options) -> Result:
 def _view(options: Options, base_model: str, largest: int) -> View:
     _, sides = split_of(pairs_config(options, space={"base_model": base_model}))
     sides["train"] = first(sides["train"], options.pick(largest, 288))
-    base = prepare_base(load_source(base_model), sides, options.cache, ("", ""), texts=True)
+    base = prepare_base(load_source(base_model), sides, options.cache, ("", ""), ViewOptions(texts=True))
     return View.open(base.view(options.cache))
 
 
@@ -78,7 +78,7 @@ def _measure(config: TrialConfig, directory: Path, view: View) -> dict[str, Any]
 
 @contextmanager
 def _timed(seconds: list[float]) -> Iterator[None]:
-    """Appends how long each scoring of val takes."""
+    """Append the seconds of each scoring of val to `seconds`."""
     plain = whole_trial._Learner.score
 
     def timed(*given: Any) -> dict[str, Any]:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sentence_transformers import SentenceTransformer
-from sklearn.metrics import roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.helpers.command import Ran, leaderboard, summary, tune
+from tests.helpers.exported import exported_auc
 from tests.helpers.tiny import save_tiny_bert, topic_pairs
 from tune.export.trial import export
 from tune.results.layout import ResultsFolder
@@ -61,14 +60,6 @@ def of_side(pairs: Path, side: str) -> tuple[list[str], list[str], list[int]]:
     with open(pairs, newline="") as handle:
         rows = [row for row in csv.DictReader(handle) if row["side"] == side]
     return [row["text1"] for row in rows], [row["text2"] for row in rows], [int(row["label"]) for row in rows]
-
-
-def auc_of(model: Path, pairs: Path, dims: int | None = None) -> float:
-    """ROC AUC on test of an exported model, by sentence-transformers alone."""
-    a, b, label = of_side(pairs, "test")
-    loaded = SentenceTransformer(str(model), device="cpu", truncate_dim=dims)
-    left, right = (loaded.encode(texts, show_progress_bar=False, normalize_embeddings=True) for texts in (a, b))
-    return float(roc_auc_score(label, np.sum(left * right, axis=1)))
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +122,13 @@ def test_every_kind_scores_when_exported_what_was_reported(
     mixed: tuple[Ran, Path], pairs: Path, tmp_path: Path
 ) -> None:
     _, folder = mixed
-    rows = [row for row in leaderboard(folder) if row["rank"]]
+    rows, test = [row for row in leaderboard(folder) if row["rank"]], of_side(pairs, "test")
     for row in rows:
         to = tmp_path / row["trial"]
         if not to.exists():
             export(ResultsFolder(folder), row["trial"], to)
         dims = int(row["dims"]) if row["matryoshka"] else None
-        assert auc_of(to, pairs, dims) == pytest.approx(float(row["test_auc"]), abs=1e-4), row
+        assert exported_auc(to, *test, dims) == pytest.approx(float(row["test_auc"]), abs=1e-4), row
     lora = next(row for row in rows if row["train"] == "lora")
     assert "lora" not in (tmp_path / lora["trial"] / "modules.json").read_text()
     assert "LoRA (merged)" in (tmp_path / lora["trial"] / "README.md").read_text()

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.helpers import exported
 from tests.helpers.command import Ran, environment, leaderboard, summary, tune, tune_here
 from tune.data.demo import demo_pairs
 from tune.results.leaderboard import COLUMNS
@@ -83,19 +84,6 @@ def test_the_winner_is_fixed_before_test_is_opened(asha: tuple[Ran, Path]) -> No
     assert facts["versions"]["ray"] and facts["seed"] == 0 and "--search asha" in facts["command"]
 
 
-EVALUATE = """
-import csv, json, sys
-from sentence_transformers import SentenceTransformer
-from sklearn.metrics import roc_auc_score
-rows = list(csv.DictReader(open(sys.argv[2], newline="")))
-model = SentenceTransformer(sys.argv[1], device="cpu")
-a = model.encode([row["question1"] for row in rows], show_progress_bar=False)
-b = model.encode([row["question2"] for row in rows], show_progress_bar=False)
-assert "tune" not in sys.modules
-print(json.dumps([roc_auc_score([int(row["is_duplicate"]) for row in rows], (a * b).sum(1)), a.shape[1]]))
-"""
-
-
 @pytest.fixture(scope="module")
 def test_rows(asha: tuple[Ran, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo pairs as a csv with the sides of the search."""
@@ -116,8 +104,9 @@ def test_the_exported_model_scores_what_was_reported(
     only_test = tmp_path / "test.csv"
     table = pd.read_csv(test_rows)
     table[table.side == "test"].to_csv(only_test, index=False)
+    columns = ("question1", "question2", "is_duplicate")
     fresh = subprocess.run(
-        [sys.executable, "-c", EVALUATE, str(folder / "best"), str(only_test)],
+        [sys.executable, "-P", exported.__file__, str(folder / "best"), str(only_test), *columns],
         capture_output=True,
         text=True,
         timeout=120,
@@ -125,8 +114,8 @@ def test_the_exported_model_scores_what_was_reported(
         env=environment(),
         cwd=tmp_path,
     )
-    auc, dims = json.loads(fresh.stdout)
-    assert auc == pytest.approx(float(top["test_auc"]), abs=1e-4) and dims == int(top["dims"])
+    found = json.loads(fresh.stdout)
+    assert found["auc"] == pytest.approx(float(top["test_auc"]), abs=1e-4) and found["dims"] == int(top["dims"])
 
     ran = tune("score", folder / "best", "--data", test_rows, "--split-column", "side", "--side", "test", "--json")
     assert ran.code == 0, ran.err

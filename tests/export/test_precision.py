@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from sentence_transformers import SentenceTransformer
-from sklearn.metrics import roc_auc_score
 
+from tests.helpers.exported import exported_auc
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
-from tune.data.sides import labelled_sides
+from tune.data.split import labelled_sides
 from tune.embed.orders import embed_bases
 from tune.embed.view import View
 from tune.evaluate.final_test import open_test
@@ -45,8 +43,5 @@ def test_bf16_scores_test_as_the_exported_model_does(tmp_path: Path) -> None:
 
     facts = ExportFacts(folder.name, trial, base, {16: final}, {})
     write_model(models.of(outcomes[0]), facts, tmp_path / "model")
-    model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
-    vectors = [model.encode(texts, show_progress_bar=False) for texts in (test.text_a, test.text_b)]
-    assert roc_auc_score(test.label, np.sum(vectors[0] * vectors[1], axis=1)) == pytest.approx(
-        final["test"]["auc"], abs=1e-4
-    )
+    auc = exported_auc(tmp_path / "model", test.text_a, test.text_b, test.label.tolist())
+    assert auc == pytest.approx(final["test"]["auc"], abs=1e-4)

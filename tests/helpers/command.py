@@ -1,4 +1,4 @@
-"""Runs the command line as a user does, in a process of its own, bounded in time and ended by its id."""
+"""Run commands as a user does, in a separate process with a time limit, and read what a search leaves behind."""
 
 import contextlib
 import csv
@@ -30,12 +30,12 @@ class Ran:
 
 
 def environment() -> dict[str, str]:
-    """Offline, and without a terminal."""
+    """Return an environment that is offline and has a fixed terminal width."""
     return {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
 
 
 def tune(*arguments: object, cwd: Path | None = None) -> Ran:
-    """`python -m tune ARGUMENTS`."""
+    """Run `python -m tune ARGUMENTS`."""
     done = subprocess.run(
         [sys.executable, "-m", "tune", *map(str, arguments)],
         capture_output=True,
@@ -49,7 +49,7 @@ def tune(*arguments: object, cwd: Path | None = None) -> Ran:
 
 
 def tune_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ran:
-    """The same in this process, where no process of its own is the point: it saves the imports."""
+    """Run the command in this process, which saves the imports."""
     capsys.readouterr()
     code = main([str(argument) for argument in arguments])
     captured = capsys.readouterr()
@@ -60,7 +60,7 @@ def tune_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ran:
 def background(
     command: list[str], environment: dict[str, str], log: Path, cwd: Path | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """A command in the background; what is left of it at the end is killed, its children with it."""
+    """Run a command in the background; on exit, kill it and its children if they still run."""
     with open(log, "w") as output:
         process = subprocess.Popen(
             command,
@@ -70,7 +70,7 @@ def background(
             env=environment,
             cwd=cwd,
             start_new_session=True,
-            # A shell that runs the tests in the background makes its children ignore Ctrl-C.
+            # Children of a shell that runs the tests in the background ignore Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         try:
@@ -82,12 +82,12 @@ def background(
 
 
 def started(*arguments: object, log: Path) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
-    """`python -m tune ARGUMENTS` in the background."""
+    """Run `python -m tune ARGUMENTS` in the background."""
     return background([sys.executable, "-m", "tune", *map(str, arguments)], environment(), log)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
-    """The first truthy value of `condition`; AssertionError after `seconds`."""
+    """Return the first truthy value of `condition`. Raises AssertionError after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if value := condition():
@@ -97,23 +97,23 @@ def wait_for(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
 
 
 def leaderboard(folder: Path) -> list[dict[str, str]]:
-    """The rows of a search's leaderboard."""
+    """Return the rows of a search's leaderboard."""
     with open(folder / "leaderboard.csv", newline="") as handle:
         return list(csv.DictReader(handle))
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """The summary of a search."""
+    """Return the summary of a search."""
     return dict(json.loads((folder / "summary.json").read_text()))
 
 
 def done_trials(folder: Path) -> list[Path]:
-    """The trial directories that are done."""
+    """Return the directories of finished trials."""
     return sorted(path.parent for path in (folder / "trials").glob("*/done"))
 
 
 def children(pid: int, name: str) -> list[int]:
-    """Processes below `pid` whose title holds `name`."""
+    """Return the ids of processes below `pid` with `name` in their command line."""
     found = []
     parents: dict[int, int] = {}
     titles: dict[int, str] = {}

@@ -1,8 +1,9 @@
-"""What every opener of trials must keep, wherever the trial runs. One suite; each place brings a `Place`.
+"""The conformance suite of all trial openers, wherever their trials run.
 
-A module that wants the suite imports it with `from tests.helpers.conformance import *` and gives a fixture `place`.
+A test module that imports `TestStream` runs the suite; it must define a fixture `place` that returns a `Place`.
 """
 
+import fcntl
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,15 +14,15 @@ import pytest
 from tune.config.trial import TrialConfig
 from tune.train.stream import Report, Reports, TrialFailed, TrialOpener
 
-__all__ = ["Place", "TestStream", "same_numbers"]
+__all__ = ["Place", "TestStream", "lock_is_free", "same_numbers", "take"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A place where trials run.
+    """An opener under test and where its trials run.
 
-    config: makes a configuration that learns, with changes. directory: makes the directory for a configuration.
-    idle: True where nothing is running in the place; waits a little. written: the reports on disk.
+    config: returns a configuration that learns, given changes to it. directory: returns a configuration's directory.
+    idle: returns whether no trial is running any more; may wait a little.
     """
 
     open: TrialOpener
@@ -31,19 +32,29 @@ class Place:
 
 
 def same_numbers(report: Report) -> dict[str, Any]:
-    """The numbers of a report that depend on configuration, seed and data alone."""
+    """Return the numbers of a report that depend only on configuration, seed and data."""
     return {k: v for k, v in asdict(report).items() if k not in ("seconds", "pairs_per_second")}
 
 
 def take(stream: Reports, count: int) -> list[Report]:
-    """The next `count` reports."""
+    """Return the next `count` reports."""
     return [next(stream) for _ in range(count)]
+
+
+def lock_is_free(lock: Path) -> bool:
+    """Return whether no process holds the lock file."""
+    with open(lock, "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 class TestStream:
     """The contract of TrialOpener."""
 
-    def test_numbers_come_in_order_and_end_at_the_plan(self, place: Place) -> None:
+    def test_reports_are_numbered_in_order_to_the_end_of_the_plan(self, place: Place) -> None:
         config = place.config()
         reports = list(place.open(config, place.directory(config)))
         assert [report.number for report in reports] == list(range(1, 17))
@@ -61,7 +72,7 @@ class TestStream:
         assert list(place.open(config, place.directory(config), after=13)) == first[13:]
         assert list(place.open(config, place.directory(config), after=16)) == []
 
-    def test_a_closed_stream_ends_the_trial_and_goes_on_when_opened_again(self, place: Place) -> None:
+    def test_a_closed_stream_ends_the_trial_and_reopening_resumes_it(self, place: Place) -> None:
         whole = place.config(seed=1)
         expected = [same_numbers(r) for r in place.open(whole, place.directory(whole) / "whole")]
         directory = place.directory(whole) / "parts"
@@ -70,15 +81,15 @@ class TestStream:
         stream.close()
         assert place.idle()
         again = list(place.open(whole, directory, after=5))
-        assert [r.number for r in again] == list(range(6, 17)), "what the reader has is not repeated"
+        assert [r.number for r in again] == list(range(6, 17)), "reports that the reader has are not repeated"
         assert [same_numbers(r) for r in [*seen, *again]] == expected
 
-    def test_a_closed_stream_before_its_first_report_leaves_nothing_running(self, place: Place) -> None:
+    def test_a_stream_closed_before_its_first_report_leaves_nothing_running(self, place: Place) -> None:
         config = place.config(seed=2)
         place.open(config, place.directory(config)).close()
         assert place.idle()
 
-    def test_a_failure_surfaces_with_its_reason_and_stays(self, place: Place) -> None:
+    def test_a_failure_has_its_reason_and_is_permanent(self, place: Place) -> None:
         config = place.config(learning_rate=3e38, scheduler="constantlr")
         reasons = []
         for _ in range(2):

@@ -1,23 +1,36 @@
-"""Openers of trials that train nothing: streams whose AUCs are known, and one whose process dies."""
+"""An opener that trains nothing, with known AUCs, and the inputs and outputs of searchers without a search."""
 
 import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tune.config.search import search_config
+from tune.config.space import Space
 from tune.config.trial import TrialConfig
 from tune.train.directory import TrialDirectory
 from tune.train.stream import Report, Reports, TrialFailed
 
 
+def space(**axes: Any) -> tuple[Space, ...]:
+    """Return the spaces of a search with these axes, over wordllama."""
+    return search_config(space={"base_model": "wordllama", **axes}).spaces
+
+
+def ray_result(budget: float, auc: float) -> dict[str, Any]:
+    """Return a report as Ray passes it to schedulers and searchers."""
+    return {"budget": budget, "best_auc": auc, "training_iteration": 1}
+
+
 def made_up_auc(config: TrialConfig, number: int) -> float:
-    """Rises with dims and with time."""
+    """Return the AUC of a report, which rises with dims and with time."""
     return 0.5 + config.dims / 1000 + number / 1000
 
 
 @dataclass(frozen=True)
 class MadeUp:
-    """16 reports with made-up AUCs. dims 7 fails, dims 13 kills its process at its third report, always."""
+    """Opens trials with 16 made-up reports. dims 7 always fails; dims 13 always kills its process at report 3."""
 
     def __call__(self, config: TrialConfig, directory: Path, after: int = 0) -> Reports:
         trial = TrialDirectory(directory)

@@ -1,4 +1,4 @@
-"""`--ray-address`: the search joins a Ray cluster that runs already, in processes of its own, on loopback."""
+"""`--ray-address`: a search joins a running Ray cluster, here in separate processes on loopback."""
 
 import contextlib
 import os
@@ -22,9 +22,9 @@ def free_port() -> int:
 
 @pytest.fixture
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A cluster of 2 CPUs and no GPU on loopback, as `ray start --head` makes it; its address."""
+    """The address of a cluster with 2 CPUs and no GPU on loopback, started by `ray start --head`."""
     port = free_port()
-    # A socket's path may have 107 bytes at most, so the folder is a short one.
+    # A socket's path may have at most 107 bytes, so use a short folder name.
     folder = tmp_path_factory.mktemp("r")
     command = [
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}", "--num-cpus=2",
@@ -50,7 +50,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_search_on_a_cluster_that_runs_already(cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_joins_a_running_cluster(cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     options = ("--results", tmp_path, "--cache", tmp_path / "cache", "--ray-address", cluster)
     space = ("--base-model", "wordllama", "--dims", "16", "--loss", "cosent", "--epochs", "2")
@@ -59,7 +59,7 @@ def test_a_search_on_a_cluster_that_runs_already(cluster: str, tmp_path: Path, m
     assert len(leaderboard(tmp_path / "joined")) == 7
     facts = summary(tmp_path / "joined")
     assert facts["trials"]["done"] + facts["trials"]["stopped"] == 6
-    # The cluster is not ours: it is still there, and takes the next search.
+    # The search did not start the cluster, so it must leave it running for the next search.
     host, port = cluster.split(":")
     socket.create_connection((host, int(port)), timeout=5).close()
     greedy = tune("search", *space, "--gpus-per-trial", 0.25, "--name", "greedy", *options)

@@ -1,4 +1,4 @@
-"""run_trials over openers that train nothing: what Ray is told, what the driver tells, and what is left on disk."""
+"""run_trials over an opener that trains nothing: which trials run, the events, and the files left behind."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,11 +47,11 @@ def test_a_grid_with_a_failing_trial_and_one_whose_worker_dies(tmp_path: Path, r
     assert by_dims[13].error != "" and "\n" not in by_dims[13].error
     assert run.trials == 6 and run.interrupted == ""
     lost = [e for e in events if isinstance(e, TrialEvent) and e.status == "lost"]
-    assert len(lost) == 3 and {e.trial for e in lost} == {by_dims[13].trial}, "tried again three times"
+    assert len(lost) == 3 and {e.trial for e in lost} == {by_dims[13].trial}, "restarted three times"
     ends = {e.trial: e for e in events if isinstance(e, TrialEvent) and e.status in ("done", "failed")}
     assert len(ends) == 6 and ends[by_dims[20].trial].best_auc == made_up_auc(by_dims[20].config, 16)
 
-    # Going on: what is finished or failed is left alone, the lost one is tried again.
+    # On resume, finished and failed trials are left alone and the lost one is restarted.
     again, outcomes, events = search(
         tmp_path, resources, search="grid", space={"dims": [7, 10, 11, 12, 13, 20], "epochs": [1]}
     )
@@ -68,12 +68,12 @@ def test_asha_stops_the_weak_and_keeps_the_strong(tmp_path: Path, resources: dic
     assert len(done) + len(stopped) == len(outcomes) == run.trials and done and stopped
     assert max(outcome.config.dims for outcome in outcomes) == max(outcome.config.dims for outcome in done)
     for outcome in stopped:
-        assert outcome.last is not None and outcome.last.number in (1, 4), "trials are stopped at rungs alone"
+        assert outcome.last is not None and outcome.last.number in (1, 4), "trials are stopped only at rungs"
     for outcome in outcomes:
         assert [report.number for report in outcome.reports] == list(range(1, len(outcome.reports) + 1))
 
 
-def test_random_and_optuna_run_what_was_asked_for(tmp_path: Path, resources: dict[str, float]) -> None:
+def test_random_and_optuna_run_the_requested_number_of_trials(tmp_path: Path, resources: dict[str, float]) -> None:
     for algorithm in ("random", "optuna"):
         space = {"dims": [20, 30], "learning_rate": "1e-4:1e-2"}
         run, outcomes, _ = search(tmp_path / algorithm, resources, search=algorithm, trials=6, space=space)

@@ -1,7 +1,7 @@
-"""ASHA whose rungs outlive the driver: kept in one file, keyed by the trials' directory names.
+"""ASHA with rungs that outlive the driver: kept in one file, keyed by the trials' directory names.
 
-A search that goes on neither forgets what a rung holds nor counts a trial twice; a configuration drawn again after it
-was stopped is stopped again at once.
+So a resumed search neither loses a rung's entries nor counts a trial twice, and a stopped configuration that is drawn
+again is stopped again at once.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,10 @@ REDUCTION = 4
 
 
 class KeptASHA(ASHAScheduler):
-    """ASHA on best_auc over budget: grace 1/16, reduction 4, so rungs at 1/16, 1/4 and 1."""
+    """ASHA on best_auc over budget: grace 1/16 and reduction 4, so rungs at 1/16, 1/4 and 1.
+
+    file: rungs and stopped trials, updated in place. key: returns a trial's directory name, given its Ray config.
+    """
 
     def __init__(self, file: RungFile, key: Callable[[dict[str, Any]], str]) -> None:
         super().__init__(
@@ -35,7 +38,7 @@ class KeptASHA(ASHAScheduler):
             recorded.update(file.rungs.setdefault(str(milestone), {}))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """CONTINUE or STOP; every decision is on disk before Ray acts on it."""
+        """Return CONTINUE or STOP; the decision is on disk before Ray acts on it."""
         key = self._key(trial.config)
         if "best_auc" not in result:
             return str(TrialScheduler.CONTINUE)
@@ -49,18 +52,18 @@ class KeptASHA(ASHAScheduler):
         return action
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """The last report counts at the last rung."""
+        """Record the last report at the last rung."""
         if "best_auc" in result:
             self._record(self._key(trial.config), result)
             self._write_if_changed()
         self._trial_info.pop(trial.trial_id, None)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Forgets a trial that never ran."""
+        """Forget a trial that never ran."""
         self._trial_info.pop(trial.trial_id, None)
 
     def _record(self, key: str, result: dict[str, Any]) -> str:
-        # The bracket knows a trial by its id alone; here a trial is its directory, whichever run it is read in.
+        # The bracket identifies a trial by its id; use its directory name, which is the same in every run.
         trial: Any = SimpleNamespace(trial_id=key)
         return str(self._brackets[0].on_result(trial, result["budget"], result["best_auc"]))
 

@@ -1,4 +1,4 @@
-"""What the driver does at a trial's events: tells of them, marks stopped trials, hears Ctrl-C."""
+"""Ray callbacks in the driver: emit events, mark stopped trials, and end the search on Ctrl-C."""
 
 import contextlib
 import signal
@@ -18,13 +18,13 @@ from tune.train.directory import TrialDirectory
 
 @dataclass
 class Tally:
-    """Which trials have ended, by trial directory; the last word counts."""
+    """Trials that have ended in this run. ended: {directory name: latest status}."""
 
     ended: dict[str, str] = field(default_factory=dict)
 
 
 class TrialEvents(ray_tune.Callback):
-    """Turns what Ray's driver sees into events."""
+    """Emit a `TrialEvent` for everything that happens to a trial; count ended trials in `tally`."""
 
     def __init__(self, directories: TrialDirectories, tally: Tally, emit: Emit) -> None:
         self._directories = directories
@@ -32,24 +32,24 @@ class TrialEvents(ray_tune.Callback):
         self._emit = emit
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its callbacks into a state that is never read back here; a terminal cannot be pickled."""
+        """Return nothing: Ray pickles callbacks into a state that we never read, and a terminal cannot be pickled."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Its first report may be long in coming."""
-        self._tell(trial, "running")
+        """Emit running now: the first report may take long."""
+        self._emit_status(trial, "running")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """A report, or a failed trial's end."""
+        """Emit a report, or the failure of a trial."""
         if "failed" in result:
-            self._tell(trial, "failed", reason=result["failed"])
+            self._emit_status(trial, "failed", reason=result["failed"])
         else:
-            self._tell(trial, "running", budget=result["budget"], best_auc=result["best_auc"])
+            self._emit_status(trial, "running", budget=result["budget"], best_auc=result["best_auc"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial's end: by its plan, by ASHA, or failed."""
+        """Emit the end of a trial: done, stopped by ASHA, or failed."""
         result = trial.last_result or {}
         if "failed" in result:
             self._end(trial, "failed", reason=result["failed"])
@@ -59,67 +59,67 @@ class TrialEvents(ray_tune.Callback):
             self._end(trial, status, budget=budget, best_auc=result.get("best_auc"))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Its worker died; it is started again."""
-        self._tell(trial, "lost")
+        """Emit lost: the worker died, and Ray restarts the trial."""
+        self._emit_status(trial, "lost")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Its worker died too often, or our own code broke."""
+        """Emit failed and record why: the worker died too often, or our own code raised."""
         reason = _last_line(trial)
         TrialDirectory(self._directories.directory(trial.config)).lose(self._directories.config(trial.config), reason)
         self._end(trial, "failed", reason=reason)
 
     def _end(self, trial: Any, status: str, **facts: Any) -> None:
         self._tally.ended[self._directories.digest(trial.config)] = status
-        self._tell(trial, status, **facts)
+        self._emit_status(trial, status, **facts)
 
-    def _tell(self, trial: Any, status: str, **facts: Any) -> None:
+    def _emit_status(self, trial: Any, status: str, **facts: Any) -> None:
         self._emit(TrialEvent(self._directories.digest(trial.config), status, dict(trial.config), **facts))
 
 
 class StopMarks(ray_tune.Callback):
-    """Marks the directories of trials that ASHA has stopped, where the driver can write them."""
+    """Mark the directories of trials that ASHA stopped, if the driver can write to them."""
 
     def __init__(self, folder: ResultsFolder, directories: TrialDirectories) -> None:
         self._folder = folder
         self._directories = directories
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Trials that end for Ctrl-C or --max-hours are none of ASHA's, and can go on."""
+        """Mark the trial, unless Ctrl-C or --max-hours ended it: such a trial can be resumed."""
         digest = self._directories.digest(trial.config)
         if digest in RungFile(self._folder.asha).stopped:
             TrialDirectory(self._directories.trials / digest).stop()
 
 
 class Interrupt(ray_tune.Stopper):
-    """Ctrl-C as a wish to end the search in good order; a second one ends it at once.
+    """A stopper that ends the search cleanly on Ctrl-C; a second Ctrl-C ends it at once.
 
-    Ray's own handler does the like but does not tell afterwards that it did.
+    requested: whether Ctrl-C was pressed. Ray's own handler stops a search too, but does not report that it did.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No single trial is stopped."""
+        """Return False: no single trial is stopped."""
         return False
 
     def stop_all(self) -> bool:
-        """True after Ctrl-C."""
-        return self.asked
+        """Return whether Ctrl-C was pressed."""
+        return self.requested
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes Ctrl-C while the block runs; only a main thread can."""
+        """Handle Ctrl-C while the block runs; does nothing outside the main thread, which alone can."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         original = signal.getsignal(signal.SIGINT)
 
-        def ask(number: int, frame: Any) -> None:
-            self.asked = True
+        def request(number: int, frame: Any) -> None:
+            self.requested = True
             signal.signal(signal.SIGINT, original)
 
-        signal.signal(signal.SIGINT, ask)
+        signal.signal(signal.SIGINT, request)
         try:
             yield
         finally:

@@ -1,7 +1,7 @@
-"""Optuna's TPE as Ray's searcher: conditional on our space, told the truth about stopped and failed trials.
+"""Optuna's TPE as a Ray searcher, with our conditional spaces, and with stopped and failed trials recorded as such.
 
-The study is in memory. A search that goes on is told the trials of before (`past`), which the trial directories hold;
-`export_study` writes it for optuna-dashboard.
+The study lives in memory. A resumed search rebuilds it from the earlier trials (`past`), read from the trial
+directories; `export_study` writes it for optuna-dashboard.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 @dataclass(frozen=True)
 class PastTrial:
-    """A trial of before: its point, how it stands, and best_auc by sixteenths of the plan."""
+    """A trial of an earlier run. best_aucs: {sixteenths of the plan: best_auc}."""
 
     point: Point
     status: Literal["done", "stopped", "failed", "halfway"]
@@ -30,10 +30,10 @@ class PastTrial:
 
 
 class Alternatives:
-    """The spaces as Optuna's parameters, conditional: a trial has those of its own space that mean something there.
+    """The spaces as conditional Optuna parameters: a trial has only the parameters that apply in its own space.
 
-    With several spaces the parameter `space` (its number, from 1) comes first, and names begin with it: a learning
-    rate of a frozen base model tells nothing about that of a whole one.
+    With several spaces, the parameter `space` (its number, from 1) comes first and prefixes the other names: a good
+    learning rate for a frozen base model says nothing about one for a whole model.
     """
 
     def __init__(self, spaces: Sequence[Space]) -> None:
@@ -47,20 +47,20 @@ class Alternatives:
         return CategoricalDistribution(tuple(range(1, len(self._spaces) + 1)))
 
     def draw(self, trial: Any) -> Point:
-        """The point that an Optuna trial suggests."""
+        """Return the point that an Optuna trial suggests."""
         number = 1 if len(self._spaces) == 1 else trial.suggest_categorical("space", self._numbers.choices)
 
         def choose(axis: str, values: Any) -> Any:
             name = self._name(number, axis)
             if isinstance(values, Range):
                 return trial.suggest_float(name, values.low, values.high, log=values.log)
-            # An axis of one value is a constant, which TPE need not know.
+            # An axis with one value is a constant, so it is not a parameter.
             return trial.suggest_categorical(name, values) if len(values) > 1 else values[0]
 
         return self._spaces[number - 1].walk(choose)
 
     def parameters(self, point: Point) -> tuple[dict[str, Any], dict[str, BaseDistribution]] | None:
-        """The parameters that stand for a point, and their distributions; None where no space holds it."""
+        """Return a point's parameters and their distributions by name; None if no space contains the point."""
         for number, space in enumerate(self._spaces, start=1):
             chosen = space.choices(point)
             if chosen is None:
@@ -77,14 +77,17 @@ class Alternatives:
 
 
 def _distribution(values: Range | tuple[Any, ...]) -> BaseDistribution | None:
-    """Of an axis; None where it has one value."""
+    """Return the distribution of an axis; None if it has only one value."""
     if isinstance(values, Range):
         return FloatDistribution(values.low, values.high, log=values.log)
     return CategoricalDistribution(values) if len(values) > 1 else None
 
 
 class TPESearch(OptunaSearch):
-    """OptunaSearch on best_auc, where a trial that ASHA stopped is pruned (not complete) and a failed one failed."""
+    """OptunaSearch on best_auc that records trials stopped by ASHA as pruned, and failed ones as failed.
+
+    past: trials of earlier runs; unfinished ones are suggested first.
+    """
 
     def __init__(self, spaces: Sequence[Space], seed: int, past: Sequence[PastTrial], study_name: str) -> None:
         self._alternatives = Alternatives(spaces)
@@ -93,7 +96,7 @@ class TPESearch(OptunaSearch):
             space=self._alternatives.draw,
             metric="best_auc",
             mode="max",
-            # Another seed after a resume: the same one would draw the points of before again.
+            # A new seed after a resume: the same seed would draw the earlier points again.
             sampler=optuna.samplers.TPESampler(seed=(seed + 1_000_003 * len(finished)) % 2**32),
             study_name=study_name,
         )
@@ -109,29 +112,29 @@ class TPESearch(OptunaSearch):
                 self._ot_study.add_trial(_frozen(trial, values, known))
 
     def suggest(self, trial_id: str) -> Point:
-        """The next point. Ray would take the parameters for the point, and their names are not those of the axes."""
+        """Return the next point; Ray's method would return the parameters, which are not named like the axes."""
         if trial_id not in self._ot_trials:
             self._ot_trials[trial_id] = self._ot_study.ask()
         return self._alternatives.draw(self._ot_trials[trial_id])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tells the study how the trial ended."""
+        """Record in the study how the trial ended."""
         failed = error or bool(result and "failed" in result)
         if result is not None and "best_auc" in result:
-            # Ray tells the searcher of every report but the one that a trial ends with.
+            # Ray passes every report to on_trial_result except a trial's last one.
             self.on_trial_result(trial_id, result)
         complete = result is not None and not failed and result.get("budget", 0.0) >= 1.0
         super().on_trial_complete(trial_id, result=result if complete else None, error=failed)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tells the study of a report, by the share of the plan.
+        """Record a report in the study, with the sixteenths of the plan as its step.
 
-        TPE ranks pruned trials by how far they came, and some report less often.
+        TPE ranks pruned trials by how far they got, and some trials report less often than others.
         """
         super().on_trial_result(trial_id, {**result, TRAINING_ITERATION: sixteenth(result["budget"])})
 
     def export(self, path: Path) -> None:
-        """Writes the study to `path` as an Optuna journal, whole."""
+        """Write the study to `path`; see `export_study`."""
         export_study(self._ot_study, path)
 
 
@@ -152,7 +155,7 @@ def _frozen(trial: PastTrial, values: dict[str, Any], known: dict[str, BaseDistr
 
 
 def export_study(study: optuna.Study, path: Path) -> None:
-    """Copies a study into a journal file that optuna-dashboard opens."""
+    """Write the finished trials of a study to `path`, atomically, as a journal that optuna-dashboard can open."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 

@@ -1,4 +1,4 @@
-"""The points of a grid and of a random search: the union over the alternatives, no point twice."""
+"""Points of a grid or random search: the union over all alternative spaces, without duplicates. Loads no Ray."""
 
 import math
 import random
@@ -12,7 +12,7 @@ _DRAWS_PER_POINT = 20
 
 
 def planned_trials(config: SearchConfig) -> int:
-    """Trials that a search makes: all points of a grid, else what was asked for (fewer where the space is small)."""
+    """Return how many trials a search plans: all points of a grid, otherwise `trials` (fewer if the space is small)."""
     if config.search.search == "grid":
         return len(grid_points(config.spaces))
     if config.search.search == "random":
@@ -21,15 +21,15 @@ def planned_trials(config: SearchConfig) -> int:
 
 
 def grid_points(spaces: Sequence[Space]) -> list[Point]:
-    """All points of every alternative in turn."""
+    """Return all points of every space, one space after the other. No axis may be a range."""
     points = (point for space in spaces for point in space.grid())
     return list({repr(sorted(point.items())): point for point in points}.values())
 
 
 def random_points(spaces: Sequence[Space], trials: int, seed: int) -> list[Point]:
-    """`trials` seeded draws, fewer where there are no more points.
+    """Return `trials` distinct seeded draws, or fewer if the spaces do not have that many points.
 
-    Alternatives are equally likely, and each axis is drawn on its own.
+    All spaces are equally likely, and every axis is drawn independently.
     """
     generator = random.Random(f"points {seed}")
     points: dict[str, Point] = {}

@@ -1,4 +1,4 @@
-"""A searcher that hands out a list of points."""
+"""PointsSearch: a Ray searcher over a fixed list of points."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tune.config.space import Point
 
 
 class PointsSearch(Searcher):
-    """Hands out the given points in order, and then says that it is finished."""
+    """Suggest the given points in order, then report that the search is finished."""
 
     def __init__(self, points: list[Point]) -> None:
         super().__init__(metric="best_auc", mode="max")
@@ -16,17 +16,17 @@ class PointsSearch(Searcher):
         self._next = 0
 
     def suggest(self, trial_id: str) -> Any:
-        """The next point."""
+        """Return the next point, or FINISHED."""
         if self._next >= len(self._points):
             return Searcher.FINISHED
         self._next += 1
         return dict(self._points[self._next - 1])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Points do not depend on results."""
+        """Do nothing: the points do not depend on results."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: a resumed search makes its points anew and leaves out the finished ones."""
+        """Do nothing: a resumed search rebuilds its points and skips the finished ones."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing; see `save`."""
+        """Do nothing; see `save`."""

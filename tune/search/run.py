@@ -1,15 +1,15 @@
-"""One search with Ray Tune: makes the algorithm, runs the trials, and can go on where a killed one left off.
+"""One search with Ray Tune: build the algorithm, run the trials, and resume where a killed search left off.
 
-What is written when, by whom, in which order (so that a kill -9 of anything, at any moment, loses nothing paid for):
+Who writes what, in an order that lets a kill -9 of any process at any moment lose no paid work:
 
-- the trial's process writes its directory `trials/DIGEST`, in the order that tune/train/directory.py gives;
-- the driver writes `asha.json` (rungs, and which trials are stopped) before Ray acts on a decision;
-- Ray writes its experiment (`ray/`: logs, TensorBoard) for people, by way of a folder of its own and every 10 seconds
-  or so, which is many trials. Nothing is read back from it, and what it lacks is written from the trials' reports.
+- the trial's process writes its directory `trials/DIGEST`, in the order of tune/train/directory.py;
+- the driver writes `asha.json` (rungs and stopped trials) before Ray acts on a decision;
+- Ray writes its experiment (`ray/`: logs and TensorBoard) for people, through a temporary folder and only every ten
+  seconds or so, which is many trials. Nothing is read back from it, and gaps are filled from the trials' reports.
 
-So a search goes on from `trials/` and `asha.json` alone. done, failed and stopped trials are told to the searcher as
-past; half-way ones are suggested first and go on from their own resume state; grid and random leave out what is
-finished. A directory is named by configuration and data, so no configuration is paid twice.
+So a search resumes from `trials/` and `asha.json` alone. The searcher learns of done, failed and stopped trials as
+past ones; unfinished trials are suggested first and resume from their own state; grid and random skip finished trials.
+A directory is named by configuration and data, so no configuration is paid for twice.
 """
 
 import contextlib
@@ -44,7 +44,10 @@ MAX_WORKER_DEATHS = 3
 
 @dataclass(frozen=True)
 class SearchRun:
-    """How a search ended. interrupted: why it ended before its plan, or ""."""
+    """How a search ended.
+
+    trials: number that ended in this run. interrupted: why the search stopped early, or "". past: finished earlier.
+    """
 
     trials: int
     interrupted: str = ""
@@ -52,7 +55,7 @@ class SearchRun:
 
 
 def past_trials(outcomes: Sequence[TrialOutcome], directories: TrialDirectories) -> list[PastTrial]:
-    """Return the trials of this search among `outcomes`, as its searcher takes them, in their order."""
+    """Return those of `outcomes` that belong to this search, in the same order."""
     past = []
     for outcome in outcomes:
         point = point_of(outcome.config)
@@ -66,8 +69,8 @@ def past_trials(outcomes: Sequence[TrialOutcome], directories: TrialDirectories)
 class TrialSetup:
     """How the trials of a search run.
 
-    jobs: trials at the same time. resources: of one trial, as Ray counts them. callbacks: further ones, called in the
-    driver.
+    jobs: number of concurrent trials. resources: of one trial, as Ray counts them. callbacks: additional ones, run in
+    the driver.
     """
 
     directories: TrialDirectories
@@ -78,9 +81,9 @@ class TrialSetup:
 
 
 def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, emit: Emit) -> SearchRun:
-    """Run the trials of a search, or those that are left. Ray must be connected (`connected`).
+    """Run the trials of a search, or on resume the remaining ones. Ray must be running (`connected` or `slots`).
 
-    Raises KeyboardInterrupt after Ctrl-C, once the search has ended in good order.
+    Raises KeyboardInterrupt after Ctrl-C, once the search has ended cleanly.
     """
     directories = setup.directories
     outcomes = trial_outcomes(folder.trials, folder.asha)
@@ -88,19 +91,19 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     finished = [trial for trial in past if trial.status != "halfway"]
     _clear_logs(folder, {directories.digest(trial.point) for trial in past if trial.status == "halfway"})
     total = planned_trials(config)
-    searcher, left = _searcher(config, past, total)
+    searcher, remaining = _searcher(config, past, total)
     emit(SearchStarted(total=total, finished=len(finished), jobs=setup.jobs))
     if isinstance(searcher, TPESearch) and not folder.journal.exists():
         searcher.export(folder.journal)
     restore_logs(folder.experiment, [outcome for outcome in outcomes if outcome.status in ("done", "stopped")])
-    if left <= 0:
+    if remaining <= 0:
         return SearchRun(trials=0, past=len(finished))
     tally, interrupt = Tally(), Interrupt()
     callbacks = [TrialEvents(directories, tally, emit), *setup.callbacks]
     trainable = ray_tune.with_parameters(StreamTrainable, opener=setup.opener, directories=directories)
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trainable, setup.resources),
-        tune_config=_tune_config(config, folder, setup, searcher, left),
+        tune_config=_tune_config(config, folder, setup, searcher, remaining),
         run_config=_run_config(folder, interrupt, callbacks),
     )
     began = time.monotonic()
@@ -112,7 +115,7 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     interrupted = ""
     if config.search.max_hours is not None and hours >= config.search.max_hours:
         interrupted = f"after {config.search.max_hours:g} hours (--max-hours)"
-    elif interrupt.asked:
+    elif interrupt.requested:
         raise KeyboardInterrupt
     return SearchRun(trials=len(tally.ended), interrupted=interrupted, past=len(finished))
 
@@ -140,7 +143,7 @@ def _run_config(folder: ResultsFolder, interrupt: Interrupt, callbacks: list[ray
         storage_path=str(folder.root.resolve()),
         stop=interrupt,
         verbose=0,
-        # The trial's directory is the checkpoint; without this Ray writes an empty one at every trial's end.
+        # The trial's directory is the checkpoint; otherwise Ray writes an empty one at the end of every trial.
         checkpoint_config=ray_tune.CheckpointConfig(checkpoint_at_end=False),
         failure_config=ray_tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
         callbacks=callbacks,
@@ -148,7 +151,7 @@ def _run_config(folder: ResultsFolder, interrupt: Interrupt, callbacks: list[ray
 
 
 def _searcher(config: SearchConfig, past: list[PastTrial], total: int) -> tuple[Searcher, int]:
-    """The searcher, and how many trials it has left."""
+    """Return the searcher and the number of remaining trials."""
     done = {repr(sorted(trial.point.items())) for trial in past if trial.status != "halfway"}
     if config.search.search in ("grid", "random"):
         points = (
@@ -156,13 +159,13 @@ def _searcher(config: SearchConfig, past: list[PastTrial], total: int) -> tuple[
             if config.search.search == "grid"
             else random_points(config.spaces, config.search.trials, config.search.seed)
         )
-        left = [point for point in points if repr(sorted(point.items())) not in done]
-        return PointsSearch(left), len(left)
+        remaining = [point for point in points if repr(sorted(point.items())) not in done]
+        return PointsSearch(remaining), len(remaining)
     return TPESearch(config.spaces, config.search.seed, past, "embedtune"), total - len(done)
 
 
 def _clear_logs(folder: ResultsFolder, digests: set[str]) -> None:
-    """Removes Ray's logs of half-way trials: they are written again from the trial's first report on."""
+    """Remove Ray's logs of unfinished trials; they are rewritten from the first report."""
     for logs in folder.experiment.glob("*_*"):
         if logs.is_dir() and logs.name.split("_")[0] in digests:
             shutil.rmtree(logs, ignore_errors=True)
@@ -170,7 +173,7 @@ def _clear_logs(folder: ResultsFolder, digests: set[str]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray Tune's own chatter off: the events say the same, once."""
+    """Silence the logs of Ray Tune and Optuna: our events report the same, once."""
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "optuna")]
     levels = [entry.level for entry in loggers]
     for entry in loggers:

@@ -1,6 +1,6 @@
-"""TensorBoard logs of trials whose logs Ray had not brought to the results folder when its driver was killed.
+"""Restoring TensorBoard logs that Ray had not yet copied to the results folder when its driver was killed.
 
-Ray writes them elsewhere first and copies them every ten seconds or so; the trial's own reports have it all.
+Ray writes logs to a temporary folder and copies them every ten seconds or so; the trial's own reports are complete.
 """
 
 import json
@@ -16,9 +16,9 @@ from tune.train.outcomes import TrialOutcome
 
 
 def restore_logs(experiment: Path, outcomes: list[TrialOutcome]) -> list[str]:
-    """Writes the logs of every trial whose logs lack a report, as Ray would have; returns the trials' names.
+    """Write the logs of every trial with missing reports, as Ray would have; return those trials' names.
 
-    experiment: Ray's folder, with a folder DIGEST_ID for every trial. Names of the scalars are Ray's.
+    experiment: Ray's folder, with a folder DIGEST_ID per trial. Scalars get the names that Ray uses.
     """
     restored = []
     for outcome in outcomes:
@@ -33,7 +33,7 @@ def restore_logs(experiment: Path, outcomes: list[TrialOutcome]) -> list[str]:
 
 
 def _logged(folder: Path) -> int:
-    """Reports that a trial's log folder holds, by Ray's result.json, a line each."""
+    """Return the number of reports in a trial's log folder, which has one line each in Ray's result.json."""
     if not any(folder.glob("events.out.tfevents.*")):
         return 0
     try:
@@ -46,7 +46,7 @@ def _write(folder: Path, outcome: TrialOutcome) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with SummaryWriter(str(folder)) as writer:
         for report in outcome.reports:
-            # As Ray does: an entry of a dict has a path of its own, and what is no number has no curve.
+            # As Ray does: dict entries become separate scalars, and values that are not numbers are skipped.
             for name, value in flatten_dict(report.metrics()).items():
                 if isinstance(value, int | float):
                     writer.add_scalar(f"ray/tune/{name}", value, report.sixteenth)

@@ -1,6 +1,6 @@
-"""StreamTrainable: a stream of reports as a Ray Tune trainable, wherever the stream comes from.
+"""StreamTrainable: a stream of reports, from any opener, as a Ray Tune trainable.
 
-One actor runs many trials one after the other (reuse), so a trial of seconds pays neither a process nor its imports.
+Actors are reused for many trials, so a trial of a few seconds does not pay for a process start and imports.
 """
 
 from pathlib import Path
@@ -14,9 +14,10 @@ from tune.train.stream import Reports, TrialFailed, TrialOpener
 
 
 class TrialDirectories:
-    """Which directory each configuration has: trials/DIGEST, with the digest of the data its base model sees.
+    """The trial directory of every point of a search: trials/DIGEST, named by configuration and data.
 
-    options: what all trials of the search share, see `trial_config`.
+    trials: the folder of all trials. views: {base model: digest of its view}. options: what all trials of the search
+    share, see `trial_config`.
     """
 
     def __init__(self, trials: Path, views: dict[str, str], options: dict[str, Any]) -> None:
@@ -25,21 +26,21 @@ class TrialDirectories:
         self._options = options
 
     def config(self, axes: dict[str, Any]) -> TrialConfig:
-        """The configuration of a point of the space."""
+        """Return the configuration at a point of the space."""
         return trial_config(axes, self._options)
 
     def digest(self, axes: dict[str, Any]) -> str:
-        """The name of the trial's directory."""
+        """Return the name of the trial's directory."""
         config = self.config(axes)
         return config.digest(self._views[config.base_model])
 
     def directory(self, axes: dict[str, Any]) -> Path:
-        """The trial's directory."""
+        """Return the path of the trial's directory."""
         return self.trials / self.digest(axes)
 
 
 class StreamTrainable(ray_tune.Trainable):
-    """Every step is one report. setup and reset_config only note the configuration; the first step opens the stream."""
+    """A trainable with one report per step; the first step opens the stream, as an opened stream may cost money."""
 
     def setup(self, config: dict[str, Any], opener: TrialOpener, directories: TrialDirectories) -> None:  # type: ignore[override]
         self._opener = opener
@@ -49,10 +50,9 @@ class StreamTrainable(ray_tune.Trainable):
         self._last: dict[str, Any] = {}
 
     def step(self) -> dict[str, Any]:
-        """The next report; with `failed` (the reason) where the trial cannot be trained.
+        """Return the next report, or {"failed": reason} if the trial cannot be trained.
 
-        A failed trial ends like any other for Ray: raising would cost the actor, and Ray would try again what ends
-        the same.
+        For Ray a failed trial ends like any other: raising would kill the actor, and Ray would retry in vain.
         """
         if self._stream is None:
             self._stream = self._opener(self._directories.config(self._axes), self._directories.directory(self._axes))
@@ -61,30 +61,30 @@ class StreamTrainable(ray_tune.Trainable):
         except TrialFailed as error:
             return {"failed": str(error), "done": True}
         if report is None:
-            # A stopped trial, drawn again, has no more reports than it had.
+            # A stopped trial that is drawn again has no new reports.
             return {**self._last, "done": True}
-        # TensorBoard's axis: trials with fewer reports would else seem to have ended early.
+        # The x axis in TensorBoard; otherwise trials with fewer reports would seem to end early.
         self._last = {**report.metrics(), TIMESTEPS_TOTAL: report.sixteenth}
         if report.last:
             self._close()
         return {**self._last, "done": report.last}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Ends the old trial and takes the next."""
+        """End the current trial and switch to the next one; return True."""
         self._close()
         self._axes, self._last = dict(new_config), {}
         return True
 
     def cleanup(self) -> None:
-        """Ends the trial."""
+        """End the trial."""
         self._close()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        """Nothing: the trial's directory is the checkpoint. Ray ends a class without this method as an error."""
+        """Save nothing: the trial's directory is the checkpoint. Ray ends a class without this method with an error."""
         return {}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Nothing: the directory is found again by its name."""
+        """Do nothing: the trial's directory is found by its name."""
 
     def _close(self) -> None:
         if self._stream is not None:

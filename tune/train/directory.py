@@ -1,21 +1,21 @@
-"""TrialDirectory: what a trial leaves on disk, and in which order, so that it can be killed at any moment.
+"""TrialDirectory: the files of one trial, written in an order that survives a kill at any moment.
 
-Who writes what, and when (always the one process that trains the trial, under the directory's lock):
+The process that trains the trial writes these files, in this order, while it holds the directory's lock:
 
 1. `trial.json`          the configuration, before anything else.
-2. `best.safetensors`    weights of the best report, replaced before the report that names it best is written.
-3. `state.pt`            all that training needs to go on, at most every STATE_SECONDS, and for large models so seldom
-                         that writing takes a tenth of the time at most; it holds the number of the last report that
-                         it covers. Training comes to the reports after that again, in silence and to the same
-                         numbers, since it is deterministic. Without it training begins at the start.
+2. `best.safetensors`    weights of the best report, replaced before the report that makes them best is written.
+3. `state.pt`            everything needed to resume training, and the number of the last report it covers. Written at
+                         most every STATE_SECONDS, and for large models rarely enough that writing takes at most a
+                         tenth of the time. A resumed trial retrains any later reports silently and reaches the same
+                         numbers, because training is deterministic. Without this file it starts from the beginning.
 4. `reports.jsonl`       one line per report, appended after 2 and 3. A torn last line is dropped on resume.
-5. `failed.json`         reason and traceback, where the trial cannot be trained. Then nothing follows.
-6. `done`                last of all, after the last report. state.pt is removed after it.
+5. `failed.json`         reason and traceback if the trial cannot be trained. Nothing is written after it.
+6. `done`                written last, after the last report; state.pt is removed after it.
 
-Two files are the driver's. `lost.json`: the trial was given up because its worker died too often; opening it again
-removes it. `stopped`: ASHA has stopped the trial (asha.json, written before, is what a resumed search goes by).
+The driver writes two more. `lost.json`: the trial was given up because its worker died too often; reopening the trial
+removes it. `stopped`: ASHA stopped the trial (a resumed search relies on asha.json, which is written first).
 
-Every file but reports.jsonl is written beside its name and moved onto it, so it is complete or absent.
+Every file but reports.jsonl is written under a temporary name and renamed, so it is complete or absent.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ LOCK_SECONDS = 0.05
 
 
 class TrialDirectory:
-    """The directory of one trial. Reading needs no lock; writing happens inside `locked`."""
+    """The directory of one trial. Reading needs no lock; write only inside `locked`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -52,12 +52,12 @@ class TrialDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[bool]:
-        """Holds the directory for this process; waits while another holds it.
+        """Lock the directory for this process, waiting while another process holds it; yield True.
 
-        A configuration drawn twice is the same directory: the second reader waits, and then replays what the first
-        has made. The lock is the kernel's, so it goes with the process that holds it. Yields False, without the lock,
-        where the trial is stopped meanwhile: Ray parks a stopped trial's process with its stream open, and the lock
-        would not be free before another trial takes that process.
+        A configuration drawn twice shares one directory: the second reader waits, then replays the first one's
+        reports. It is a kernel lock, released when its process dies. Yields False, without the lock, if the trial is
+        stopped while waiting: Ray parks a stopped trial's process with its stream open, so the lock would only be
+        released once another trial reuses that process.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / ".lock", "w") as handle:
@@ -73,34 +73,34 @@ class TrialDirectory:
 
     @property
     def stopped(self) -> bool:
-        """True where the search has stopped the trial for good."""
+        """Whether the search has stopped the trial for good."""
         return self._stopped.exists()
 
     def stop(self) -> None:
-        """Marks the trial as stopped for good: opened again, it replays its reports and trains no more."""
+        """Mark the trial as stopped for good: reopening it replays its reports without training."""
         write_atomic(self._stopped, "", sync=False)
 
     @property
     def done(self) -> bool:
-        """True where the trial has ended by its plan."""
+        """Whether the trial has completed its plan."""
         return self._done.exists()
 
     def begin(self, config: TrialConfig) -> None:
-        """Says what is trained here."""
+        """Create the directory, record `config` in it and clear an earlier `lose`."""
         self._lost.unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
         if self.config() != config:
             write_atomic(self.path / "trial.json", config.model_dump_json(indent=1), sync=False)
 
     def config(self) -> TrialConfig | None:
-        """The configuration that is trained here; None where the trial has not begun, or its file is damaged."""
+        """Return the recorded configuration; None if the trial has not begun or the file is damaged."""
         try:
             return TrialConfig.model_validate_json((self.path / "trial.json").read_text())
         except (FileNotFoundError, ValidationError, UnicodeDecodeError):
             return None
 
     def reports(self) -> list[Report]:
-        """The reports so far, without a torn last line, gap or repeat."""
+        """Return the reports so far, up to the first torn, missing or repeated one."""
         reports: list[Report] = []
         with contextlib.suppress(FileNotFoundError):
             for line in self._reports.read_text().splitlines():
@@ -114,27 +114,27 @@ class TrialDirectory:
         return reports
 
     def keep_reports(self, reports: list[Report]) -> None:
-        """Makes reports.jsonl hold exactly these, before training goes on behind them."""
+        """Rewrite reports.jsonl to hold exactly these, before training appends to it."""
         write_atomic(self._reports, "".join(report.to_line() + "\n" for report in reports), sync=False)
 
     def append(self, report: Report) -> None:
-        """Adds a report; after the last one the trial is done."""
+        """Append a report; the last one also marks the trial as done."""
         with open(self._reports, "a") as handle:
             handle.write(report.to_line() + "\n")
         if report.last:
             self.finish()
 
     def finish(self) -> None:
-        """Marks the trial as done, once all that it leaves is on disk."""
+        """Flush weights and reports to disk, then mark the trial as done."""
         sync_file(self.best)
         sync_file(self._reports)
         write_atomic(self._done, "")
         self.state.unlink(missing_ok=True)
 
     def state_due(self, pause: float = 0.0) -> bool:
-        """True where the resume state is older than STATE_SECONDS (the first call starts the clock).
+        """Return whether the resume state is at least STATE_SECONDS old (the first call starts the clock).
 
-        pause: seconds that it must be old at least, for states that take long to write.
+        pause: a longer minimum age in seconds, for states that are slow to write. True restarts the clock.
         """
         now = time.monotonic()
         if self._state_written == 0.0:
@@ -145,7 +145,7 @@ class TrialDirectory:
         return True
 
     def failure(self) -> dict[str, Any] | None:
-        """reason and traceback of a failed trial, else None."""
+        """Return `reason` and `traceback` of a failed trial, else None."""
         try:
             failure: dict[str, Any] = json.loads(self._failed.read_text())
         except FileNotFoundError:
@@ -153,22 +153,22 @@ class TrialDirectory:
         return failure
 
     def fail(self, error: BaseException) -> str:
-        """Keeps the reason and the traceback, for people; returns the reason."""
+        """Record the reason and the traceback, for people to read; return the reason."""
         reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}"
         text = "".join(traceback.format_exception(error))
         write_atomic(self._failed, json.dumps({"reason": reason, "traceback": text}, indent=1))
         return reason
 
     def lose(self, config: TrialConfig, reason: str) -> None:
-        """Notes that the trial was given up from outside (its worker died too often, maybe before it began).
+        """Record that the driver gave the trial up (its worker died too often, perhaps before training began).
 
-        It is half-way, not failed: opened again, it goes on.
+        The trial is unfinished, not failed: reopening it resumes it.
         """
         self.begin(config)
         write_atomic(self._lost, json.dumps({"reason": reason}))
 
     def lost(self) -> str:
-        """Why the trial was given up from outside, or ""."""
+        """Return why the driver gave the trial up, or ""."""
         try:
             return str(json.loads(self._lost.read_text())["reason"])
         except FileNotFoundError:

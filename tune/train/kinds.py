@@ -1,6 +1,6 @@
-"""The kinds of trials, in one registry: everything about a kind that other rooms need to know.
+"""The registry of trial kinds: everything about a kind that other rooms need to know.
 
-A kind's training and its models are imported on first use, so asking for a label loads neither torch nor numpy.
+Training code and models are imported on first use, so reading a label loads neither torch nor numpy.
 """
 
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from tune.train.stream import Reports
 
 if TYPE_CHECKING:
     from tune.embed.view import View
-    from tune.train.trained import TrialModel
 
 Group = Literal["frozen", "full", "lora"]
 
 
 @dataclass(frozen=True)
 class TrialKind:
-    """What one kind of trial trains, and how it is opened and read back.
+    """One kind of trial: what it trains, how it is opened and how its model is loaded.
 
-    group: kinds that compete as one; folds are another way to judge a frozen base. label: what is trained, in a word,
-    for tables. description: the sentence of a model card, with `{base}` and `{data}` to fill in. trains_base: whether
-    the base model's own weights change, so that reports may look at a sample of val and texts must be read again.
+    group: kinds that compete as one (folds only change how a frozen base is validated). label: what is trained, in one
+    word, for tables. description: a sentence for the model card, with `{base}` and `{data}` to fill in. trains_base:
+    whether the base model's own weights change; if so, reports may score a sample of val, and texts must be encoded
+    again. has_folds: whether val is replaced by cross-validation.
     """
 
     group: Group
@@ -42,14 +42,8 @@ class TrialKind:
 
         return open_frozen_trial(config, directory, view, after)
 
-    def model(self) -> type["TrialModel"]:
-        """Return the class that scores and exports the trials of this kind."""
-        from tune.train.trained import FoldedModel, TrialModel, WholeModel
-
-        return WholeModel if self.trains_base else FoldedModel if self.has_folds else TrialModel
-
     def view_files(self, config: TrialConfig) -> list[str]:
-        """Return the files that a view must hold for this trial, besides its arrays."""
+        """Return the files that a view must hold for this trial besides its arrays."""
         from tune.embed.view import ABOUT_FILE, TEXTS_FILE, folds_file
 
         texts = [TEXTS_FILE] if self.trains_base else []
@@ -75,7 +69,7 @@ LORA = TrialKind(
 )
 
 TRAINS_BASE = (FULL, LORA)
-"""The kinds that change the base model, in the order in which results name them."""
+"""The kinds that change the base model, in the order in which results list them."""
 
 
 def kind_of(config: TrialConfig) -> TrialKind:
@@ -84,5 +78,5 @@ def kind_of(config: TrialConfig) -> TrialKind:
 
 
 def kind_by_axes(freeze: bool, train: Train | str | None) -> TrialKind:
-    """Return the kind of the trials with these values of the axes `freeze` and `train`, folds aside."""
+    """Return the kind for these values of the axes `freeze` and `train`, ignoring folds."""
     return FROZEN if freeze else LORA if train == "lora" else FULL

@@ -1,4 +1,4 @@
-"""LocalOpener: opens trials of any kind in this process."""
+"""LocalOpener: the `TrialOpener` that trains in this process."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from tune.train.stream import Reports
 
 @dataclass(frozen=True)
 class LocalOpener:
-    """Opens trials in this process. views: base model -> directory of its view."""
+    """Open trials of any kind in this process. views: base model -> directory of its view."""
 
     views: dict[str, Path]
 

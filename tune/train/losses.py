@@ -1,4 +1,4 @@
-"""The losses of the `loss` axis: sentence-transformers' own classes, with the label type each wants."""
+"""The losses of the `loss` axis: sentence-transformers' classes, with the label dtype each one expects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ LOSS_KINDS: dict[str, LossKind] = {
     "cosine": LossKind(st_losses.CosineSimilarityLoss, torch.float32),
     "cosent": LossKind(st_losses.CoSENTLoss, torch.float32),
     "angle": LossKind(st_losses.AnglELoss, torch.float32),
-    # In-batch negatives: another pair's text is taken for a negative, so a batch must hold no text twice.
+    # In-batch negatives: every other pair's text counts as a negative, so a batch must not repeat a text.
     "mnr": LossKind(st_losses.MultipleNegativesRankingLoss, torch.int64),
 }
 
 
 def make_loss(name: str, model: SentenceTransformer, dims: Sequence[int] = ()) -> torch.nn.Module:
-    """The loss of that name over `model`; call it with ([features_a, features_b], labels).
+    """Return the named loss over `model`; call it with ([features_a, features_b], labels).
 
-    dims: where given, the loss is the sum of the loss at each of them, of the first so many components (Matryoshka).
+    dims: if given, the loss is the sum of the losses on the first `dims` components, for each of them (Matryoshka).
     """
     loss = LOSS_KINDS[name].make(model)
     return st_losses.MatryoshkaLoss(model, loss, sorted(dims, reverse=True)) if dims else loss

@@ -1,4 +1,4 @@
-"""TrialOutcome: how each trial of a search stands, read from the trial directories alone."""
+"""TrialOutcome: the status and reports of each trial of a search, read from the trial directories alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,10 @@ Status = Literal["done", "stopped", "failed", "halfway"]
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """A trial that has begun. halfway: neither done nor failed nor stopped by ASHA, so a search that goes on goes on.
+    """A trial that has begun.
 
-    error: reason of a failed trial, or of one given up because its worker died.
+    status: halfway means neither done, failed nor stopped by ASHA; a resumed search resumes the trial. error: why the
+    trial failed or was given up (its worker died); "" otherwise.
     """
 
     trial: str
@@ -28,7 +29,7 @@ class TrialOutcome:
 
     @property
     def best(self) -> Report | None:
-        """The first report with the highest AUC: the one whose weights are kept."""
+        """The first report with the highest AUC; its weights are the ones kept."""
         return max(self.reports, key=lambda report: report.auc, default=None)
 
     @property
@@ -38,7 +39,7 @@ class TrialOutcome:
 
 
 def trial_outcomes(trials: Path, rungs: Path) -> list[TrialOutcome]:
-    """All trials of a search, in the order in which they began."""
+    """Return all trials of a search in the order in which they began. trials: their folder; rungs: asha.json."""
     stopped = RungFile(rungs).stopped
     begun = sorted(trials.glob("*/trial.json"), key=lambda path: (path.stat().st_mtime_ns, path))
     outcomes = (_outcome(path.parent, stopped) for path in begun)

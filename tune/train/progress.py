@@ -1,4 +1,4 @@
-"""Progress: where a trial stands, kept in its directory: step, reports, best weights, resume state."""
+"""Progress: a trial's step, reports, best weights and resume state, kept in its directory."""
 
 import logging
 import time
@@ -14,29 +14,32 @@ from tune.train.stream import Report
 logger = logging.getLogger(__name__)
 
 STATE_SHARE = 0.1
-"""Of a trial's time, what writing the resume state may take at most."""
+"""Largest share of a trial's time to spend on writing the resume state."""
 
-_BYTES_PER_SECOND = 200e6  # a slow disk, until the first state was written and timed
+_BYTES_PER_SECOND = 200e6  # assume a slow disk until the first state has been written and timed
 
 
 class Learner(Protocol):
-    """What is trained, as far as it is kept on disk."""
+    """What is being trained: the part of it that `Progress` keeps on disk."""
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The trained weights by name, as they are now (not copied)."""
+        """Return the trained weights by name (views, not copies)."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """All that going on needs besides the step: plain values and tensors."""
+        """Return everything needed to resume except the step: plain values and tensors."""
         ...
 
     def load(self, state: dict[str, Any]) -> None:
-        """Goes back to a `state`."""
+        """Restore a `state`."""
         ...
 
 
 class Progress:
-    """Keeps best weights, resume state and reports on disk, in the order that `TrialDirectory` promises."""
+    """Write best weights, resume state and reports in the order that `TrialDirectory` promises.
+
+    step: optimizer steps done, advanced by the caller. number: of the latest report.
+    """
 
     def __init__(self, trial: TrialDirectory, learner: Learner) -> None:
         self.step = 0
@@ -44,21 +47,21 @@ class Progress:
         self._trial = trial
         self._learner = learner
         self._kept: list[Report] = []
-        # Weights and the optimizer's two moments.
+        # Weights plus the optimizer's two moments.
         size = 3 * sum(t.numel() * t.element_size() for t in learner.weights().values())
         self._state_seconds = size / _BYTES_PER_SECOND
 
     def resume(self) -> list[Report]:
-        """Goes to where the resume state left off, or to the start; returns the reports that are kept.
+        """Restore the resume state, or start from the beginning; return the reports kept on disk.
 
-        Reports after the state are kept as well: training comes to them again in silence. best.safetensors is the
-        best of all kept ones, since it is replaced before its report is written.
+        Reports after the state are kept too: training reaches them again silently. best.safetensors already holds the
+        best of them all, because it is replaced before its report is written.
         """
         self._kept = self._trial.reports()
         state = self._load_state()
         if state is not None and len(self._kept) >= state["report"]["number"] - 1:
             if len(self._kept) < state["report"]["number"]:
-                # Killed between the state and its report's line: the state has the report.
+                # Killed between writing the state and its report's line; the state holds the report.
                 self._kept.append(Report(**state["report"]))
             self.step, self.number = state["step"], state["report"]["number"]
             self._learner.load(state["learner"])
@@ -67,7 +70,10 @@ class Progress:
         return list(self._kept)
 
     def report(self, *, took: float, **numbers: Any) -> Report | None:
-        """Keeps weights, state and report on disk, in that order, and returns the report; None for a kept one."""
+        """Write weights, state and report, in that order; return the report, or None if it was kept already.
+
+        took: seconds since the previous report. numbers: the other fields of `Report`, without number and best_auc.
+        """
         self.number += 1
         if self.number <= len(self._kept):
             return None
@@ -99,8 +105,8 @@ class Progress:
             return None
         try:
             state: dict[str, Any] = torch.load(self._trial.state, weights_only=True, map_location="cpu")
-        except Exception as error:  # torch raises a different class for every way in which a file can be damaged
-            logger.warning("%s cannot be read (%s): the trial is trained from its start", self._trial.state, error)
+        except Exception as error:  # torch raises a different class for every way a file can be damaged
+            logger.warning("cannot read %s (%s); training starts from the beginning", self._trial.state, error)
             return None
-        # A state as an earlier version wrote it is as good as none.
+        # A state written by an earlier version is ignored.
         return state if "learner" in state else None

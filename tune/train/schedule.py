@@ -1,4 +1,4 @@
-"""Which pairs a step sees and at which learning rate: the plan of a trial, all of it known before it starts."""
+"""The plan of a trial, fixed before it starts: batches, learning rates and the steps that end in a report."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ from transformers import get_scheduler
 
 from tune.train.stream import REPORTS_PER_TRIAL
 
-# Names of the axis -> of transformers.get_scheduler. Two cosine cycles: with the library's default of one, the
-# scheduler with restarts would be the one without.
+# Axis name -> name for transformers.get_scheduler. Two cosine cycles: with the library's default of one, the
+# scheduler with restarts would equal the one without.
 _SCHEDULERS = {
     "constantlr": ("constant", {}),
     "warmupconstant": ("constant_with_warmup", {}),
@@ -23,7 +23,10 @@ _SCHEDULERS = {
 
 
 def learning_rate_factors(scheduler: str, steps: int, warmup: float) -> list[float]:
-    """The factor on the learning rate at every step, [steps]. warmup below 1 is a share of the steps."""
+    """Return the factor on the learning rate at every step, [steps].
+
+    warmup: a share of the steps if below 1, otherwise a number of steps.
+    """
     name, extra = _SCHEDULERS[scheduler]
     warmup_steps = int(np.ceil(warmup * steps)) if warmup < 1 else int(warmup)
     parameter = torch.nn.Parameter(torch.zeros(1))
@@ -34,23 +37,23 @@ def learning_rate_factors(scheduler: str, steps: int, warmup: float) -> list[flo
         num_training_steps=steps,
         scheduler_specific_kwargs=extra,
     )
-    # transformers types the schedule by its base class; all of these are LambdaLR.
+    # transformers annotates the base class; all of these are LambdaLR.
     factor = schedule.lr_lambdas[0]
     return [float(factor(step)) for step in range(steps)]
 
 
 _LOOK_AHEAD = 8
 _WINDOW = 50
-"""Batches among which pairs are sorted by length: enough for little padding, few enough to stay random."""
+"""Number of batches whose pairs are sorted by length together: enough to save padding, few enough to stay random."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """The batches of a trial over its pairs.
 
-    a, b: [n] ids of the texts of each pair. distinct: no id twice in a batch. lengths [n]: where given, pairs of
-    similar length come together, for little padding; the batches themselves come in random order. The order of an
-    epoch depends on (seed, epoch) alone, so a resumed trial sees the same batches.
+    a, b [n]: text ids of each pair. distinct: no text id appears twice in a batch. lengths [n]: if given, pairs of
+    similar length share a batch, to save padding; the batches are still shuffled. The order of an epoch depends on
+    (seed, epoch) alone, so a resumed trial sees the same batches.
     """
 
     a: NDArray[np.int64]
@@ -63,11 +66,11 @@ class Plan:
 
     @property
     def pairs(self) -> int:
-        """Training pairs that the whole plan sees."""
+        """Number of training pairs over all epochs."""
         return len(self.a) * self.epochs
 
     def epoch(self, number: int) -> list[NDArray[np.int64]]:
-        """The batches of an epoch, each an index into the pairs."""
+        """Return the batches of an epoch, each an index array into the pairs."""
         generator = np.random.default_rng([self.seed, number])
         order = generator.permutation(len(self.a))
         if self.lengths is None:
@@ -81,13 +84,13 @@ class Plan:
         return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
     def _by_length(self, order: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The order with every window of it sorted by length."""
+        """Return `order` with each window of it sorted by length."""
         span = _WINDOW * self.batch_size
         windows = [order[start : start + span] for start in range(0, len(order), span)]
         return np.concatenate([window[np.argsort(lengths[window], kind="stable")] for window in windows])
 
     def _distinct_batches(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """Fills a batch with the next pairs in order that share no text with it; the others wait for a later one."""
+        """Yield batches without a repeated text, in order; a pair that clashes waits for a later batch."""
         a, b = self.a.tolist(), self.b.tolist()
         waiting: deque[int] = deque()
         rest = iter(order.tolist())
@@ -96,7 +99,7 @@ class Plan:
             batch: list[int] = []
             seen: set[int] = set()
             passed: list[int] = []
-            # A text that is in very many pairs would fill the queue; looking at its head alone bounds the work.
+            # A text in very many pairs would fill the queue; scanning only its head bounds the work.
             for _ in range(min(len(waiting), _LOOK_AHEAD * self.batch_size)):
                 if len(batch) == self.batch_size:
                     break
@@ -125,10 +128,10 @@ _MARKS = tuple(range(1, REPORTS_PER_TRIAL + 1))
 
 
 def report_steps(batch_sizes: list[int], marks: Sequence[int] = _MARKS) -> dict[int, float]:
-    """Steps (counted from 1) after which a report is due -> budget there.
+    """Return {step: budget} for the steps (counted from 1) that end in a report.
 
-    marks: sixteenths of the plan, ascending, the last of them 16. The report of mark k comes after the first step with
-    budget >= k/16; a step that passes several marks has one report.
+    marks: sixteenths of the plan, ascending, ending with 16. The report for mark k follows the first step with budget
+    >= k/16; a step that passes several marks has one report.
     """
     total = sum(batch_sizes)
     due: dict[int, float] = {}

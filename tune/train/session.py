@@ -1,4 +1,4 @@
-"""Opening a trial in this process: what every kind of trial does around its training (lock, replay, failure)."""
+"""Opening a trial in this process: the locking, replay and failure handling that all kinds of trials share."""
 
 import contextlib
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from tune.train.stream import Reports, TrialFailed
 def open_trial_directory(
     config: TrialConfig, directory: Path, after: int, train: Callable[[TrialDirectory], Reports]
 ) -> Reports:
-    """The reports above `after` of the trial in `directory`: replayed where it is done, else from `train`.
+    """Yield the trial's reports numbered above `after`: replayed if it is done or stopped, otherwise from `train`.
 
-    train: given the locked directory, yields all reports from the first on. What it raises because the trial cannot
-    be trained is kept in the directory and becomes TrialFailed.
+    train: takes the locked directory and yields all reports from the first one on. An error that it raises because
+    the trial cannot be trained is recorded in the directory and re-raised as TrialFailed.
     """
     trial = TrialDirectory(directory)
     with trial.locked() as held:
@@ -36,7 +36,7 @@ def open_trial_directory(
                     if report.number > after:
                         yield report
         except (GeneratorExit, torch.OutOfMemoryError):
-            # Memory that others hold now may be free when the trial is opened again.
+            # Memory in use by others now may be free when the trial is reopened.
             raise
         except (TrialFailed, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise TrialFailed(trial.fail(error)) from error

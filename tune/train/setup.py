@@ -1,4 +1,4 @@
-"""What every kind of trial begins with: the device, the pairs that its loss learns from, the gradient limit."""
+"""What all kinds of trials share: the device, the pairs that a loss can use, the gradient limit, divergence errors."""
 
 import torch
 
@@ -6,21 +6,24 @@ from tune.config.trial import TrialConfig
 from tune.embed.view import PairRows
 from tune.train.stream import TrialFailed
 
-MAX_GRADIENT_NORM = 1.0  # as transformers' Trainer has it by default
+MAX_GRADIENT_NORM = 1.0  # the default of transformers' Trainer
 
 
 def training_device() -> torch.device:
-    """Where fits train."""
+    """Return the device that trials train on: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def learned_from(config: TrialConfig, pairs: PairRows) -> PairRows:
-    """The pairs that the trial's loss learns from. TrialFailed for one that wants positives where there are none."""
+def pairs_for_loss(config: TrialConfig, pairs: PairRows) -> PairRows:
+    """Return the pairs that the trial's loss learns from.
+
+    Raises TrialFailed if the loss learns from positive pairs only and there are none.
+    """
     if not config.positives_only:
         return pairs
     positives = pairs.take(pairs.label == 1)
     if not len(positives):
-        raise TrialFailed(f"the loss {config.loss} learns from positive pairs, and there are none to train on")
+        raise TrialFailed(f"loss {config.loss} learns from positive pairs only, and there are none to train on")
     return positives
 
 

@@ -1,7 +1,7 @@
-"""A trial is a stream of reports: the one contract that every place a trial can run keeps.
+"""A trial as a stream of reports: the contract of every opener, wherever the trial runs.
 
-`TrialOpener` is the port. Reports come numbered from 1 without gap; closing the generator ends the trial; a trial
-that cannot be trained raises TrialFailed; a directory that is done replays; one that is half-way goes on.
+`TrialOpener` is the port. Reports are numbered from 1 without gaps; closing the generator ends the trial; a trial
+that cannot be trained raises TrialFailed; opening a finished directory replays it, an unfinished one resumes.
 """
 
 import json
@@ -18,17 +18,19 @@ REPORTS_PER_TRIAL = 16
 
 @dataclass(frozen=True)
 class Report:
-    """The state of a trial after a part of its plan.
+    """The state of a trial after part of its plan.
 
     number: 1, 2, ... within the trial. budget: share of the planned training pairs seen, 0 < budget <= 1 (exactly
-    1.0 in the last report). auc, accuracy, threshold: on validation, of the weights at this report; the threshold
-    is the one that accuracy is best at. best_auc: highest auc so far. loss: mean training loss since the last
-    report. pairs_per_second: while training, validation not counted. seconds: since the trial began, all attempts
-    counted.
+    1.0 in the last report). auc, accuracy, threshold: on validation, with the current weights; the threshold is the
+    one with the best accuracy. best_auc: highest auc so far. loss: mean training loss since the previous report.
+    pairs_per_second: while training, excluding validation. seconds: spent on the trial so far, over all attempts.
 
-    auc_by_dims: for Matryoshka, AUC on validation at each of the dims, by dims as text (JSON's keys); auc, accuracy
-    and threshold are those at the smallest. val_pairs: validation pairs that were looked at. auc_std: with folds,
-    the standard deviation of AUC over them, of which auc is the mean; fold_aucs: each of them.
+    auc_by_dims: for Matryoshka, validation AUC at each of the dims, keyed by dims as text (for JSON); auc, accuracy
+    and threshold are those at the smallest. val_pairs: number of val pairs scored, in trials that train the base.
+    auc_std: with folds, the standard deviation of AUC over them (auc is the mean); fold_aucs: the AUC of each;
+    auc_std_by_dims: for Matryoshka with folds, the standard deviation at each of the dims (empty in older reports).
+
+    Raises TrialFailed if a number is not finite.
     """
 
     number: int
@@ -47,41 +49,41 @@ class Report:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fold_aucs", tuple(self.fold_aucs))
-        for one in fields(self):
-            value = getattr(self, one.name)
+        for item in fields(self):
+            value = getattr(self, item.name)
             if isinstance(value, int | float) and not math.isfinite(value):
-                # ASHA never stops such a trial and Optuna waits for it for ever, so it must not leave the trial.
-                raise TrialFailed(f"{one.name} of report {self.number} is not finite")
+                # ASHA would never stop such a trial and Optuna would wait for it forever.
+                raise TrialFailed(f"{item.name} of report {self.number} is not finite")
 
     @property
     def last(self) -> bool:
-        """True for the report that ends the plan."""
+        """Whether this report ends the plan."""
         return self.budget >= 1.0
 
     @property
     def sixteenth(self) -> int:
-        """How many sixteenths of the plan are behind it: 1 to 16, rising, in every trial."""
+        """Completed sixteenths of the plan, 1 to 16, rising; the time axis that all trials share."""
         return sixteenth(self.budget)
 
     def to_line(self) -> str:
-        """One line of reports.jsonl, without the line end."""
+        """Return a line of reports.jsonl, without the newline."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_line(cls, line: str) -> Self:
-        """The report of a line; ValueError where the line is torn or is no report."""
+        """Parse a line of reports.jsonl. Raises ValueError if it is torn or not a report."""
         try:
             return cls(**json.loads(line))
         except TypeError as error:
-            raise ValueError(f"no report: {line[:80]!r}") from error
+            raise ValueError(f"not a report: {line[:80]!r}") from error
 
     def metrics(self) -> dict[str, Any]:
-        """As Ray Tune takes it."""
+        """Return plain values by field name, as Ray Tune expects them."""
         return asdict(self)
 
 
 def sixteenth(budget: float) -> int:
-    """Whole sixteenths of the plan in a budget."""
+    """Return the whole sixteenths of the plan in a budget."""
     return int(budget * REPORTS_PER_TRIAL + 1e-9)
 
 
@@ -89,16 +91,16 @@ Reports = Generator[Report, None, None]
 
 
 class TrialOpener(Protocol):
-    """Opens a trial somewhere: in this process, or as a call on another machine."""
+    """Opens a trial, in this process or as a call on another machine."""
 
     def __call__(self, config: TrialConfig, directory: Path, after: int = 0) -> Reports:
-        """The reports of `config` with a number above `after`, in order.
+        """Yield the reports of `config` numbered above `after`, in order.
 
-        directory: the trial's own, named by the digest of its configuration and data; made where missing.
-        Raises TrialFailed where the trial cannot be trained.
+        directory: the trial's own, named by the digest of its configuration and data; created if missing.
+        Raises TrialFailed if the trial cannot be trained.
         """
         ...
 
 
 class TrialFailed(Exception):
-    """A trial that cannot be trained; the message is its reason, and trying again would end the same."""
+    """The trial cannot be trained, for the reason in the message; retrying would fail the same way."""

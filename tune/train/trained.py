@@ -1,6 +1,6 @@
-"""A trial's best weights as a model that scores pairs, whichever kind of trial it was: what finals and export ask for.
+"""Trained models: a trial's best weights as a model that scores pairs and is exported, for every kind of trial.
 
-Everything is by dims: a Matryoshka trial is judged at each of its dims, any other at one.
+Scores are keyed by dims: a Matryoshka trial has several, any other trial one.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -20,7 +20,7 @@ from tune.embed.prepare import PreparedBase, keyed_rows, view_texts
 from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.similarity import cosine
 from tune.embed.view import PairRows, View, ViewTexts
-from tune.metrics.score import TestScore, fit_thresholds, roc_auc
+from tune.metrics.score import ModelScore, fit_thresholds, roc_auc
 from tune.train.frozen.dense import dense_cosine, load_dense
 from tune.train.frozen.refit import mean_best_budget, out_of_fold, refit
 from tune.train.kinds import TrialKind, kind_of
@@ -28,7 +28,7 @@ from tune.train.outcomes import TrialOutcome
 
 _LEAST_ROUNDING = 5e-3
 _BF16_SWAPS = 60
-"""Comparisons of two pairs that bf16 may turn round: three times what was seen where cosines lie close together."""
+"""Pairs of pairs that bf16 may rank the other way round: three times as many as seen with closely spaced cosines."""
 
 Scores = dict[int, NDArray[np.float64]]
 """Cosine similarity of pairs, by dims."""
@@ -36,51 +36,60 @@ Scores = dict[int, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Final:
-    """A model's numbers: on val (auc and the thresholds fitted there), and on test once it is opened.
+    """A model's results: AUC and fitted thresholds on val, and its score on test once test is opened.
 
-    val_auc is that of all validation pairs; with folds the mean over them.
+    val_auc: over all validation pairs; with folds, the mean over the folds, and val_auc_std the standard deviation.
     """
 
     val_auc: float
     threshold: float
     logistic_threshold: float
-    test: TestScore | None = None
+    test: ModelScore | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values by field name."""
         return asdict(self)
 
 
 def dims_of(config: TrialConfig, base_dims: int) -> tuple[int, ...]:
-    """The dims that a trial is judged at, ascending; the first is the one that it is ranked by."""
+    """Return the dims that a trial is scored at, ascending; it is ranked at the first."""
     return tuple(base_dims if dims is None else dims for dims in config.all_dims)
 
 
 def model_key(trial: str, dims: int, config: TrialConfig) -> str:
-    """Names a trial at certain dims: TRIAL, or TRIAL@DIMS where it has several."""
+    """Return the key of a trial at some dims: TRIAL, or TRIAL@DIMS for Matryoshka."""
     return f"{trial}@{dims}" if config.matryoshka else trial
 
 
 def baseline_key(base_model: str) -> str:
-    """Names an untouched base model where a trial would be named."""
+    """Return the key of an untouched base model, used in place of a trial's."""
     return f"baseline:{base_model}"
 
 
-def final_of(scores: NDArray[np.float64], label: NDArray[np.int8], auc: float | None = None) -> Final:
-    """The numbers on val of its scores; auc where it is not that of all of them together."""
+def final_of(scores: NDArray[np.float64], label: NDArray[np.int8], fold: NDArray[np.int8] | None = None) -> Final:
+    """Return the results on val for scores and labels [pairs].
+
+    fold: [pairs], 0 to folds - 1; if given, AUC is the mean over the folds. Thresholds are fitted on all pairs.
+    """
     thresholds = fit_thresholds(scores, label)
-    return Final(roc_auc(scores, label) if auc is None else auc, thresholds.accuracy, thresholds.logistic)
+    if fold is None:
+        return Final(roc_auc(scores, label), thresholds.accuracy, thresholds.logistic)
+    aucs = [roc_auc(scores[fold == own], label[fold == own]) for own in range(int(fold.max()) + 1)]
+    return Final(float(np.mean(aucs)), thresholds.accuracy, thresholds.logistic)
 
 
 def base_val(base: PreparedBase, cache: Path) -> Final:
-    """The untouched base model on val."""
+    """Return the results of the untouched base model on val; with folds, on the same pairs and folds as the trials."""
     view = View.open(base.view(cache))
     return final_of(cosine(view.vectors, view.val), view.val.label)
 
 
 @dataclass
 class TrialModel:
-    """The model of a trial's best report. max_length: tokens per text, as the search has it."""
+    """The model of a trial's best report: a layer on a frozen base, or by subclass another kind.
+
+    max_length: the search's limit of tokens per text; None for the base model's own.
+    """
 
     outcome: TrialOutcome
     base: PreparedBase
@@ -95,55 +104,58 @@ class TrialModel:
 
     @property
     def kind(self) -> TrialKind:
-        """What kind of trial it was."""
+        """The kind of the trial."""
         return kind_of(self.config)
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """The dims that it is judged at, ascending; the first is the one that it is ranked by."""
+        """The dims that it is scored at, ascending; it is ranked at the first."""
         return dims_of(self.config, self.base.dims)
 
     def key(self, dims: int) -> str:
-        """Its name at these dims."""
+        """Return its key at these dims; see `model_key`."""
         return model_key(self.outcome.trial, dims, self.config)
 
     @property
     def best(self) -> Path:
-        """The weights of the best report."""
+        """Path of the best report's weights."""
         return self.outcome.directory / "best.safetensors"
 
     def weights(self) -> Path:
-        """The weights that test is scored with, and that are exported."""
+        """Return the path of the weights that score test and are exported."""
         return self.best
 
     def val_auc(self) -> float:
-        """What it is ranked by: AUC on all of val, as it was reported."""
+        """Return the AUC that ranks it, over all of val: the best one reported."""
         assert self.outcome.best is not None
         return self.outcome.best.auc
 
     def reported_auc(self) -> float:
-        """AUC of its weights on the pairs that its reports looked at, to be compared with what it reported."""
+        """Return the AUC of its weights on the pairs that its reports scored, to check against what it reported."""
         return self.val()[self.dims[0]].val_auc
 
     def val(self) -> dict[int, Final]:
-        """Its numbers on all validation pairs, by dims. Errors of files and shapes where its weights are damaged."""
+        """Return its results on all validation pairs, by dims.
+
+        Raises OSError, ValueError, RuntimeError, SafetensorError or ModelError if its weights are damaged.
+        """
         if not self._val:
             self._val = self._on_val(View.open(self.base.view(self.cache)))
         return self._val
 
     def rounding(self) -> float:
-        """How far `reported_auc` may be from what was reported without anything being wrong.
+        """Return how far `reported_auc` may differ from the reported AUC by rounding alone.
 
-        On another machine sums are taken in another order, and some pairs of nearly equal cosine change places.
+        Another machine may sum in a different order, which swaps some pairs of nearly equal cosine.
         """
         return 5 / _comparisons(View.open(self.base.view(self.cache)).val.label)
 
     def dense(self) -> Dense:
-        """Return the Dense layer that test is scored with, and that is exported."""
+        """Return the Dense layer that scores test and is exported."""
         return load_dense(self.config, self.weights(), self.base.dims)
 
     def modules(self, source: SentenceTransformerSource) -> list[Module]:
-        """Return the modules of the model on its base, in order; the final normalisation is not among them."""
+        """Return the model's modules in order, the base model's first, without the final Normalize."""
         return [*source.model.children(), self.dense().to(torch.float32)]
 
     def _on_val(self, view: View) -> dict[int, Final]:
@@ -151,27 +163,27 @@ class TrialModel:
         return {dims: final_of(dense_cosine(dense, view.vectors, view.val, dims), view.val.label) for dims in self.dims}
 
     def test(self, pairs: LabelledPairs) -> Scores:
-        """Scores of the test pairs."""
+        """Score the test pairs."""
         vectors, rows = self.base.test_rows(self.cache, pairs)
         dense = self.dense()
         return {dims: dense_cosine(dense, vectors, rows, dims) for dims in self.dims}
 
 
 def _comparisons(label: NDArray[np.int8]) -> int:
-    """Of a positive and a negative pair, as ROC AUC counts them."""
+    """Return the number of (positive, negative) comparisons that ROC AUC averages over."""
     return int((label == 1).sum()) * int((label == 0).sum())
 
 
 class FoldedModel(TrialModel):
-    """Of a trial with folds: judged on val by the layers of the folds, each on the pairs that it has not seen.
+    """The model of a trial with folds. On val, each fold's layer scores the pairs that it has not seen.
 
-    Test is scored by a layer trained again on train and val, up to where the folds were best on average.
+    Test is scored by one layer refitted on train and val, up to the budget where the folds were best on average.
     """
 
     def weights(self) -> Path:
-        """The layer trained again; made where missing."""
+        """Return the path of the refitted layer, training it if missing."""
         budget = mean_best_budget(self.outcome.reports)
-        # Named by its budget: a trial that goes on after it was exported half-way has another.
+        # Named by its budget, which changes if an unfinished trial is exported and then resumed.
         refitted = self.outcome.directory / f"refit-{budget:.6f}.safetensors"
         if not refitted.exists():
             refit(self.config, View.open(self.base.view(self.cache)), budget, refitted)
@@ -181,52 +193,50 @@ class FoldedModel(TrialModel):
         fold = view.folds(self.config.folds, self.config.seed)
         finals = {}
         for dims in self.dims:
-            scores, label = out_of_fold(self.config, self.best, view, dims)
-            aucs = [roc_auc(scores[fold == one], label[fold == one]) for one in range(self.config.folds)]
-            finals[dims] = final_of(scores, label, float(np.mean(aucs)))
+            finals[dims] = final_of(*out_of_fold(self.config, self.best, view, dims), fold)
         return finals
 
 
 class WholeModel(TrialModel):
-    """Of a trial that trained the base model itself: texts go through the model that is exported."""
+    """The model of a trial that trained the base itself; texts are encoded by the model that is exported."""
 
     _sample_auc: float = 0.0
     _rounding: float = 0.0
 
     def val_auc(self) -> float:
-        """AUC on all of val; its reports may have looked at fewer pairs."""
+        """Return the AUC over all of val; its reports may have scored only a sample."""
         return self.val()[self.dims[0]].val_auc
 
     def reported_auc(self) -> float:
-        """AUC on the pairs that its reports looked at."""
+        """Return the AUC of its weights on the pairs that its reports scored."""
         self.val()
         return self._sample_auc
 
     def rounding(self) -> float:
-        """Wider than for vectors that are the same everywhere: on a GPU, reports are of scores in bf16."""
+        """Return the tolerance for `reported_auc`, wider than a layer's: on a GPU, reports score in bf16."""
         self.val()
         return self._rounding
 
     def _on_val(self, view: View) -> dict[int, Final]:
-        from tune.train.whole.looks import looking_order
+        from tune.train.whole.looks import look_order
 
         scores = self._scores(view.texts(), view.val)
         assert self.outcome.best is not None
-        # By its reports: how many pairs a trial looks at is for training to say.
-        sample = looking_order(view.val, self.config)[: self.outcome.best.val_pairs]
+        # Training decides how many pairs a report scores, so take the number from the reports.
+        sample = look_order(view.val, self.config)[: self.outcome.best.val_pairs]
         label = view.val.label[sample]
         self._sample_auc = roc_auc(scores[self.dims[0]][sample], label)
         self._rounding = max(_LEAST_ROUNDING, _BF16_SWAPS / _comparisons(label))
         return {dims: final_of(of_dims, view.val.label) for dims, of_dims in scores.items()}
 
     def test(self, pairs: LabelledPairs) -> Scores:
-        """Scores of the test pairs."""
+        """Score the test pairs."""
         prompts = self.base.prompt_a, self.base.prompt_b
         _, rows = keyed_rows(pairs, *prompts)
         return self._scores(view_texts(self.base.name, pairs, prompts, self.max_length), rows)
 
     def modules(self, source: SentenceTransformerSource) -> list[Module]:
-        """Return the modules of the trained base, and its Dense layer where it has one."""
+        """Return the modules of the trained base, and its Dense layer if it has one."""
         return list(self._load().children())
 
     def _load(self) -> SentenceTransformer:
@@ -242,9 +252,9 @@ class WholeModel(TrialModel):
 
 @dataclass
 class Models:
-    """The models of a search's trials, each made once, since val of a whole model takes a pass over its texts.
+    """The models of a search's trials, each created once: scoring a whole model on val encodes all of its texts.
 
-    bases: by name. max_length: tokens per text.
+    bases: prepared base models by name. max_length: limit of tokens per text.
     """
 
     bases: dict[str, PreparedBase]
@@ -255,7 +265,7 @@ class Models:
     def of(self, outcome: TrialOutcome) -> TrialModel:
         """Return the model of a trial."""
         if outcome.trial not in self._made:
-            config = outcome.config
-            model = kind_of(config).model()
+            config, kind = outcome.config, kind_of(outcome.config)
+            model = WholeModel if kind.trains_base else FoldedModel if kind.has_folds else TrialModel
             self._made[outcome.trial] = model(outcome, self.bases[config.base_model], self.cache, self.max_length)
         return self._made[outcome.trial]

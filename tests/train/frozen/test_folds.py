@@ -1,10 +1,6 @@
-"""Trials with folds: as many fits that advance together, text-disjoint; their numbers, what they survive, the refit."""
+"""Trials with text-disjoint folds: one fit per fold, their numbers, recovery from a kill, and the refit."""
 
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,16 +9,16 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from tests.helpers.conformance import Place, TestStream, same_numbers
+from tests.helpers.conformance import Place, TestStream, lock_is_free, same_numbers
+from tests.helpers.frozen_trials import KILLED_AFTER, numpy_cosine, train_until_killed
 from tests.helpers.tiny import Prepared
-from tests.train.frozen.test_trial import KILLED, free
-from tests.train.test_matryoshka import by_hand
 from tune.config.search import search_config
 from tune.config.space import LOSSES
 from tune.config.trial import TrialConfig
 from tune.data.clean import normalise
-from tune.data.sides import LabelledPairs, labelled_sides
-from tune.embed.prepare import prepare_base
+from tune.data.sides import LabelledPairs
+from tune.data.split import labelled_sides
+from tune.embed.prepare import ViewOptions, prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import PairRows, View, write_folds, write_view
 from tune.errors import DataError
@@ -49,29 +45,30 @@ def sides() -> dict[str, LabelledPairs]:
 
 def add_folds(prepared: Prepared, sides: dict[str, LabelledPairs], seed: int) -> str:
     prompts = (prepared.base.prompt_a, prepared.base.prompt_b)
-    return prepare_base(load_source(prepared.base.name), sides, prepared.cache, prompts, folds=FOLDS, seed=seed).digest
+    view = ViewOptions(folds=FOLDS, seed=seed)
+    return prepare_base(load_source(prepared.base.name), sides, prepared.cache, prompts, view).digest
 
 
 @pytest.fixture(scope="module", autouse=True)
 def folded(prepared: Prepared, sides: dict[str, LabelledPairs]) -> None:
-    """The session's view with folds, by the seeds that the tests use."""
+    """Add folds to the session's view, for the seeds that the tests use."""
     assert {add_folds(prepared, sides, seed) for seed in SEEDS} == {prepared.base.digest}, "the view is the same"
 
 
 @pytest.fixture(params=[(), (8, 16)], ids=["plain", "matryoshka"])
 def place(prepared: Prepared, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
-    """Trials with folds in this process; each takes the time of several, so they are short."""
+    """Trials with folds in this process; each takes as long as several trials, so they are short."""
     changes = {"folds": FOLDS, "matryoshka": request.param, "learning_rate": 1e-2}
     return Place(
         open=LocalOpener({prepared.base.name: prepared.view_path}),
         config=lambda **more: prepared.config(**(changes | more)),
         directory=lambda config: tmp_path / config.digest(prepared.base.digest),
-        idle=lambda: all(free(lock) for lock in tmp_path.glob("**/.lock")),
+        idle=lambda: all(lock_is_free(lock) for lock in tmp_path.glob("**/.lock")),
     )
 
 
 def fold_view(view: View, own: int, folds: int = FOLDS, seed: int = 0) -> View:
-    """What a plain trial would read to be the fit of one fold."""
+    """Return the view with which a plain trial equals the fit of one fold."""
     pairs, fold = view.train_and_val(), view.folds(folds, seed)
     return View(view.vectors, pairs.take(fold != own), pairs.take(fold == own), f"fold {own}")
 
@@ -94,7 +91,7 @@ def test_no_text_is_in_two_folds_of_a_view(prepared: Prepared, sides: dict[str, 
 
 
 @pytest.mark.parametrize("options", [{"dropout": 0.1}, {"train_size": 300}, {"matryoshka": (8,)}], ids=str)
-def test_a_report_is_that_of_plain_trials_of_each_fold(
+def test_a_report_combines_those_of_plain_trials_on_each_fold(
     prepared: Prepared, tmp_path: Path, options: dict[str, object]
 ) -> None:
     reports = list(open_frozen_trial(prepared.config(folds=FOLDS, **options), tmp_path / "folds", prepared.view))
@@ -130,7 +127,7 @@ def test_the_kept_weights_score_the_held_out_pairs_as_reported(
     )
     reports = list(open_frozen_trial(config, tmp_path, prepared.view))
     best = best_of(reports)
-    assert best.number < 16, "the test is about a trial that gets worse at its end"
+    assert best.number < 16, "the trial must get worse towards its end"
     weights, pairs = tmp_path / "best.safetensors", prepared.view.train_and_val()
     fold = prepared.view.folds(FOLDS, 0)
     for dims in (*smaller, 32):
@@ -143,20 +140,18 @@ def test_the_kept_weights_score_the_held_out_pairs_as_reported(
         if smaller:
             assert np.mean(aucs) == pytest.approx(best.auc_by_dims[str(dims)], abs=1e-9)
         for own in range(FOLDS):
-            held_out = by_hand(weights, prepared.view.vectors, pairs.take(fold == own), dims, f"{own}.")
+            held_out = numpy_cosine(weights, prepared.view.vectors, pairs.take(fold == own), dims, f"{own}.")
             assert np.allclose(scores[fold == own], held_out, atol=1e-5)
     whole, _ = out_of_fold(config, weights, prepared.view)
-    assert np.array_equal(whole, scores), "without dims all of them"
+    assert np.array_equal(whole, scores), "without dims, all components"
 
 
 def test_kill_9_half_way_ends_as_if_never_killed(prepared: Prepared, tmp_path: Path) -> None:
     config = prepared.config(dropout=0.1, folds=FOLDS, matryoshka=(8,))
     expected = list(open_frozen_trial(config, tmp_path / "whole", prepared.view))
-    arguments = [config.model_dump_json(), str(tmp_path / "killed"), str(prepared.view_path), "0.0"]
-    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), *arguments], timeout=120, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    train_until_killed(config, tmp_path / "killed", prepared.view_path, 0.0)
     trial = TrialDirectory(tmp_path / "killed")
-    assert len(trial.reports()) == 6 and trial.state.exists() and not trial.done
+    assert len(trial.reports()) == KILLED_AFTER and trial.state.exists() and not trial.done
     resumed = list(open_frozen_trial(config, tmp_path / "killed", prepared.view))
     assert [same_numbers(r) for r in resumed] == [same_numbers(r) for r in expected]
     assert trial.done and trial.reports() == resumed
@@ -173,22 +168,22 @@ def closed_and_resumed(view: View, config: TrialConfig, directory: Path, after: 
     return resumed
 
 
-@pytest.mark.parametrize("state", ["with-state", "without-state", "state-of-before"])
+@pytest.mark.parametrize("state", ["with-state", "without-state", "state-of-an-earlier-version"])
 def test_closed_half_way_ends_as_if_never_closed(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     monkeypatch.setattr(directory_module, "STATE_SECONDS", 1e9 if state == "without-state" else 0.0)
     config = prepared.config(dropout=0.1, folds=FOLDS)
     expected = [same_numbers(r) for r in open_frozen_trial(config, tmp_path / "whole", prepared.view)]
-    if state == "state-of-before":
-        kept = torch.save
-        monkeypatch.setattr(torch, "save", lambda values, part: kept({"step": 3, "dense": {}}, part))
+    if state == "state-of-an-earlier-version":
+        save = torch.save
+        monkeypatch.setattr(torch, "save", lambda values, part: save({"step": 3, "dense": {}}, part))
     resumed = closed_and_resumed(prepared.view, config, tmp_path / "parts", 9)
     assert [same_numbers(r) for r in resumed] == expected
 
 
 def uneven_view(prepared: Prepared, root: Path) -> View:
-    """130 pairs in one fold of two, 100 in the other: three batches of 50 an epoch, and two."""
+    """Return a view with two folds of 130 and 100 pairs: plans of two and three batches of 50 per epoch."""
     pairs = prepared.view.train_and_val().prefix(230)
     train, val = pairs.prefix(200), pairs.take(np.arange(200, 230))
     path = write_view(root, "uneven", np.array(prepared.view.vectors), train, val)
@@ -196,7 +191,7 @@ def uneven_view(prepared: Prepared, root: Path) -> View:
     return View.open(path)
 
 
-def test_folds_with_plans_of_other_lengths_line_up(
+def test_folds_with_plans_of_different_lengths_line_up(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directory_module, "STATE_SECONDS", 0.0)
@@ -250,7 +245,7 @@ def report(number: int, budget: float, auc: float, *fold_aucs: float) -> Report:
     return Report(number, budget, auc, auc, 0.5, 0.5, 1.0, 1.0, 1.0, fold_aucs=fold_aucs)
 
 
-def test_the_mean_best_budget_is_that_of_each_fold_at_its_own_best() -> None:
+def test_the_mean_best_budget_averages_each_folds_own_best() -> None:
     reports = [report(1, 0.2, 0.6, 0.5, 0.7), report(2, 0.6, 0.6, 0.6, 0.6), report(3, 1.0, 0.6, 0.6, 0.6)]
     assert mean_best_budget(reports) == pytest.approx((0.6 + 0.2) / 2)
     assert mean_best_budget([report(1, 0.3, 0.6), report(2, 0.7, 0.8), report(3, 1.0, 0.7)]) == 0.7
@@ -258,14 +253,16 @@ def test_the_mean_best_budget_is_that_of_each_fold_at_its_own_best() -> None:
         mean_best_budget([])
 
 
-def test_what_cannot_be_is_refused(prepared: Prepared, sides: dict[str, LabelledPairs], tmp_path: Path) -> None:
+def test_invalid_folds_and_refits_are_refused(
+    prepared: Prepared, sides: dict[str, LabelledPairs], tmp_path: Path
+) -> None:
     source, prompts = load_source(prepared.base.name), (prepared.base.prompt_a, prepared.base.prompt_b)
     bare = {side: replace(pairs, component=None) for side, pairs in sides.items()}
     with pytest.raises(ValueError, match="components"):
-        prepare_base(source, bare, tmp_path, prompts, folds=3)
+        prepare_base(source, bare, tmp_path, prompts, ViewOptions(folds=3))
     one = {side: replace(pairs, component=np.zeros(len(pairs), np.int64)) for side, pairs in sides.items()}
     with pytest.raises(DataError, match="leave --folds out"):
-        prepare_base(source, one, tmp_path, prompts, folds=3)
+        prepare_base(source, one, tmp_path, prompts, ViewOptions(folds=3))
     assert not any(tmp_path.iterdir()), "before anything is embedded"
     for budget in (0.0, 1.5, float("nan")):
         with pytest.raises(ValueError, match="budget"):
@@ -279,16 +276,14 @@ def test_what_cannot_be_is_refused(prepared: Prepared, sides: dict[str, Labelled
     with pytest.raises(FileNotFoundError):
         list(open_frozen_trial(prepared.config(folds=7), tmp_path / "never-made", prepared.view))
     list(open_frozen_trial(prepared.config(epochs=1), tmp_path / "plain", prepared.view))
-    with pytest.raises(ValueError, match="no weight of 3 folds"):
+    with pytest.raises(ValueError, match="not a weight of 3 folds"):
         out_of_fold(prepared.config(folds=FOLDS), tmp_path / "plain" / "best.safetensors", prepared.view)
     list(open_frozen_trial(prepared.config(epochs=1, folds=FOLDS), tmp_path / "folds", prepared.view))
     with pytest.raises(RuntimeError):
         load_dense(prepared.config(), tmp_path / "folds" / "best.safetensors", prepared.base.dims)
 
 
-def test_folds_that_are_there_stay_and_damaged_ones_are_made_again(
-    prepared: Prepared, sides: dict[str, LabelledPairs]
-) -> None:
+def test_existing_folds_stay_and_damaged_ones_are_rebuilt(prepared: Prepared, sides: dict[str, LabelledPairs]) -> None:
     path = prepared.view_path / f"folds-{FOLDS}-2.npy"
     whole, before = path.read_bytes(), os.stat(path).st_mtime_ns
     add_folds(prepared, sides, 2)

@@ -1,4 +1,4 @@
-"""LoRA: which layers it takes in which base, and that a merged model is the trained one and nothing else."""
+"""LoRA: which layers it adapts in each architecture, and that merging changes nothing but the layout."""
 
 import gc
 from pathlib import Path
@@ -45,8 +45,8 @@ TEXTS = [" ".join(TOPIC_WORDS[place : place + 5]) for place in range(0, 70, 3)]
 
 
 @pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny BERT as a folder."""
+def bert_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny BERT, saved in a folder."""
     return str(save_tiny_bert(tmp_path_factory.mktemp("lora") / "bert"))
 
 
@@ -90,42 +90,42 @@ def test_a_base_without_attention_is_refused(tmp_path: Path) -> None:
         build_model(config_of(static), static, None)
 
 
-def test_only_the_matrices_and_the_dense_are_trained(bert: str) -> None:
-    model = build_model(config_of(bert), bert, None)
+def test_only_the_matrices_and_the_dense_are_trained(bert_path: str) -> None:
+    model = build_model(config_of(bert_path), bert_path, None)
     trained = trained_weights(model)
     assert all("lora_" in name or name.startswith("2.") for name in trained)
-    layers = len(lora_targets(load_source(bert).model))
+    layers = len(lora_targets(load_source(bert_path).model))
     assert layers == 8 and len(trained) == 2 * layers + 2
     assert {tuple(t.shape) for n, t in trained.items() if "lora_A" in n} == {(4, 32)}
     assert sum(t.numel() for t in trained.values()) < 0.2 * sum(p.numel() for p in model.parameters())
-    again = trained_weights(build_model(config_of(bert), bert, None))
-    assert all(torch.equal(again[name], tensor) for name, tensor in trained.items()), "from the seed"
-    other = trained_weights(build_model(config_of(bert, seed=1), bert, None))
+    again = trained_weights(build_model(config_of(bert_path), bert_path, None))
+    assert all(torch.equal(again[name], tensor) for name, tensor in trained.items()), "initialised from the seed"
+    other = trained_weights(build_model(config_of(bert_path, seed=1), bert_path, None))
     assert any(not torch.equal(other[name], tensor) for name, tensor in trained.items())
 
 
 @pytest.mark.parametrize("dims", [8, None])
-def test_the_merged_model_is_the_trained_one_and_plain(bert: str, tmp_path: Path, dims: int | None) -> None:
-    config = config_of(bert, dims=dims, dropout=0.2, lora_alpha=12.5)
-    model = build_model(config, bert, None)
+def test_the_merged_model_equals_the_trained_one_and_is_plain(bert_path: str, tmp_path: Path, dims: int | None) -> None:
+    config = config_of(bert_path, dims=dims, dropout=0.2, lora_alpha=12.5)
+    model = build_model(config, bert_path, None)
     untouched = model.encode(TEXTS)
     generator = torch.Generator().manual_seed(3)
     for name, tensor in trained_weights(model).items():
         if "lora_B" in name:
             tensor.data.copy_(torch.randn(tensor.shape, generator=generator) / 5)
     unmerged = model.encode(TEXTS)
-    assert np.abs(unmerged - untouched).max() > 0.01, "the matrices must do something"
+    assert np.abs(unmerged - untouched).max() > 0.01, "the matrices must have an effect"
     with merged(model, config):
         assert not any("lora" in name for name, _ in model.named_modules())
         inside = model.encode(TEXTS)
     np.testing.assert_allclose(inside, unmerged, atol=1e-5)
-    assert (model.encode(TEXTS) == unmerged).all(), "put back to the last bit"
+    assert (model.encode(TEXTS) == unmerged).all(), "restored to the last bit"
 
     save_file(trained_weights(model), str(tmp_path / "best.safetensors"))
-    loaded = load_whole_model(config, tmp_path / "best.safetensors", bert, None)
+    loaded = load_whole_model(config, tmp_path / "best.safetensors", bert_path, None)
     assert (loaded.encode(TEXTS) == inside).all()
     assert not any("peft" in type(module).__module__ for module in loaded.modules())
-    plain = load_source(bert).model
+    plain = load_source(bert_path).model
     base = {name: type(module) for name, module in plain.named_modules()}
     found = {name: type(module) for name, module in loaded.named_modules()}
     dense = {name for name in found if name.split(".")[0] == "2"}
@@ -139,7 +139,7 @@ def test_the_merged_model_is_the_trained_one_and_plain(bert: str, tmp_path: Path
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_lora_needs_less_memory_of_the_gpu(tmp_path: Path) -> None:
+def test_lora_needs_less_gpu_memory(tmp_path: Path) -> None:
     base = str(save_tiny_bert(tmp_path / "bert", hidden=512))
     used = {}
     for train in ("full", "lora"):

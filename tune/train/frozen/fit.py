@@ -1,7 +1,7 @@
-"""Fit: one Dense layer in training on some pairs of a view, from report to report, judged on other pairs.
+"""Fit: one Dense layer trained on some pairs of a view, report by report, and validated on other pairs.
 
-Its numbers depend on the configuration, the pairs and the kind of device alone: one thread on a CPU, its own random
-state, an order of pairs that depends on the seed. So a fit that goes on from a state ends as one that never stopped.
+Its numbers depend only on configuration, pairs and device type: one thread on a CPU, its own random state, a seeded
+order of pairs. So a fit that resumes from a state ends with the same numbers as one that was never interrupted.
 """
 
 import time
@@ -25,11 +25,11 @@ from tune.train.frozen.validation import Validation
 from tune.train.losses import LOSS_KINDS, make_loss
 from tune.train.random_state import Isolated
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
-from tune.train.setup import MAX_GRADIENT_NORM, learned_from, loss_diverged
+from tune.train.setup import MAX_GRADIENT_NORM, loss_diverged, pairs_for_loss
 
 
 def make_optimizer(dense: Dense, config: TrialConfig) -> torch.optim.AdamW:
-    """AdamW as transformers' Trainer sets it up: biases are not decayed."""
+    """Return AdamW as transformers' Trainer sets it up: no weight decay on biases."""
     groups = [
         {"params": [dense.linear.weight], "weight_decay": config.weight_decay},
         {"params": [dense.linear.bias], "weight_decay": 0.0},
@@ -38,9 +38,10 @@ def make_optimizer(dense: Dense, config: TrialConfig) -> torch.optim.AdamW:
 
 
 class TrainingVectors:
-    """The vectors to train on, [texts, dims], once for all fits of a trial.
+    """The vectors to train on, [texts, dims], shared by all fits of a trial.
 
-    On a CPU they are the mapped view itself, shared by all trials of the machine; a GPU gets the rows of `pairs`.
+    On a CPU, `vectors` is the mapped view itself, shared by all trials on the machine; a GPU gets a copy of the rows
+    that `pairs` use.
     """
 
     def __init__(self, view: View, pairs: PairRows, device: torch.device) -> None:
@@ -48,25 +49,25 @@ class TrainingVectors:
         self._used: NDArray[np.int64] | None = None
         if device.type == "cpu":
             with warnings.catch_warnings():
-                # torch warns that the map is read-only; nothing here writes to it.
+                # torch warns that the mapped array is read-only; nothing here writes to it.
                 warnings.simplefilter("ignore", UserWarning)
                 self.vectors = torch.from_numpy(view.vectors)
         else:
             self._used = used_rows(pairs)[0]
             self.vectors = torch.from_numpy(np.array(view.vectors[self._used])).to(device)
 
-    def places(self, pairs: PairRows) -> torch.Tensor:
-        """Where the pairs' texts are in `vectors`, [2, pairs]."""
+    def rows_of(self, pairs: PairRows) -> torch.Tensor:
+        """Return the rows of the pairs' texts in `vectors`, [2, pairs]."""
         rows = np.stack([pairs.a, pairs.b])
         return torch.from_numpy(rows if self._used is None else np.searchsorted(self._used, rows)).to(self.device)
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """A fit at a report. budget: share of its plan that is behind it. loss: mean since the report before.
+class FitResult:
+    """A fit at a report. budget: share of its plan completed. loss: mean since the previous report.
 
-    pairs, seconds: trained since then, and how long that took (both 0 for a fit that had ended before). scores: of
-    the held-out pairs, [n] at each of the configuration's dims.
+    pairs, seconds: trained since then and how long that took (both 0 if the fit had already ended). scores: of the
+    held-out pairs, [n] at each of the configuration's dims.
     """
 
     budget: float
@@ -77,16 +78,16 @@ class Stretch:
 
 
 class Fit:
-    """A Dense layer on its way through the plan over `train`; validation: the pairs that it is judged on.
+    """A Dense layer being trained over the plan of `train`. validation: the held-out pairs, needed by `advance`.
 
-    TrialFailed where there is nothing to train on, or the numbers are no longer finite.
+    Raises TrialFailed if there is nothing to train on, or when the loss or scores stop being finite.
     """
 
     def __init__(
         self, config: TrialConfig, vectors: TrainingVectors, train: PairRows, validation: Validation | None = None
     ) -> None:
         kind = LOSS_KINDS[config.loss]
-        train = learned_from(config, train)
+        train = pairs_for_loss(config, train)
         plan = Plan(train.a, train.b, config.batch_size, config.epochs, config.seed, distinct=config.positives_only)
         self._batches = list(chain.from_iterable(plan.epoch(number) for number in range(config.epochs)))
         sizes = [len(batch) for batch in self._batches]
@@ -96,7 +97,7 @@ class Fit:
         self._factors = learning_rate_factors(config.scheduler, len(sizes), config.warmup)
         self._rate = config.learning_rate
 
-        self._device, self._vectors, self._rows = vectors.device, vectors.vectors, vectors.places(train)
+        self._device, self._vectors, self._rows = vectors.device, vectors.vectors, vectors.rows_of(train)
         self._labels = torch.from_numpy(train.label.astype(np.int64)).to(device=self._device, dtype=kind.labels)
         self.dense = make_dense(config, self._vectors.shape[1]).to(self._device).train()
         modules: list[torch.nn.Module] = [self.dense]
@@ -112,27 +113,27 @@ class Fit:
 
     @property
     def ended(self) -> bool:
-        """True at the end of the plan."""
+        """Whether the plan is complete."""
         return self.step == self.steps
 
-    def advance(self) -> Stretch:
-        """Trains to the next report and judges; where the plan has ended, the numbers of its end once more."""
+    def advance(self) -> FitResult:
+        """Train to the next report and validate; after the end of the plan, only validate."""
         assert self.validation is not None
         pairs, seconds = 0, 0.0
         with self._isolated():
             if not self.ended:
                 pairs, seconds = self._train_to(next(step for step in self._due if step > self.step))
             scores = self.validation.scores(self.dense)
-        return Stretch(self._due[self.step], self._loss, pairs, seconds, scores)
+        return FitResult(self._due[self.step], self._loss, pairs, seconds, scores)
 
     def train_until(self, budget: float) -> None:
-        """Trains to the first step with so much of the plan behind it, 0 < budget <= 1, without judging."""
+        """Train, without validation, through the first step that completes `budget` of the plan, 0 < budget <= 1."""
         stop = int(np.searchsorted(self._budgets, budget)) + 1
         with self._isolated():
             self._train_to(stop)
 
     def _train_to(self, stop: int) -> tuple[int, float]:
-        """The steps up to `stop`; returns how many pairs they saw and how many seconds they took."""
+        """Train the steps before `stop`; return (pairs seen, seconds taken)."""
         loss_sum, pairs, began = torch.zeros((), device=self._device), 0, time.perf_counter()
         vectors, rows, labels, optimizer = self._vectors, self._rows, self._labels, self._optimizer
         parameters = list(self.dense.parameters())
@@ -142,7 +143,7 @@ class Fit:
             loss = self._loss_of(features, labels[index])
             for group in optimizer.param_groups:
                 group["lr"] = self._rate * self._factors[self.step]
-            # A batch without, say, a hard pair can leave a loss that depends on no weight.
+            # A batch with nothing to learn (no hard pair, for one) has a loss that depends on no weight.
             if loss.requires_grad:
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -158,7 +159,7 @@ class Fit:
         return pairs, seconds
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs to go on from here; what torch.save takes and weights_only loads."""
+        """Return everything that `restore` needs, loadable by torch with weights_only."""
         return {
             "step": self.step,
             "loss": self._loss,
@@ -168,7 +169,7 @@ class Fit:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes to where the state was taken."""
+        """Continue from a `state`."""
         self.step, self._loss = state["step"], state["loss"]
         self.dense.load_state_dict(state["dense"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -1,4 +1,4 @@
-"""After a trial with folds: its held-out scores, and one Dense layer trained on all of train and val."""
+"""After a trial with folds: its out-of-fold scores, and one Dense layer refitted on all of train and val."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,14 +18,14 @@ from tune.train.stream import Report
 
 
 def refit(config: TrialConfig, view: View, budget: float, to: Path) -> None:
-    """Trains one Dense layer on train and val together and writes its weights to `to` (see `load_dense`).
+    """Train one Dense layer on train and val together and write its weights to `to` (read them with `load_dense`).
 
-    budget: share of the configuration's plan after which it stops, 0 < budget <= 1; the learning rate follows the
-    whole plan. train_size holds: of train in its seeded order, then val. Nothing is looked at to judge it, and the
-    same arguments give the same weights. ValueError for another budget; TrialFailed where it cannot be trained.
+    budget: share of the configuration's plan to train, 0 < budget <= 1; the learning rate still follows the whole
+    plan. train_size applies to train in its seeded order, then val. There is no validation, and equal arguments give
+    equal weights. Raises ValueError for any other budget and TrialFailed if it cannot be trained.
     """
     if not 0 < budget <= 1:
-        raise ValueError(f"a refit's budget is above 0 and at most 1, not {budget}")
+        raise ValueError(f"a refit's budget must be above 0 and at most 1, not {budget}")
     pairs = view.train_and_val().prefix(config.train_size)
     fit = Fit(config, TrainingVectors(view, pairs, training_device()), pairs)
     fit.train_until(budget)
@@ -38,11 +38,11 @@ def refit(config: TrialConfig, view: View, budget: float, to: Path) -> None:
 def out_of_fold(
     config: TrialConfig, weights: Path, view: View, dims: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-    """Cosine similarity [n] of every pair of train and val by the layer that had not seen its fold, and labels [n].
+    """Return cosine similarity [n] and labels [n] of train and val, each pair scored by the layer of its own fold.
 
-    In the order of `View.train_and_val`, as `View.folds` has it. weights: of a trial with folds. dims: of the first so
-    many components (Matryoshka); None means all of them. FileNotFoundError, ValueError, RuntimeError or
-    SafetensorError where weights or folds are gone or not those of `config`.
+    That layer was not trained on the pair. Order: `View.train_and_val`, as in `View.folds`. weights: of a trial with
+    folds. dims: how many leading components to use (Matryoshka); None for all. Raises FileNotFoundError, ValueError,
+    RuntimeError or SafetensorError if weights or folds are missing or do not fit `config`.
     """
     pairs, fold = view.train_and_val(), view.folds(config.folds, config.seed)
     scores = np.empty(len(pairs), dtype=np.float64)
@@ -53,9 +53,9 @@ def out_of_fold(
 
 
 def mean_best_budget(reports: Sequence[Report]) -> float:
-    """Where a refit stops: each fold's budget at its own best AUC (the first of equal ones), mean over the folds.
+    """Return the budget of a refit: the mean over the folds of the budget at each one's (first) best AUC.
 
-    Without folds the budget of the best report. ValueError where there is no report.
+    Without folds, the budget of the best report. Raises ValueError if there are no reports.
     """
     if not reports:
         raise ValueError("no reports")

@@ -1,4 +1,4 @@
-"""Held-out pairs scored at each report of a frozen trial."""
+"""Validation: the held-out pairs that a frozen trial scores at each report."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from tune.train.setup import weights_diverged
 
 
 class Validation:
-    """Scores held-out pairs at each of some dims; each text goes through the Dense layer once. label: [pairs]."""
+    """Held-out pairs, scored at one or more dims; each text goes through the Dense layer once. label: [pairs]."""
 
     def __init__(self, view: View, pairs: PairRows, dims: tuple[int | None, ...], device: torch.device) -> None:
         used, (self._a, self._b) = used_rows(pairs)
@@ -21,7 +21,7 @@ class Validation:
 
     @torch.inference_mode()
     def scores(self, dense: Dense) -> list[NDArray[np.float64]]:
-        """Cosine similarities [pairs] at each of the dims. TrialFailed where they are not finite."""
+        """Return cosine similarities [pairs] at each of the dims. Raises TrialFailed if any is not finite."""
         dense.eval()
         embedded = dense({"sentence_embedding": self._vectors})["sentence_embedding"]
         dense.train()

@@ -1,8 +1,8 @@
-"""What the reports of a trial that trains its base look at: how often they come, and at how many validation pairs.
+"""Looks of a trial that trains its base: how often it validates, and on which val pairs. One look = one report.
 
-A frozen trial scores all of val in milliseconds; here every text takes a forward pass, which a short trial would spend
-most of its time on. So validation has a budget, a share of the trial, and a trial that can pay for few looks at enough
-pairs has fewer reports rather than many of little worth.
+A frozen trial scores all of val in milliseconds. Here every text takes a forward pass, and a short trial would spend
+most of its time on validation. So validation gets a share of the trial as its budget, and a trial that can afford only
+a few looks at enough pairs has fewer reports instead of many noisy ones.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from tune.embed.view import PairRows
 from tune.train.stream import REPORTS_PER_TRIAL
 
 _SHARE = 0.13
-"""Of a trial's forward and backward passes; tests/benchmarks/validation_share.py measures that of its time."""
+"""Validation's share of a trial's passes; tests/benchmarks/validation_share.py measures its share of the time."""
 
-# What training on a pair costs, in forward passes. LoRA has no gradients of the base's weights.
+# Cost of training on a pair, in forward passes. LoRA needs no gradients of the base's weights.
 _PASSES = {"full": 3, "lora": 2}
 _MOST_PAIRS = 4000
 
-# (sixteenths of the plan with a report, val pairs that a look is worth with), the first that can be paid. All but the
-# last have what asha's rungs wait for: 1, 4 and 16.
+# (sixteenths of the plan with a report, val pairs that make a look worthwhile); the first affordable entry is used.
+# All but the last include 1, 4 and 16, where ASHA's rungs are.
 _MARKS = (
     (tuple(range(1, REPORTS_PER_TRIAL + 1)), 500),
     ((1, 2, 4, 6, 8, 10, 12, 14, 16), 500),
@@ -31,30 +31,33 @@ _MARKS = (
     ((16,), 0),
 )
 _LEAST_PAIRS = 200
-"""Of the only look: on fewer, luck decides which trials are the best, and a trial so short takes seconds anyway."""
+"""Minimum for a single look: on fewer pairs luck picks the best trial, and such a short trial takes seconds anyway."""
 
 
-def looking_order(val: PairRows, config: TrialConfig) -> NDArray[np.int64]:
-    """Places of all val pairs in the order of which every look takes a prefix."""
+def look_order(val: PairRows, config: TrialConfig) -> NDArray[np.int64]:
+    """Return the indices of all val pairs in their seeded order; every look takes a prefix."""
     return np.random.default_rng([config.seed, len(val)]).permutation(len(val))
 
 
 @dataclass(frozen=True)
 class Looks:
-    """marks: the sixteenths of the plan that have a report, ascending. places: of the val pairs that each looks at."""
+    """The looks of a trial.
+
+    marks: the sixteenths of the plan that end in a report, ascending. index: indices of the val pairs to score.
+    """
 
     marks: tuple[int, ...]
-    places: NDArray[np.int64]
+    index: NDArray[np.int64]
 
 
-def planned_looks(val: PairRows, config: TrialConfig, planned_pairs: int) -> Looks:
-    """How often a trial looks at val, and at which of its pairs: a prefix of one order by the seed, of both classes.
+def plan_looks(val: PairRows, config: TrialConfig, planned_pairs: int) -> Looks:
+    """Plan how often a trial validates, and on which prefix of `look_order`, long enough to hold both classes.
 
-    planned_pairs: training pairs that the whole plan sees. Where the configuration says how many val pairs, there are
-    sixteen reports; where it does not, all of them together stay below 15% of the trial. A trial too short to pay for
-    one look at 200 pairs (450 training pairs, with LoRA 670) has that all the same, and more where a class is rare.
+    planned_pairs: training pairs over all epochs. If the configuration sets eval_pairs, there are sixteen reports;
+    otherwise validation stays below 15% of the trial. A trial too short to afford one look at 200 pairs (450 training
+    pairs, 670 with LoRA) gets that look anyway, and a longer one if a class is rare.
     """
-    order = looking_order(val, config)
+    order = look_order(val, config)
     if config.eval_pairs is None:
         passes = int(planned_pairs * _PASSES[config.train] * _SHARE / (1 - _SHARE))
         marks = next(marks for marks, worth in _MARKS if len(marks) * min(worth, len(val)) <= passes)

@@ -1,7 +1,7 @@
-"""LoRA: small matrices that are trained beside the attention layers of a base whose own weights stay.
+"""LoRA: small matrices trained beside the attention layers of a base model with fixed weights.
 
-For a linear layer W the trained layer is W + scale * B A, with A [rank, in] and B [out, rank] (Hu et al. 2021,
-arXiv:2106.09685). Scores are always those of the merged layer, as it is exported.
+A linear layer W becomes W + scale * B A, with A [rank, in] and B [out, rank] (Hu et al. 2021, arXiv:2106.09685).
+Scores always come from the merged layer, as it is exported.
 """
 
 import contextlib
@@ -14,20 +14,20 @@ from tune.config.trial import TrialConfig
 from tune.embed.attention import lora_targets
 from tune.train.stream import TrialFailed
 
-_A, _B = ".lora_A.default.weight", ".lora_B.default.weight"  # as peft names the matrices of a layer
+_A, _B = ".lora_A.default.weight", ".lora_B.default.weight"  # peft's names for a layer's matrices
 
 
 def add_lora(model: torch.nn.Module, config: TrialConfig) -> None:
-    """Puts LoRA matrices, initialised from the trial's seed, into the model in place; nothing else is trained then.
+    """Add LoRA matrices, initialised from the trial's seed, to the model in place and freeze everything else.
 
-    TrialFailed where the model has no attention layers.
+    Raises TrialFailed if the model has no attention layers.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     targets = lora_targets(model)
     if not targets:
-        raise TrialFailed(f"base model {config.base_model} has no attention layers for LoRA; use train = full")
-    alpha: Any = config.lora_alpha  # peft says int, and divides
+        raise TrialFailed(f"base model {config.base_model} has no attention layers for LoRA; use train=full")
+    alpha: Any = config.lora_alpha  # annotated as int in peft, which only divides by it
     lora = LoraConfig(r=config.lora_rank, lora_alpha=alpha, target_modules=targets, bias="none")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -38,7 +38,7 @@ def add_lora(model: torch.nn.Module, config: TrialConfig) -> None:
 
 @contextlib.contextmanager
 def merged(model: torch.nn.Module, config: TrialConfig) -> Iterator[None]:
-    """The model with its LoRA matrices merged into plain linear layers, for scoring; put back exactly at the end."""
+    """Merge the LoRA matrices into plain linear layers for scoring; restore the model bit for bit on exit."""
     matrices = _matrices(dict(model.named_parameters()))
     before: list[tuple[str, Any, torch.Tensor]] = []
     try:
@@ -56,7 +56,7 @@ def merged(model: torch.nn.Module, config: TrialConfig) -> Iterator[None]:
 
 
 def merge_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], config: TrialConfig) -> set[str]:
-    """Merges the LoRA matrices among `weights` into the plain `model`, in place; returns their names."""
+    """Merge the LoRA matrices among `weights` into the plain `model` in place; return their names."""
     matrices = _matrices(weights)
     for name, (a, b) in matrices.items():
         layer = model.get_submodule(name)
@@ -66,7 +66,7 @@ def merge_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], conf
 
 
 def _matrices(weights: dict[str, Any]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Name of a linear layer -> its matrices A and B."""
+    """Return {linear layer's name: its matrices A and B}."""
     names = [name.removesuffix(_A) for name in weights if name.endswith(_A)]
     return {name: (weights[name + _A], weights[name + _B]) for name in names}
 

@@ -1,8 +1,7 @@
-"""Models of trials that train the base itself: that of a configuration, that of its best weights, and their scores.
+"""Models of trials that train the base itself: building them, loading their best weights, and scoring with them.
 
-How it is trained is in `training.py`. What is said of it in the results is what the model of `load_whole_model` scores:
-fp32 weights, LoRA merged, each text encoded as `model.encode` does it. Reports on the way are in the precision of
-training.
+Results come from the model that `load_whole_model` returns: fp32 weights, LoRA merged, texts encoded as `model.encode`
+does. Reports during training (`trial.py`) use the precision of training.
 """
 
 import contextlib
@@ -28,11 +27,11 @@ from tune.train.whole.lora import add_lora, merge_weights
 
 
 def build_model(config: TrialConfig, base_model: str, max_length: int | None) -> SentenceTransformer:
-    """The model that the trial trains, as it begins, in fp32 and on the GPU where there is one.
+    """Build the model that the trial trains, in its initial state, in fp32 and on the GPU if there is one.
 
-    The base's modules, then Dropout and Dense (from the trial's seed) where the configuration has them. What is not
-    trained has requires_grad=False. ModelError where the base cannot be had; TrialFailed for LoRA on a base without
-    attention layers.
+    The base's modules, then Dropout and Dense (from the trial's seed) if the configuration has them. Weights that are
+    not trained have requires_grad=False. Raises ModelError if the base is not available, and TrialFailed for LoRA on
+    a base without attention layers.
     """
     model = _whole(config, base_model, max_length)
     if config.train == "lora":
@@ -46,10 +45,9 @@ def build_model(config: TrialConfig, base_model: str, max_length: int | None) ->
 def load_whole_model(
     config: TrialConfig, weights: Path, base_model: str, max_length: int | None
 ) -> SentenceTransformer:
-    """The model of a trial's best weights: base modules and Dense, fp32, in evaluation mode.
+    """Load the model of a trial's best weights: base modules and Dense, fp32, in evaluation mode.
 
-    LoRA is merged into the base's own layers: nothing of peft is left. ModelError where the weights are not those of
-    such a model.
+    LoRA is merged into the base's own layers, leaving nothing of peft. Raises ModelError if the weights do not fit.
     """
     model = _whole(config, base_model, max_length)
     saved = load_file(str(weights))
@@ -60,45 +58,45 @@ def load_whole_model(
     except (AttributeError, KeyError, RuntimeError) as error:
         raise ModelError(f"{weights} does not fit base model {base_model}: {str(error)[:200]}") from None
     if config.dropout > 0:
-        # It does nothing now; without it the modules are those of the base, and the Dense.
+        # Dropout does nothing in evaluation mode; export only the base's modules and the Dense.
         del model[len(model) - (2 if config.dims is not None else 1)]
     return model.eval()
 
 
 def trained_weights(model: SentenceTransformer) -> dict[str, torch.Tensor]:
-    """Name -> what training changes of a model of `build_model`: its trainable weights, each once, and its buffers."""
+    """Return what training changes in a model of `build_model`, by name: trainable weights, each once, and buffers."""
     kept = set(model.state_dict())
     weights = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
     return {**weights, **{name: tensor for name, tensor in model.named_buffers() if name in kept}}
 
 
 def encode_rows(model: SentenceTransformer, texts: ViewTexts, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Vectors of some rows of a view, float32 [rows, dims]: each text with its prompt, as `model.encode` does it."""
+    """Encode some rows of a view, each text with its prompt, as `model.encode` does; float32 [rows, dims]."""
     vectors: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
     prompt_of = np.array(texts.prompt_of, dtype=np.int64)[rows]
     for number, prompt in enumerate(texts.prompts):
-        places = np.flatnonzero(prompt_of == number)
-        if not len(places):
+        positions = np.flatnonzero(prompt_of == number)
+        if not len(positions):
             continue
-        # encode sorts by length, and an empty prompt means none, also for models with a default one.
+        # encode sorts by length; an empty prompt means none, even for models with a default prompt.
         encoded = model.encode(
-            [texts.texts[rows[place]] for place in places],
+            [texts.texts[rows[position]] for position in positions],
             prompt=prompt,
             convert_to_numpy=False,
             convert_to_tensor=True,
             show_progress_bar=False,
         )
-        for place, vector in zip(places, encoded.float().cpu().numpy(), strict=True):
-            vectors[place] = vector
+        for position, vector in zip(positions, encoded.float().cpu().numpy(), strict=True):
+            vectors[position] = vector
     return np.stack(vectors)
 
 
 def whole_model_scores(
     model: SentenceTransformer, texts: ViewTexts, pairs: PairRows, dims: Sequence[int | None] = (None,)
 ) -> dict[int, NDArray[np.float64]]:
-    """Cosine similarity of the pairs by the model, float64 [pairs], at each of the dims, in their order.
+    """Return the model's cosine similarity of the pairs, float64 [pairs], at each of the dims, in their order.
 
-    Each distinct text is encoded once. dims: numbers of first components; None: all of them.
+    Each distinct text is encoded once. dims: how many leading components to use; None for all of them.
     """
     used, (a, b) = used_rows(pairs)
     vectors, rows = encode_rows(model, texts, used), PairRows(a, b, pairs.label)
@@ -106,7 +104,7 @@ def whole_model_scores(
 
 
 def _whole(config: TrialConfig, base_model: str, max_length: int | None) -> SentenceTransformer:
-    """The base with Dropout and Dense appended; keeps the base's prompts and settings."""
+    """Load the base with its prompts and settings, and append Dropout and Dense."""
     with _no_bars():
         source = load_open(base_model, "fp32", max_length)
     model: SentenceTransformer = source.model.requires_grad_(True)
@@ -119,7 +117,7 @@ def _whole(config: TrialConfig, base_model: str, max_length: int | None) -> Sent
 
 @contextlib.contextmanager
 def _no_bars() -> Iterator[None]:
-    """Without transformers' progress bars: a search loads a base for every trial."""
+    """Hide transformers' progress bars: a search loads a base model for every trial."""
     bars: Any = transformers_logging  # untyped
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()

@@ -1,12 +1,11 @@
-"""How a base model is trained: SentenceTransformerTrainer's own steps, taken between two reports.
+"""A trial that trains its base model, with SentenceTransformerTrainer's own steps between two reports.
 
-The trainer sets up the loss, optimizer, collation, precision and the accumulation of gradients, and `training_step`
-does forward and backward; the loop around it is here rather than in `train()`, because a trial is a generator. It
-runs nowhere but inside `next()`, so closing it, or an interrupt, ends it at once and no thread is left; and it goes
-on from any step without the trainer's checkpoint folders. A test holds it equal to `train()`.
+The trainer sets up the loss, optimizer, collation, precision and gradient accumulation, and its `training_step` does
+forward and backward. The loop is here instead of in `train()` because a trial is a generator: it runs only inside
+`next()`, so closing it, or an interrupt, ends it at once and leaves no thread behind, and it resumes from any step
+without the trainer's checkpoint folders. A test checks that it matches `train()`.
 
-Numbers depend on configuration, seed, data and kind of device alone; on a GPU up to the order in which some kernels
-add up.
+Numbers depend only on configuration, seed, data and device type; on a GPU, up to the order in which some kernels sum.
 """
 
 import contextlib
@@ -37,9 +36,9 @@ from tune.train.progress import Progress
 from tune.train.random_state import Isolated
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.session import open_trial_directory
-from tune.train.setup import MAX_GRADIENT_NORM, learned_from, loss_diverged, training_device, weights_diverged
+from tune.train.setup import MAX_GRADIENT_NORM, loss_diverged, pairs_for_loss, training_device, weights_diverged
 from tune.train.stream import Reports, TrialFailed
-from tune.train.whole.looks import planned_looks
+from tune.train.whole.looks import plan_looks
 from tune.train.whole.lora import merged
 from tune.train.whole.model import build_model, trained_weights, whole_model_scores
 
@@ -47,83 +46,115 @@ Batch = NDArray[np.int64]
 
 
 def open_whole_trial(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
-    """The reports of a trial that trains the base; see `TrialOpener` for the contract. The view must have its texts."""
+    """Yield the reports of a trial that trains its base; see `TrialOpener`. The view must hold its texts."""
     return open_trial_directory(config, directory, after, lambda trial: _train_whole(config, trial, view))
 
 
 def _train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
-    """All reports from the first on: those that are kept on disk, then new ones."""
+    """Yield all reports: first those kept on disk, then new ones."""
     began = time.perf_counter()
-    device = training_device()
     texts = view.texts()
-    pairs = training_pairs(config, view.train)
-    epochs = plan_steps(config, pairs, texts)
-    steps = [step for epoch in epochs for step in epoch]
-    epoch_starts = {0, *np.cumsum([len(epoch) for epoch in epochs]).tolist()}
-    sizes = [sum(map(len, step)) for step in steps]
-    looks = planned_looks(view.val, config, sum(sizes))
-    due = report_steps(sizes, looks.marks)
-    factors = learning_rate_factors(config.scheduler, len(steps), config.warmup)
-    val = view.val.take(looks.places)
-
-    isolated = Isolated(config.seed, device)
+    plan = _whole_plan(config, view, texts)
+    isolated = Isolated(config.seed, training_device())
     with isolated():
-        learner = _Learner(config, trial, texts, pairs, isolated)
+        learner = _Learner(config, trial, texts, plan.pairs, isolated)
     with contextlib.closing(learner):
-        _drop_of_another_plan(trial, list(due.values()), len(val))
+        _discard_if_replanned(trial, plan)
         run = Progress(trial, learner)
         kept = run.resume()
         yield from kept
         if kept and kept[-1].last:
             trial.finish()
             return
-        while run.step < len(steps):
-            loss_sum, loss_pairs, trained = torch.zeros((), device=device), 0, time.perf_counter()
+        while run.step < len(plan.steps):
             with isolated():
-                while True:
-                    if run.step in epoch_starts:
-                        # A DataLoader draws its seed here; with it dropout is the same as under `train()`.
-                        torch.empty((), dtype=torch.int64).random_()
-                    loss_sum += learner.step(steps[run.step], config.learning_rate * factors[run.step])
-                    loss_pairs += sizes[run.step]
-                    run.step += 1
-                    if run.step in due:
-                        break
-                mean_loss = float(loss_sum) / loss_pairs
-                took = time.perf_counter() - trained
-                if not math.isfinite(mean_loss):
-                    raise loss_diverged(mean_loss, run.step, len(steps))
-                scored = learner.score(val)
-            report = run.report(
-                budget=due[run.step],
-                loss=mean_loss,
-                pairs_per_second=loss_pairs / max(took, 1e-9),
-                took=time.perf_counter() - began,
-                val_pairs=len(val),
-                **scored,
-            )
+                trained = _train_to_report(learner, plan, run)
+                scored = learner.score(plan.val)
+            took = time.perf_counter() - began
+            report = run.report(budget=plan.due[run.step], took=took, val_pairs=len(plan.val), **trained, **scored)
             began = time.perf_counter()
             if report is not None:
                 yield report
                 began = time.perf_counter()
 
 
-def _drop_of_another_plan(trial: TrialDirectory, budgets: list[float], val_pairs: int) -> None:
-    """Starts over a trial whose reports an earlier version planned at other places, or over other val pairs."""
+@dataclass(frozen=True)
+class _WholePlan:
+    """What a trial does, known before it starts.
+
+    pairs: to train on. steps: the batches of every optimizer step. rates: the learning rate of every step.
+    epoch_starts: number of steps before each epoch. due: {step, counted from 1: budget of its report}. val: the pairs
+    that every report scores.
+    """
+
+    pairs: PairRows
+    steps: list[list[Batch]]
+    rates: list[float]
+    epoch_starts: set[int]
+    due: dict[int, float]
+    val: PairRows
+
+
+def _whole_plan(config: TrialConfig, view: View, texts: ViewTexts) -> _WholePlan:
+    pairs = training_pairs(config, view.train)
+    epochs = plan_steps(config, pairs, texts)
+    steps = [step for epoch in epochs for step in epoch]
+    sizes = [_size(step) for step in steps]
+    looks = plan_looks(view.val, config, sum(sizes))
+    factors = learning_rate_factors(config.scheduler, len(steps), config.warmup)
+    return _WholePlan(
+        pairs,
+        steps,
+        rates=[config.learning_rate * factor for factor in factors],
+        epoch_starts={0, *np.cumsum([len(epoch) for epoch in epochs]).tolist()},
+        due=report_steps(sizes, looks.marks),
+        val=view.val.take(looks.index),
+    )
+
+
+def _size(step: list[Batch]) -> int:
+    """Return the number of pairs in a step."""
+    return sum(map(len, step))
+
+
+def _train_to_report(learner: "_Learner", plan: _WholePlan, run: Progress) -> dict[str, float]:
+    """Train up to the next step that ends in a report; return its loss and pairs_per_second.
+
+    Raises TrialFailed if the loss is not finite.
+    """
+    loss_sum, pairs, began = torch.zeros((), device=training_device()), 0, time.perf_counter()
+    while True:
+        if run.step in plan.epoch_starts:
+            # A DataLoader draws its seed here; with this draw, dropout is the same as under `train()`.
+            torch.empty((), dtype=torch.int64).random_()
+        loss_sum += learner.step(plan.steps[run.step], plan.rates[run.step])
+        pairs += _size(plan.steps[run.step])
+        run.step += 1
+        if run.step in plan.due:
+            break
+    loss = float(loss_sum) / pairs
+    seconds = time.perf_counter() - began
+    if not math.isfinite(loss):
+        raise loss_diverged(loss, run.step, len(plan.steps))
+    return {"loss": loss, "pairs_per_second": pairs / max(seconds, 1e-9)}
+
+
+def _discard_if_replanned(trial: TrialDirectory, plan: _WholePlan) -> None:
+    """Restart a trial whose reports an earlier version placed at other steps or scored on other val pairs."""
     kept = trial.reports()
-    planned = [(budget, val_pairs) for budget in budgets]
+    planned = [(budget, len(plan.val)) for budget in plan.due.values()]
     if [(report.budget, report.val_pairs) for report in kept] != planned[: len(kept)]:
         trial.keep_reports([])
         trial.state.unlink(missing_ok=True)
 
 
 def training_pairs(config: TrialConfig, train: PairRows) -> PairRows:
-    """The pairs that the trial trains on. TrialFailed as in `learned_from`."""
-    return learned_from(config, train.prefix(config.train_size))
+    """Return the pairs that the trial trains on. Raises TrialFailed as `pairs_for_loss` does."""
+    return pairs_for_loss(config, train.prefix(config.train_size))
 
 
 def plan_steps(config: TrialConfig, pairs: PairRows, texts: ViewTexts) -> list[list[list[Batch]]]:
-    """For every epoch its steps of the optimizer, each `accumulation` batches (the last may have fewer)."""
+    """Return the optimizer steps of every epoch, each a list of `accumulation` batches (fewer in the last)."""
     length = np.array([len(text) for text in texts.texts], dtype=np.int64)
     plan = Plan(
         pairs.a,
@@ -144,19 +175,19 @@ def plan_steps(config: TrialConfig, pairs: PairRows, texts: ViewTexts) -> list[l
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """Without a model card, whose data would be looked up on the hub."""
+    """A trainer without a model card, which would look up its data on the hub."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """Adds none."""
+        """Add no callback."""
 
     def compute_loss(self, *given: Any, **named: Any) -> Any:
-        """As always; a batch without, say, a hard pair can leave a loss that depends on no weight."""
+        """Compute the loss; one that depends on no weight (a batch with nothing to learn) gets a zero gradient."""
         loss: Any = super().compute_loss(*given, **named)
         return loss if loss.requires_grad else loss + torch.zeros((), device=loss.device, requires_grad=True)
 
 
 def training_arguments(config: TrialConfig, directory: str) -> SentenceTransformerTrainingArguments:
-    """The arguments of a trainer that trains `config` and writes nothing; batches and learning rates are planned."""
+    """Return the arguments of a trainer that writes nothing; batches and learning rates come from the plan."""
     return SentenceTransformerTrainingArguments(
         output_dir=directory,
         num_train_epochs=config.epochs,
@@ -179,15 +210,18 @@ def training_arguments(config: TrialConfig, directory: str) -> SentenceTransform
 
 
 def training_loss(config: TrialConfig, model: SentenceTransformer) -> torch.nn.Module:
-    """The loss of `config` over `model`, in chunks and over several dims where the configuration says so."""
+    """Return the loss over `model`, in chunks and at several dims if configured.
+
+    Raises TrialFailed if the Matryoshka dims are not smaller than the model's own.
+    """
     dims: list[int] = []
     if config.matryoshka:
         own = model.get_embedding_dimension()
         assert own is not None
         if config.matryoshka[-1] >= own:
-            raise TrialFailed(f"matryoshka dims {config.matryoshka[-1]} is not smaller than the model's own {own}")
+            raise TrialFailed(f"matryoshka dims {config.matryoshka[-1]} must be smaller than the model's own {own}")
         dims = [own, *reversed(config.matryoshka)]
-    # Static vectors keep nothing that chunks would save, and the loss in chunks does not take them.
+    # Static vectors have no activations for chunks to save, and the chunked loss does not support them.
     static = any(isinstance(module, StaticEmbedding) for module in model.modules())
     if static or config.loss != "mnr" or not 0 < config.chunk_size < config.batch_size:
         return make_loss(config.loss, model, dims)
@@ -196,7 +230,7 @@ def training_loss(config: TrialConfig, model: SentenceTransformer) -> torch.nn.M
 
 
 def training_rows(config: TrialConfig, texts: ViewTexts, pairs: PairRows, batch: Batch) -> list[dict[str, Any]]:
-    """The pairs of a batch as the trainer's collator takes them, labels in the type that the loss wants."""
+    """Return the pairs of a batch as the trainer's collator expects them, with labels in the loss's type."""
     number = float if LOSS_KINDS[config.loss].labels.is_floating_point else int
     chosen = zip(pairs.a[batch].tolist(), pairs.b[batch].tolist(), pairs.label[batch].tolist(), strict=True)
     return [{"text_a": texts.texts[a], "text_b": texts.texts[b], "label": number(label)} for a, b, label in chosen]
@@ -215,16 +249,16 @@ class _Learner:
 
     def __post_init__(self) -> None:
         config, texts = self.config, self.texts
-        # By the trial's name of the base: a view is shared by all bases of the same weights, and has one's name.
+        # The trial's name of the base: a view is shared by all bases with the same weights and records only one name.
         self.model = build_model(config, config.base_model, texts.max_length)
         arguments = training_arguments(config, str(self.trial.path))
-        # One side's rows all have the side's prompt.
+        # All rows of a side have the same prompt.
         arguments.prompts = {
             "text_a": texts.prompts[texts.prompt_of[self.pairs.a[0]]],
             "text_b": texts.prompts[texts.prompt_of[self.pairs.b[0]]],
         }
         self._trainer = _Trainer(model=self.model, args=arguments, loss=training_loss(config, self.model))
-        # Automatic bf16 where the arguments say so.
+        # Sets up bf16 autocast if the arguments ask for it.
         self._trainer.accelerator.prepare_model(self.model)
         if config.checkpointing:
             _checkpoint_activations(self.model)
@@ -232,7 +266,7 @@ class _Learner:
         self._parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def step(self, batches: list[Batch], learning_rate: float) -> torch.Tensor:
-        """One step of the optimizer; returns the loss, summed over the pairs of its batches."""
+        """Take one optimizer step; return the loss summed over the pairs of its batches."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._trainer.current_gradient_accumulation_steps = len(batches)
@@ -247,9 +281,10 @@ class _Learner:
         return loss_sum
 
     def score(self, val: PairRows) -> dict[str, Any]:
-        """auc, accuracy and threshold at the smallest dims; with Matryoshka, auc_by_dims.
+        """Return auc, accuracy and threshold at the smallest dims, and with Matryoshka auc_by_dims.
 
-        In the precision of training: fp32 would take a GPU several times as long as bf16.
+        Scores in the precision of training: on a GPU, fp32 would take several times as long as bf16. Raises
+        TrialFailed if a score is not finite.
         """
         with merged(self.model, self.config):
             scores = whole_model_scores(self.model, self.texts, val, self.config.all_dims)
@@ -266,11 +301,11 @@ class _Learner:
         }
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """What training changes."""
+        """Return what training changes, by name."""
         return trained_weights(self.model)
 
     def state(self) -> dict[str, Any]:
-        """Weights, optimizer and random state. The learning rate follows from the step."""
+        """Return weights, optimizer and random state. The learning rate follows from the step."""
         return {
             "weights": self.weights(),
             "optimizer": self._optimizer.state_dict(),
@@ -278,14 +313,14 @@ class _Learner:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Goes back to a `state`."""
+        """Restore a `state`."""
         for name, tensor in self.weights().items():
             tensor.data.copy_(state["weights"][name])
         self._optimizer.load_state_dict(state["optimizer"])
         self.isolated.state = state["random"]
 
     def close(self) -> None:
-        """Gives the memory back now: model and trainer refer to each other, and a traceback may hold both."""
+        """Free the memory now: model and trainer form a reference cycle, and a traceback may hold both."""
         for tensor in self.model.parameters():
             tensor.grad = None
             tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
@@ -295,7 +330,7 @@ class _Learner:
 
 
 def _checkpoint_activations(model: SentenceTransformer) -> None:
-    """Activations of every layer are computed again in the backward pass; static vectors have none to keep."""
+    """Recompute activations in the backward pass; modules without support (static vectors) are left alone."""
     for module in model.modules():
         if isinstance(module, PreTrainedModel) and module.supports_gradient_checkpointing:
             module.activation_checkpointing_enable()

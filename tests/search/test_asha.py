@@ -1,0 +1,47 @@
+"""ASHA's rungs: kept on disk, and each trial counted once."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.schedulers import TrialScheduler
+
+from tests.helpers.made_up_trials import ray_result
+from tune.results.rungs import RungFile
+from tune.search.asha import KeptASHA
+
+
+def asha(path: Path) -> KeptASHA:
+    return KeptASHA(RungFile(path), key=lambda config: config["key"])
+
+
+def trial(key: str, run: str = "") -> Any:
+    return SimpleNamespace(trial_id=key + run, config={"key": key})
+
+
+def test_rungs_survive_and_count_each_trial_once(tmp_path: Path) -> None:
+    path = tmp_path / "asha.json"
+    scheduler = asha(path)
+    for number in range(8):
+        scheduler.on_trial_add(None, trial(f"t{number}"))  # type: ignore[arg-type]
+        scheduler.on_trial_result(None, trial(f"t{number}"), ray_result(1 / 16, 0.5 + number / 100))
+    assert scheduler.on_trial_result(None, trial("bad"), ray_result(1 / 16, 0.4)) == TrialScheduler.STOP
+    kept = json.loads(path.read_text())
+    assert len(kept["rungs"]["0.0625"]) == 9 and list(kept["stopped"]) == ["bad"]
+
+    resumed = asha(path)
+    assert resumed._brackets[0]._rungs == scheduler._brackets[0]._rungs
+    assert resumed.on_trial_result(None, trial("t3", "again"), ray_result(1 / 16, 0.53)) == TrialScheduler.CONTINUE
+    assert json.loads(path.read_text()) == kept, "a replayed trial counts once"
+    assert resumed.on_trial_result(None, trial("bad", "again"), ray_result(1 / 16, 0.4)) == TrialScheduler.STOP
+    assert resumed.on_trial_result(None, trial("worst"), ray_result(1 / 16, 0.3)) == TrialScheduler.STOP
+    # Stopped trials stay in the rung; in an empty rung, the worst trial would pass.
+    assert asha(tmp_path / "new.json").on_trial_result(None, trial("worst"), ray_result(1 / 16, 0.3)) == "CONTINUE"
+
+
+def test_a_failed_trial_is_not_recorded(tmp_path: Path) -> None:
+    scheduler = asha(tmp_path / "asha.json")
+    assert scheduler.on_trial_result(None, trial("t"), {"failed": "because"}) == TrialScheduler.CONTINUE
+    scheduler.on_trial_complete(None, trial("t"), {"failed": "because"})
+    assert scheduler._brackets[0]._rungs[-1][1] == {}
