@@ -204,9 +204,7 @@ def score(arguments: list[str]) -> int:
         common=("model", "data", "side", "threshold", "json", "split_column", "text_a", "text_b", "label"),
     )
     parser.add_argument("model", metavar="MODEL", help="directory of an exported model, or a base model's name")
-    parser.add_argument(
-        "--side", choices=SIDES, default=None, help="score only this side of the given split"
-    )
+    parser.add_argument("--side", choices=SIDES, default=None, help="score only this side of the given split")
     parser.add_argument(
         "--threshold", type=float, default=None, metavar="COSINE", help="cosine from which a pair counts as positive"
     )
