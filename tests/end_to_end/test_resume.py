@@ -157,8 +157,8 @@ def test_no_trial_that_can_be_trained_is_said_and_test_stays_closed(tmp_path: Pa
 
 def test_what_cannot_be_resumed_is_said(tmp_path: Path, cache: Path) -> None:
     nothing = tune("search", "--resume", "nothing", "--results", tmp_path)
-    assert nothing.code == 2 and "no results folder" in nothing.err and nothing.err.count("\n") == 1
+    assert nothing.code == 2 and "is not a results folder" in nothing.err and nothing.err.count("\n") == 1
     changed = tune("search", "--resume", "nothing", "--results", tmp_path, "--trials", 5, "--loss", "mnr")
     assert changed.code == 2 and "--trials, --loss cannot be changed" in changed.err
     escape = tune("search", "--resume", "../x", "--results", tmp_path)
-    assert escape.code == 2 and "name alone" in escape.err
+    assert escape.code == 2 and "the search's name only" in escape.err

@@ -1,16 +1,16 @@
 """ResultsFolder: every path under results/NAME in one place; creates and locks the folder."""
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tune.errors import ResultsError
 from tune.files import lock_file
-from typing import Any
-import json
 
 
 @dataclass(frozen=True)

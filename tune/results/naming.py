@@ -1,5 +1,7 @@
 """Names of results folders, made from the search and its data."""
+
 from pathlib import Path
+
 from tune.config.search import SearchConfig
 
 

@@ -1,9 +1,7 @@
 """What a result was made with: the time and the package versions."""
-from datetime import UTC
-from datetime import datetime
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version
 
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("embedtune", "ray", "optuna", "sentence-transformers", "transformers", "torch", "modal", "numpy")
 
