@@ -45,3 +45,24 @@ def test_a_failed_trial_is_not_recorded(tmp_path: Path) -> None:
     assert scheduler.on_trial_result(None, trial("t"), {"failed": "because"}) == TrialScheduler.CONTINUE
     scheduler.on_trial_complete(None, trial("t"), {"failed": "because"})
     assert scheduler._brackets[0]._rungs[-1][1] == {}
+
+
+def test_a_late_first_report_counts_in_its_own_rung_and_stops_nobody_below(tmp_path: Path) -> None:
+    path = tmp_path / "asha.json"
+    scheduler = asha(path)
+    for budget, auc in ((0.25, 0.80), (0.5, 0.86), (0.75, 0.88)):
+        assert scheduler.on_trial_result(None, trial("late"), ray_result(budget, auc)) == TrialScheduler.CONTINUE
+    rungs = json.loads(path.read_text())["rungs"]
+    assert rungs["0.25"] == {"late": 0.80} and rungs["0.0625"] == {"late": None}
+    for scheduler_then in (scheduler, asha(path)):
+        early = trial("early" if scheduler_then is scheduler else "earlier")
+        assert scheduler_then.on_trial_result(None, early, ray_result(1 / 16, 0.7)) == TrialScheduler.CONTINUE
+    assert asha(path).on_trial_result(None, trial("worse"), ray_result(1 / 16, 0.5)) == TrialScheduler.STOP
+
+
+def test_a_single_report_at_the_end_is_compared_with_others_at_the_end(tmp_path: Path) -> None:
+    scheduler = asha(tmp_path / "asha.json")
+    for number in range(4):
+        scheduler.on_trial_complete(None, trial(f"t{number}"), ray_result(1.0, 0.9))
+    rungs = json.loads((tmp_path / "asha.json").read_text())["rungs"]
+    assert [sorted(set(entries.values()), key=str) for entries in rungs.values()] == [[0.9], [None], [None]]

@@ -4,10 +4,11 @@ So a resumed search neither loses a rung's entries nor counts a trial twice, and
 again is stopped again at once.
 """
 
+import math
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from tune.results.rungs import RungFile
@@ -35,7 +36,8 @@ class KeptASHA(ASHAScheduler):
         self._file = file
         self._key = key
         for milestone, recorded in self._brackets[0]._rungs:
-            recorded.update(file.rungs.setdefault(str(milestone), {}))
+            entries = file.rungs.setdefault(str(milestone), {})
+            recorded.update({key: math.nan if auc is None else auc for key, auc in entries.items()})
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return CONTINUE or STOP; the decision is on disk before Ray acts on it."""
@@ -63,12 +65,26 @@ class KeptASHA(ASHAScheduler):
         self._trial_info.pop(trial.trial_id, None)
 
     def _record(self, key: str, result: dict[str, Any]) -> str:
-        # The bracket identifies a trial by its id; use its directory name, which is the same in every run.
-        trial: Any = SimpleNamespace(trial_id=key)
-        return str(self._brackets[0].on_result(trial, result["budget"], result["best_auc"]))
+        """Record a result once, in the highest rung that its budget reaches; the rungs below count as passed.
+
+        Ray's bracket would enter a later result of the same trial in the next rung below, and others that are there
+        with an early AUC would be stopped by a late one.
+        """
+        reached = [recorded for milestone, recorded in self._brackets[0]._rungs if result["budget"] >= milestone]
+        if not reached or key in reached[0]:
+            return str(TrialScheduler.CONTINUE)
+        others = [auc for auc in reached[0].values() if not math.isnan(auc)]
+        passes = not others or result["best_auc"] >= np.percentile(others, (1 - 1 / REDUCTION) * 100)
+        reached[0][key] = result["best_auc"]
+        for recorded in reached[1:]:
+            recorded.setdefault(key, math.nan)
+        return str(TrialScheduler.CONTINUE if passes else TrialScheduler.STOP)
 
     def _write_if_changed(self) -> None:
-        rungs = {str(milestone): dict(recorded) for milestone, recorded in self._brackets[0]._rungs}
+        rungs = {
+            str(milestone): {key: None if math.isnan(auc) else auc for key, auc in recorded.items()}
+            for milestone, recorded in self._brackets[0]._rungs
+        }
         if rungs != self._file.rungs:
             self._file.rungs = rungs
             self._file.write()
