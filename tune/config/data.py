@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+SplitMode = Literal["components", "queries", "queries-a", "queries-b", "cut"]
+"""How pairs are split without a given split."""
+
 
 class DataConfig(BaseModel):
     """The `[data]` table. Without `data`, the embedded demo pairs are used."""
@@ -27,8 +30,12 @@ class DataConfig(BaseModel):
         str | None, Field(description="column with an existing split: train, val|dev|validation, test")
     ] = None
     split: Annotated[
-        Literal["components", "cut"],
-        Field(description="components: keep linked texts together; cut: split by text, drop crossing pairs"),
+        SplitMode,
+        Field(
+            description="components: keep linked texts together; queries: keep the texts of one column apart, the one"
+            " whose texts repeat less (or -a, -b: first, second), and share the other; cut: split by text, drop"
+            " crossing pairs"
+        ),
     ] = "components"
     prompt_a: Annotated[str | None, Field(description="prompt put before every first text")] = None
     prompt_b: Annotated[str | None, Field(description="prompt put before every second text")] = None

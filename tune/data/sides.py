@@ -1,13 +1,10 @@
 """Names of the three sides of a split and of the two classes, and the labelled pairs of each side as plain data."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    pass
 
 SIDES = ("train", "val", "test")
 HELD_OUT = ("val", "test")
@@ -18,13 +15,15 @@ CLASS_NAMES = {0: "negative (label 0)", 1: "positive (label 1)"}
 class LabelledPairs:
     """Pairs of one side, in order: text_a, text_b [n], label [n].
 
-    component [n]: equal for pairs of the split that are linked by shared texts; only folds need it.
+    component [n]: equal for pairs of the split that are linked by shared texts; only folds need it. shared: the column
+    that all sides share by design, as a catalogue (--split queries).
     """
 
     text_a: list[str]
     text_b: list[str]
     label: NDArray[np.int8]
     component: NDArray[np.int64] | None = None
+    shared: Literal["a", "b"] | None = None
 
     def __len__(self) -> int:
         return len(self.label)

@@ -33,13 +33,18 @@ def near_copies(train: NDArray[np.float32], others: NDArray[np.float32], seed: i
 
 
 def near_copies_by_side(base: PreparedBase, sides: dict[str, LabelledPairs], cache: Path, seed: int) -> dict[str, Any]:
-    """Return {"base_model": name, side: {"near": count, "of": texts checked}} for val and test."""
+    """Return {"base_model": name, side: {"near": count, "of": texts checked}} for val and test.
+
+    Texts of a column that the sides share by design are not checked.
+    """
     counted: dict[str, Any] = {"base_model": base.name}
     view = View.open(base.view(cache))
     train = np.unique(np.concatenate([view.train.a, view.train.b]))
     corpus = view.vectors[train]
     for side in ("val", "test"):
-        vectors, _ = base.rows(cache, sides[side])
+        vectors, rows = base.rows(cache, sides[side])
+        if shared := sides[side].shared:
+            vectors = vectors[np.unique(rows.a if shared == "b" else rows.b)]
         near, checked = near_copies(corpus, vectors, seed)
         counted[side] = {"near": near, "of": checked}
     return counted

@@ -55,7 +55,8 @@ class PreparedBase:
     dims: of the base model. fingerprint: of its snapshot. test_fingerprint: of the snapshot that test is scored from,
     made with fp32 weights as in the exported model (weights: their hash). digest: the name of its view. embedded:
     number of texts embedded by this run, of `texts`; seconds: how long that took. closed: the ClosedOptions of a closed
-    model as plain values. usd_per_million_texts: a closed model's price for texts of this mean length.
+    model as plain values. usd_per_million_texts: a closed model's price for texts of this mean length. folds, seed: of
+    the folds that its trials are validated on; 0 folds for none.
     """
 
     name: str
@@ -71,6 +72,8 @@ class PreparedBase:
     seconds: float
     closed: dict[str, Any] | None = None
     usd_per_million_texts: float | None = None
+    folds: int = 0
+    seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values."""
@@ -152,6 +155,8 @@ def prepare_base(
         embedded=embedded,
         texts=sum(map(len, by_prompt.values())),
         seconds=time.perf_counter() - began,
+        folds=view.folds,
+        seed=view.seed,
     )
 
 

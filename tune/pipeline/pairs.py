@@ -6,7 +6,7 @@ from tune.config.search import SearchConfig
 from tune.config.trial import RANKING_LOSSES
 from tune.data.clean import clean_pairs
 from tune.data.pairs import read_pairs
-from tune.data.sides import SIDES
+from tune.data.sides import HELD_OUT, SIDES
 from tune.data.split import Split, split_pairs, text_overlaps, train_order
 from tune.errors import ConfigError
 from tune.events import Emit, Message
@@ -42,6 +42,8 @@ def read_split(
         )
     )
     emit(Message("split: " + ", ".join(_side_line(split, side) for side in SIDES)))
+    if split.queries:
+        emit(Message(_queries_line(split.counts["queries"], config.data.split)))
     facts = {
         "source": raw.source,
         "synthetic": raw.synthetic,
@@ -75,3 +77,14 @@ def _side_line(split: Split, side: str) -> str:
     chosen = split.side == side
     positive = float(split.pairs.label[chosen].mean())
     return f"{side} {int(chosen.sum())} pairs ({positive:.0%} positive)"
+
+
+def _queries_line(counts: dict[str, Any], mode: str) -> str:
+    in_train = ", ".join(
+        f"{side} {counts['in_train'][side]['seen']} of {counts['in_train'][side]['of']}" for side in HELD_OUT
+    )
+    chosen = ", which repeat less" if mode == "queries" else ""
+    return (
+        f"split {mode}: the texts of {counts['apart']!r} ({counts['apart_texts']}{chosen}) are on one side each; "
+        f"those of {counts['shared']!r} ({counts['shared_texts']}) are shared by design, also in train: {in_train}"
+    )

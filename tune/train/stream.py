@@ -46,6 +46,7 @@ class Report:
     val_pairs: int = 0
     auc_std: float = 0.0
     fold_aucs: tuple[float, ...] = ()
+    auc_std_by_dims: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fold_aucs", tuple(self.fold_aucs))

@@ -1,5 +1,6 @@
 """Trials with text-disjoint folds: one fit per fold, their numbers, recovery from a kill, and the refit."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from tune.embed.sources import load_source
 from tune.embed.view import PairRows, View, write_folds, write_view
 from tune.errors import DataError
 from tune.events import ignore
+from tune.metrics.score import fit_thresholds
 from tune.pipeline.pairs import read_split
 from tune.train import directory as directory_module
 from tune.train.directory import TrialDirectory
@@ -31,6 +33,7 @@ from tune.train.frozen.refit import mean_best_budget, out_of_fold, refit
 from tune.train.frozen.trial import open_frozen_trial
 from tune.train.local import LocalOpener
 from tune.train.stream import Report, TrialFailed
+from tune.train.trained import base_val
 
 __all__ = ["TestStream"]
 
@@ -106,8 +109,40 @@ def test_a_report_combines_those_of_plain_trials_on_each_fold(
         assert report.budget == pytest.approx(np.mean([part.budget for part in of_fold]))
         assert report.loss == pytest.approx(np.mean([part.loss for part in of_fold]))
         for dims, auc in report.auc_by_dims.items():
-            assert auc == pytest.approx(np.mean([part.auc_by_dims[dims] for part in of_fold]))
-        assert bool(report.auc_by_dims) == ("matryoshka" in options)
+            at_dims = [part.auc_by_dims[dims] for part in of_fold]
+            assert auc == pytest.approx(np.mean(at_dims))
+            assert report.auc_std_by_dims[dims] == pytest.approx(np.std(at_dims, ddof=1), abs=1e-12)
+        assert bool(report.auc_by_dims) == bool(report.auc_std_by_dims) == ("matryoshka" in options)
+
+
+def test_reports_of_an_earlier_version_are_read() -> None:
+    """Those of 0.1.0 have the spread over the folds at the smallest dims alone."""
+    now = report(1, 0.5, 0.6, 0.5, 0.7)
+    earlier = {name: value for name, value in json.loads(now.to_line()).items() if name != "auc_std_by_dims"}
+    assert Report.from_line(json.dumps(earlier)) == now and now.auc_std_by_dims == {}
+
+
+def test_untouched_base_models_are_scored_on_the_pairs_and_folds_of_the_trials(
+    prepared: Prepared, sides: dict[str, LabelledPairs]
+) -> None:
+    prompts = (prepared.base.prompt_a, prepared.base.prompt_b)
+    source = load_source(prepared.base.name)
+    base = prepare_base(source, sides, prepared.cache, prompts, ViewOptions(folds=FOLDS, seed=1))
+    untouched = base_val(base, prepared.cache)
+    pairs, fold = prepared.view.train_and_val(), prepared.view.folds(FOLDS, 1)
+    vectors = prepared.view.vectors.astype(np.float64)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    scores = (unit[pairs.a] * unit[pairs.b]).sum(1)
+    aucs = [roc_auc_score(pairs.label[fold == own], scores[fold == own]) for own in range(FOLDS)]
+    assert untouched.val_auc == pytest.approx(np.mean(aucs), abs=1e-5)
+    assert untouched.val_auc_std == pytest.approx(np.std(aucs, ddof=1), abs=1e-5)
+    fitted = fit_thresholds(scores, pairs.label)
+    assert untouched.threshold == pytest.approx(fitted.accuracy, abs=1e-5)
+    assert untouched.logistic_threshold == pytest.approx(fitted.logistic, abs=1e-4)
+    plain = base_val(prepared.base, prepared.cache)
+    val = roc_auc_score(prepared.view.val.label, scores[len(prepared.view.train) :])
+    assert plain.val_auc == pytest.approx(val, abs=1e-5) and plain.val_auc_std is None
+    assert plain.val_auc != untouched.val_auc
 
 
 @pytest.mark.parametrize("loss", LOSSES)

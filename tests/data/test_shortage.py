@@ -1,0 +1,132 @@
+"""Splits with too few pairs are refused with what would help: an option that works, or more pairs than there are."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.data.pair_files import pairs_of
+from tests.data.test_queries import tickets, turned
+from tests.data.test_split import DENSE, SPARSE, random_rows, refusal
+from tune.data.sides import SIDES
+from tune.data.split import split_pairs
+
+CONSTANT = [("the one search term", f"candidate {i} of many", i % 2) for i in range(2800)]
+
+
+def either_way(rows: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+    return [(b, a, label) if i % 2 else (a, b, label) for i, (a, b, label) in enumerate(rows)]
+
+
+SYMMETRIC = either_way(random_rows(40_000, 20_000))
+
+
+def proposed(line: str) -> list[str]:
+    """The values of --split in a refusal, each checked to split these pairs."""
+    return re.findall(r"--split ([\w-]+), which", line)
+
+
+def asked_for(line: str) -> tuple[int, int]:
+    """The number of pairs that a refusal asks for, and the number that it says there are."""
+    found = re.search(r"about ([\d,]+) pairs like these should be enough \(there are ([\d,]+)\)", line)
+    assert found, line
+    return int(found[1].replace(",", "")), int(found[2].replace(",", ""))
+
+
+def rare(count: int, positives: int) -> list[tuple[str, str, int]]:
+    return [(f"question {i} of it", f"answer {i} to that", int(i < positives)) for i in range(count)]
+
+
+@pytest.mark.parametrize("mode", ["components", "cut", "queries-a"])
+def test_one_text_in_all_pairs(mode: Any) -> None:
+    line = refusal(CONSTANT, mode=mode)
+    assert "one text, in column 'a', is in 100% of the pairs and ties them together" in line
+    assert "more pairs like these will not help; use --split queries, which keeps the texts of 'b' apart" in line
+    assert "about" not in line, "no number of pairs would do"
+    split = split_pairs(pairs_of(CONSTANT), mode="queries")
+    rows, positives = split.counts["rows"], split.counts["positives"]
+    held = "; ".join(f"{side} {rows[side]} pairs, {positives[side]} positive" for side in ("val", "test"))
+    assert f"({held})" in line and set(split.side.tolist()) == set(SIDES)
+
+
+@pytest.mark.parametrize("rows", [tickets(), turned(tickets())], ids=["articles second", "articles first"])
+def test_a_catalogue(rows: list[tuple[str, str, int]]) -> None:
+    line = refusal(rows)
+    assert "shared texts link 100.0% of the pairs into one component too large for val or test" in line
+    assert proposed(line) == ["queries"], "cut would leave too little"
+    assert proposed(refusal(rows, mode="cut")) == ["queries"]
+
+
+def test_cut_is_proposed_and_dismissed_by_its_own_count() -> None:
+    """Pairs of one kind of text: a catalogue would be half of all texts, so queries is no way out."""
+    assert proposed(refusal(SYMMETRIC)) == proposed(refusal(SYMMETRIC, mode="queries")) == ["cut"]
+    cut = split_pairs(pairs_of(SYMMETRIC), mode="cut")
+    held = f"(val {cut.counts['rows']['val']} pairs, {cut.counts['positives']['val']} positive; test "
+    assert held in refusal(SYMMETRIC)
+    few = either_way(DENSE)
+    line = refusal(few)
+    assert proposed(line) == [] and "more pairs like these will not help alone; with --split cut about" in line
+    needed, there = asked_for(line)
+    assert there == 6000 < needed < 100_000
+    needed, there = asked_for(refusal(few, mode="cut"))
+    assert there == 6000 < needed
+
+
+def test_components_are_proposed_where_cut_drops_too_much() -> None:
+    split_pairs(pairs_of(SPARSE))
+    line = refusal(SPARSE, mode="cut")
+    assert proposed(line) == ["components"] and "keeps linked texts together" in line
+
+
+def test_both_options_are_proposed_where_both_work() -> None:
+    rng = np.random.default_rng(0)
+    rows = {(q, d): (f"query {q}", f"document {d}", 0) for q, d in rng.integers(0, (9000, 4000), (60_000, 2)).tolist()}
+    both = [(a, b, i % 2) for i, (a, b, _) in enumerate(rows.values())]
+    assert proposed(refusal(both)) == ["queries", "cut"]
+
+
+@pytest.mark.parametrize("mode", ["components", "queries", "cut"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_number_asked_for_is_above_the_number_there_is_and_is_enough(mode: Any, seed: int) -> None:
+    rows = random_rows(500, 30_000, seed)
+    needed, there = asked_for(refusal(rows, seed=seed, mode=mode))
+    assert there == 500 < needed
+    split_pairs(pairs_of(random_rows(needed, needed * 8, seed)), seed)
+    constant, _ = asked_for(refusal(CONSTANT[:300], seed=seed))
+    many = [("the one search term", f"candidate {i} of many", i % 2) for i in range(constant)]
+    assert constant > 300
+    split_pairs(pairs_of(many), seed, "queries")
+
+
+@pytest.mark.parametrize(("count", "positives"), [(900, 10), (900, 890), (20_000, 150), (300, 150), (1900, 950)])
+def test_rare_classes(count: int, positives: int) -> None:
+    line = refusal(rare(count, positives))
+    needed, there = asked_for(line)
+    assert there == count < needed
+    # Of each class that is short, more than there are; and that many are enough.
+    of_class = {"positive": positives, "negative": count - positives}
+    asked = {name: int(n.replace(",", "")) for n, name in re.findall(r"([\d,]+) (positive|negative) ones", line)}
+    assert bool(asked) == (min(of_class.values()) < max(of_class.values()) / 2)
+    assert all(asked[name] > of_class[name] for name in asked)
+    if asked:
+        grown = {name: asked.get(name, there) for name, there in of_class.items()}
+        split_pairs(pairs_of(rare(sum(grown.values()), grown["positive"])))
+
+
+def test_the_scarcer_class_of_a_large_file_is_the_only_one_named() -> None:
+    line = refusal(rare(20_000, 150))
+    assert "positive ones (there are 150)" in line and "negative ones" not in line
+
+
+def test_only_a_split_of_ones_own_is_left() -> None:
+    """Few texts on both sides, all linked: no rule can split these, and no number of such pairs would change it."""
+    rows = [(f"text {i}", f"text {j}", (i + j) % 2) for i in range(40) for j in range(i)]
+    line = refusal(rows)
+    assert "more pairs like these will not help; add pairs of other texts" in line and "--split-column" in line
+
+
+def test_a_given_split_with_too_few_is_not_offered_another_rule() -> None:
+    side = ["test" if i < 150 else "val" if i < 1000 else "train" for i in range(len(DENSE))]
+    line = refusal(DENSE, side)
+    assert "the given split has only" in line and "--split queries" not in line

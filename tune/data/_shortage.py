@@ -1,0 +1,173 @@
+"""Refuses a split whose val or test is too small, and says what would help: another --split, or how many pairs.
+
+Every option that is proposed was tried, and every number of pairs that is asked for exceeds the number there are.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune.config.data import SplitMode
+from tune.data._assign import Assignment, Column, Texts, assign, most_frequent, query_column
+from tune.data.pairs import Pairs
+from tune.data.sides import CLASS_NAMES, HELD_OUT, SIDES
+from tune.errors import DataError
+
+NEEDED = 100
+"""Pairs of either class that val and test must each hold."""
+
+_MARGIN = 1.3
+"""An unlucky split holds fewer pairs than the mean one."""
+_HUB = 0.5
+"""A text in more than this share of the pairs is named as the cause."""
+_LINKED, _HOPELESS = 0.1, 0.9
+"""Share of the pairs in components too large for val or test: from here named as the cause, and past more pairs."""
+_UNBALANCED = 0.5
+"""Positives per negative, or the other way round, below which the pairs needed are given for each class."""
+_CLEARLY_FEWER = 0.7
+"""Another mode is named if it needs less than this share of the pairs."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Cleaned pairs and what they are split by. missing: the sides to draw; given: the sides that the user drew."""
+
+    pairs: Pairs
+    texts: Texts
+    seed: int
+    given: Sequence[str]
+    missing: Sequence[str]
+
+
+def check_enough(search: Search, made: Assignment) -> None:
+    """Raise DataError if val or test has fewer than NEEDED pairs of either class, or train lacks a class."""
+    held, source = held_of(search.pairs.label, made), search.pairs.source
+    found, side, label = scarcest(held)
+    if found >= NEEDED:
+        if 0 in held["train"]:
+            raise DataError(f"{source}: train has pairs of one class only: add pairs of the other")
+        return
+    short = f"only {found} {CLASS_NAMES[label]} pairs in {side}, but {NEEDED} of either class are needed"
+    if side in search.given:
+        raise DataError(
+            f"{source}: the given split has {short}: add pairs there, or leave the given split out"
+            " (no --split-column, one file) for a new split"
+        )
+    cause = _cause(search, made)
+    raise DataError(f"{source}: {cause}{', which leaves ' if cause else ''}{short}: {_fix(search, made, held)}")
+
+
+def held_of(label: NDArray[np.int8], made: Assignment) -> dict[str, tuple[int, int]]:
+    """Return the number of negative and of positive pairs on each side."""
+    sides = {name: made.keep & (made.side == name) for name in SIDES}
+    return {name: (int((label[at] == 0).sum()), int((label[at] == 1).sum())) for name, at in sides.items()}
+
+
+def scarcest(held: dict[str, tuple[int, int]]) -> tuple[int, str, int]:
+    """Return the smallest class of val and test: number of pairs, side, label."""
+    return min((held[name][label], name, label) for name in HELD_OUT for label in CLASS_NAMES)
+
+
+def _cause(search: Search, made: Assignment) -> str:
+    """Return why pairs cannot be placed; "" if only their number is to blame."""
+    n = len(search.pairs)
+    share, column = most_frequent(search.texts)
+    if share > _HUB and made.queries in (None, column):
+        return (
+            f"one text, in column {_name(search.pairs, column)}, is in {share:.0%} of the pairs and ties them together"
+        )
+    large = made.facts["large_rows"] / n
+    if large < _LINKED:
+        return ""
+    one = f"shared texts link {made.largest / n:.1%} of the pairs into one component"
+    several = "" if made.largest == made.facts["large_rows"] else f" and {large:.1%} into components"
+    return f"{one}{several} too large for val or test"
+
+
+def _fix(search: Search, made: Assignment, held: dict[str, tuple[int, int]]) -> str:
+    others = _others(search, made)
+    counts = [held_of(search.pairs.label, other) for other in others]
+    enough = {
+        other.mode: f"--split {other.mode}, which {_rule(search.pairs, other)} ({_sizes(after)})"
+        for other, after in zip(others, counts, strict=True)
+        if scarcest(after)[0] >= NEEDED and 0 not in after["train"]
+    }
+    own = _needed(search.pairs, made, held)
+    alone = "" if own else "more pairs like these will not help; "
+    if enough:
+        # Where whole components can be kept apart, nothing need be shared or dropped.
+        return f"{alone}use {enough.get('components') or ' or '.join(enough.values())}"
+    elsewhere = [
+        (needed, other.mode)
+        for other, after in zip(others, counts, strict=True)
+        if (needed := _needed(search.pairs, other, after))
+    ]
+    n = len(search.pairs)
+    if elsewhere and (own is None or min(elsewhere)[0] < own * _CLEARLY_FEWER):
+        needed, mode = min(elsewhere)
+        alone = "" if own else "more pairs like these will not help alone; "
+        return f"{alone}with --split {mode} about {needed:,} pairs like these should be enough (there are {n:,})"
+    if own is None:
+        return f"{alone}add pairs of other texts, or bring your own split (--split-column)"
+    by_class = _needed_by_class(search.pairs, made, held)
+    return f"add pairs: about {own:,} pairs like these should be enough (there are {n:,}){by_class}"
+
+
+def _others(search: Search, made: Assignment) -> list[Assignment]:
+    """Return what the other modes would do."""
+    modes: list[SplitMode] = ["components", "queries", "cut"]
+    if made.queries == query_column(search.texts, "queries"):
+        modes.remove("queries")
+    return [
+        assign(search.pairs, search.texts, search.seed, mode, search.missing) for mode in modes if mode != made.mode
+    ]
+
+
+def _rule(pairs: Pairs, made: Assignment) -> str:
+    if made.queries is not None:
+        apart, shared = made.queries, "b" if made.queries == "a" else "a"
+        return f"keeps the texts of {_name(pairs, apart)} apart and shares those of {_name(pairs, shared)}"
+    return "splits by text and drops crossing pairs" if made.mode == "cut" else "keeps linked texts together"
+
+
+def _sizes(held: dict[str, tuple[int, int]]) -> str:
+    return "; ".join(f"{name} {sum(held[name]):,} pairs, {held[name][1]:,} positive" for name in HELD_OUT)
+
+
+def _name(pairs: Pairs, column: Column | str) -> str:
+    return repr(pairs.columns.text_a if column == "a" else pairs.columns.text_b)
+
+
+def _needed(pairs: Pairs, made: Assignment, held: dict[str, tuple[int, int]]) -> int | None:
+    """Return how many pairs of the same kind would be enough in this mode; None if no number would."""
+    n = len(pairs)
+    placeable = min(int((made.placeable & (pairs.label == label)).sum()) for label in CLASS_NAMES)
+    if not placeable or made.facts["large_rows"] > _HOPELESS * n:
+        return None
+    found = scarcest(held)[0]
+    return _rounded_up(_MARGIN * max(NEEDED / made.share / placeable * n, NEEDED / found * n if found else 0, n))
+
+
+def _needed_by_class(pairs: Pairs, made: Assignment, held: dict[str, tuple[int, int]]) -> str:
+    """Return the pairs needed of each class, if one is much rarer than the other."""
+    there = {label: int((pairs.label == label).sum()) for label in CLASS_NAMES}
+    if min(there.values()) >= _UNBALANCED * max(there.values()):
+        return ""
+    parts = []
+    for label, name in sorted(CLASS_NAMES.items(), reverse=True):
+        found = min(held[side][label] for side in HELD_OUT)
+        if found < NEEDED:
+            placeable = int((made.placeable & (pairs.label == label)).sum())
+            times = max(NEEDED / made.share / placeable, NEEDED / found if found else 0, 1)
+            total = _rounded_up(_MARGIN * times * there[label])
+            parts.append(f"{total:,} {name.split()[0]} ones (there are {there[label]:,})")
+    return f", or about {' and '.join(parts)}"
+
+
+def _rounded_up(number: float) -> int:
+    """Round up to two digits."""
+    unit = int(10 ** max(int(math.log10(number)) - 1, 0))
+    return math.ceil(number / unit) * unit
