@@ -19,13 +19,13 @@ from tune.config.closed import provider_of
 from tune.config.search import SearchConfig
 from tune.errors import ConfigError, ModelError
 from tune.events import Emit, Message
-from tune.results.layout import ResultsFolder
 
 if TYPE_CHECKING:
     # Every container imports this module; most need only their own function.
     from tune.data.split import Split
     from tune.embed.orders import EmbedOrder
     from tune.embed.prepare import PreparedBase
+    from tune.pipeline.backend import TrialsJob
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,11 @@ class ModalBackend:
         settings.hub_volume.reload()
         return [PreparedBase.from_json(answer["base"]) for answer in answers]
 
-    def search(self, config: SearchConfig, folder: ResultsFolder, bases: "dict[str, PreparedBase]", emit: Emit) -> str:
+    def share_cache(self) -> None:
+        """Put what was added to the snapshots on their Volume."""
+        settings.snapshots_volume.commit()
+
+    def search(self, job: "TrialsJob", emit: Emit) -> str:
         """Run the trials as Modal calls; however it ends, cancel all that still run."""
         from cluster.call_stream import CallOpener
         from cluster.callbacks import EndCalls, StopOnCancel
@@ -99,19 +103,19 @@ class ModalBackend:
         from tune.search.run import TrialSetup, run_trials
         from tune.search.trainable import TrialDirectories
 
+        config, folder = job.config, job.folder
         if config.whole and self._options.gpu is None:
             self._gpu = settings.WHOLE_TRIAL_GPU
         trials = folder.trials.resolve()
         self._keeper.watch(trials)
         collect(folder.name, trials)
-        views = {name: base.digest for name, base in bases.items()}
-        directories = TrialDirectories(trials, views, config.search.trial_options())
+        directories = TrialDirectories(trials, job.digests, job.options)
         opener = CallOpener(
             function=self._trial_function(config.whole),
             queue=self._queue,
             search=folder.name,
             root=trials,
-            views=views,
+            views=job.digests,
             poll_seconds=settings.POLL_SECONDS,
             end_seconds=settings.END_SECONDS,
         )

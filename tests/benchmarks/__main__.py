@@ -18,10 +18,12 @@ NAMES = {
     "modal_cost": False,
     "precision": False,
     "startup": False,
+    "interval_coverage": False,
     "quora_reference": True,
     "trial_vs_trainer": True,
     "sweep_vs_trainer": True,
     "validation_share": True,
+    "choice_regret": True,
 }
 """{benchmark: whether it needs `--data`}."""
 

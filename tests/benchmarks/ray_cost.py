@@ -30,6 +30,7 @@ from tune.config.trial import TrialConfig
 from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
 from tune.events import Event, TrialEvent, ignore
+from tune.pipeline.backend import TrialsJob
 from tune.pipeline.local import LocalBackend
 from tune.pipeline.pairs import read_split
 from tune.results.layout import ResultsFolder, new_folder
@@ -97,7 +98,7 @@ def _sweep(root: Path, algorithm: str, trials: int) -> _Sweep:
 
     sampler = threading.Thread(target=_sample, args=(stop, memory), daemon=True)
     began = time.perf_counter()
-    interrupted = LocalBackend().search(config, folder, bases, emit)
+    interrupted = LocalBackend().search(TrialsJob(config, folder, bases, config.search.trial_options()), emit)
     wall = time.perf_counter() - began
     stop.set()
     if seen:

@@ -89,8 +89,8 @@ def test_every_kind_is_in_one_leaderboard(mixed: tuple[Ran, Path]) -> None:
     assert {row["val_pairs"] for row in trials} == {"400"}, "finalists are judged on all of val, whatever was reported"
     for row in trials:
         reports = (folder / "trials" / row["trial"] / "reports.jsonl").read_text().splitlines()
-        # Three epochs of 700 pairs pay for three looks, LoRA for shorter ones.
-        looked = 0 if row["freeze"] == "true" else {"full": 313, "lora": 209}[row["train"]]
+        # Three epochs of 700 pairs can afford three looks at all 400 pairs of val.
+        looked = 0 if row["freeze"] == "true" else 400
         assert [json.loads(report)["val_pairs"] for report in reports] == [looked] * (3 if looked else 16)
         [log] = folder.glob(f"ray/{row['trial']}_*/events.out.tfevents.*")
         events = EventAccumulator(str(log.parent))
@@ -107,6 +107,15 @@ def test_differences_are_in_the_leaderboard_and_corrected_for_their_number(mixed
     entries = facts["comparisons"]
     assert [entry["kind"] for entry in entries] == ["own"] * 6 + ["frozen"] * 2
     assert all(entry["p"] <= entry["p_holm"] <= 1 for entry in entries)
+    # The winner at its first dims against its base, and against the best trial of the other kind, if it is in it.
+    winner = facts["verdict"]["a"]
+    primary = [entry for entry in entries if entry["family"] == "primary"]
+    assert primary == [entry for entry in entries if winner in (entry["a"], entry["b"])]
+    assert primary[0] == facts["verdict"] and {entry["kind"] for entry in primary} == {"own", "frozen"}
+    assert {entry["family"] for entry in entries} == {"primary", "exploratory"}
+    assert max(entry["p_holm"] / entry["p"] for entry in primary if entry["p_holm"] < 1) <= len(primary)
+    assert facts["correction"] == f"p-values of the {len(primary)} primary comparisons are Holm-corrected"
+    assert all(entry["p_holm"] < 0.05 for entry in entries if entry["outcome"] in ("beats", "behind"))
     rows = {(row["trial"], row["dims"]): row for row in leaderboard(folder) if row["rank"]}
     base = next(float(row["test_auc"]) for row in leaderboard(folder) if row["status"] == "baseline")
     for row in rows.values():
@@ -156,6 +165,10 @@ def test_folds_are_averaged_and_the_winner_is_refitted(pairs: Path, tmp_path: Pa
         assert float(row["val_auc_std"]) == pytest.approx(np.std(best["fold_aucs"], ddof=1)) and row["folds"] == "3"
         refits = list((folder / "trials" / row["trial"]).glob("refit-*.safetensors"))
         assert len(refits) == bool(row["test_auc"])
+    [base] = [row for row in leaderboard(folder) if row["status"] == "baseline"]
+    scored = counts["rows"]["train"] + counts["rows"]["val"]
+    assert {row["val_pairs"] for row in (base, *trials)} == {str(scored)}, "all are scored on the same pairs"
+    assert float(base["val_auc_std"]) > 0
     about = json.loads((folder / "best" / "embedtune.json").read_text())
     assert about["threshold"] == pytest.approx(float(trials[0]["threshold"]))
     assert about["test"]["auc"] == float(trials[0]["test_auc"]) > 0.7, counts

@@ -3,10 +3,12 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers.tiny import Prepared
-from tune.evaluate.finalists import choose_finalists, sound_finalists
+from tune.embed.view import write_sample
+from tune.evaluate.finalists import choose, leading
 from tune.results.leaderboard import ranked
 from tune.train.frozen.trial import open_frozen_trial
 from tune.train.outcomes import TrialOutcome, trial_outcomes
@@ -28,10 +30,16 @@ def outcomes(folder: Path) -> list[TrialOutcome]:
     return trial_outcomes(folder / "trials", folder / "asha.json")
 
 
+def best(folder: Path, count: int, grid: bool) -> list[TrialOutcome]:
+    """The leading trials by what they reported."""
+    scored = [(outcome.best.auc, outcome) for outcome in outcomes(folder)]  # type: ignore[union-attr]
+    return [outcome for _, outcome in leading(scored, count, grid)]
+
+
 def test_finalists_are_the_best_by_val_and_in_a_grid_of_every_cell(trials: Path) -> None:
     ranked = sorted(outcomes(trials), key=lambda outcome: -outcome.best.auc)  # type: ignore[union-attr]
-    assert [o.trial for o in choose_finalists(outcomes(trials), 2, grid=False)] == [o.trial for o in ranked[:2]]
-    cells = choose_finalists(outcomes(trials), 1, grid=True)
+    assert [o.trial for o in best(trials, 2, grid=False)] == [o.trial for o in ranked[:2]]
+    cells = best(trials, 1, grid=True)
     assert {o.config.dims for o in cells} == {8, 32} and cells[0].trial == ranked[0].trial and len(cells) == 2
 
 
@@ -40,7 +48,7 @@ def test_a_damaged_trial_leaves_and_the_next_one_takes_its_place(
     trials: Path, prepared: Prepared, tmp_path: Path, damage: str
 ) -> None:
     shutil.copytree(trials, tmp_path / "copy")
-    first, second, third, *_ = choose_finalists(outcomes(tmp_path / "copy"), 4, grid=False)
+    first, second, third, *_ = best(tmp_path / "copy", 4, grid=False)
     weights = first.directory / "best.safetensors"
     if damage == "other weights":
         same_shape = next(o for o in (second, third) if o.config.dims == first.config.dims)
@@ -51,12 +59,42 @@ def test_a_damaged_trial_leaves_and_the_next_one_takes_its_place(
         weights.unlink()
     said: list[str] = []
     models = Models({prepared.base.name: prepared.base}, prepared.cache, None)
-    chosen = sound_finalists(outcomes(tmp_path / "copy"), models, 2, False, said.append)
-    assert [model.outcome.trial for model in chosen] == [second.trial, third.trial]
+    chosen = choose(outcomes(tmp_path / "copy"), models, 2, False, said.append)
+    assert [model.outcome.trial for model in chosen.finalists] == [second.trial, third.trial]
     assert len(said) == 1 and first.trial in said[0] and "\n" not in said[0]
 
 
-def test_the_leaderboard_keeps_the_order_of_the_finalists_where_all_of_val_decided() -> None:
+def test_what_may_be_as_good_as_the_leader_on_a_sample_is_scored_on_all_of_val(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    configs = [prepared.config(dims=dims, learning_rate=rate) for dims, rate in ((4, 2e-2), (16, 5e-3), (32, 5e-3))]
+    label, models = prepared.view.val.label, Models({prepared.base.name: prepared.base}, prepared.cache, None)
+    generator = np.random.default_rng(5)
+    sample = write_sample(prepared.view_path, np.sort(generator.choice(len(label), 60, replace=False)))
+    for config in configs:
+        sampled = config.model_copy(update={"val_sample": sample})
+        list(open_frozen_trial(sampled, tmp_path / "trials" / sampled.digest(prepared.base.digest), prepared.view))
+    said: list[str] = []
+    chosen = choose(outcomes(tmp_path), models, 1, False, said.append)
+    aucs = {model.outcome.trial: model.val_auc() for model in chosen.contenders}
+    assert len(chosen.contenders) == 3, "60 pairs tell none of them apart"
+    assert [model.outcome.trial for model in chosen.finalists] == [max(aucs, key=aucs.__getitem__)]
+    assert [aucs[model.outcome.trial] for model in chosen.contenders] == sorted(aucs.values(), reverse=True)
+    assert said == ["scoring 3 contenders on all of validation"]
+    for model in chosen.contenders:
+        assert model.outcome.best is not None and model.outcome.best.val_pairs == 60
+        assert model.reported_auc() == pytest.approx(model.outcome.best.auc, abs=1e-6) != model.val_auc()
+
+
+def test_trials_scored_on_all_of_val_come_before_those_scored_on_a_sample() -> None:
+    def row(trial: str, auc: float, pairs: int) -> dict[str, object]:
+        return {"trial": trial, "status": "done", "reported_auc": auc, "val_auc": auc, "val_pairs": pairs}
+
+    table = ranked([row("a", 0.95, 100), row("b", 0.90, 500), row("c", 0.91, 500), row("d", 0.93, 100)])
+    assert [(one["trial"], one["rank"]) for one in table] == [("c", 1), ("b", 2), ("a", 3), ("d", 4)]
+
+
+def test_the_leaderboard_keeps_the_order_of_the_finalists() -> None:
     def row(trial: str, reported: float, val: float) -> dict[str, object]:
         return {"trial": trial, "status": "done", "reported_auc": reported, "val_auc": val}
 

@@ -36,9 +36,8 @@ def test_bf16_scores_test_as_the_exported_model_does(tmp_path: Path) -> None:
     list(open_frozen_trial(trial, folder, View.open(base.view(tmp_path / "cache"))))
     outcomes = trial_outcomes(tmp_path / "trials", tmp_path / "asha.json")
     test = labelled_sides(split, 0)["test"]
-    component = split.component[split.side == "test"]
     models = Models({"wordllama": base}, tmp_path / "cache", None)
-    scored = open_test([models.of(outcome) for outcome in outcomes], models, test, component, 0)
+    scored = open_test([models.of(outcome) for outcome in outcomes], models, test, 0)
     final = scored["models"][folder.name]
 
     facts = ExportFacts(folder.name, trial, base, {16: final}, {})

@@ -7,9 +7,8 @@ from tests.helpers.tiny import Prepared, prepare_topics
 from tune.config.trial import TrialConfig
 from tune.metrics.score import roc_auc
 from tune.train.stream import Report
-from tune.train.whole.looks import plan_looks
 from tune.train.whole.model import load_whole_model, whole_model_scores
-from tune.train.whole.trial import open_whole_trial, training_pairs
+from tune.train.whole.trial import open_whole_trial
 
 
 class Topics:
@@ -33,8 +32,6 @@ class Topics:
     def loaded_auc(self, directory: Path, config: TrialConfig, dims: int | None = None) -> float:
         """Return the AUC of the model loaded from a trial's directory, on the pairs that its reports scored."""
         model = load_whole_model(config, directory / "best.safetensors", config.base_model, None)
-        pairs = training_pairs(config, self.view.train)
-        looks = plan_looks(self.view.val, config, len(pairs) * config.epochs)
-        val = self.view.val.take(looks.index)
+        val = self.view.val.take(self.view.sample_index(config.val_sample))
         [scores] = whole_model_scores(model, self.view.texts(), val, [dims]).values()
         return roc_auc(scores, val.label)

@@ -54,8 +54,8 @@ class SearchOptions(BaseModel):
         int | None,
         Field(
             ge=0,
-            description="with freeze=false: validation pairs at each of a trial's sixteen reports (0: all; default: "
-            "pairs and reports limited to keep validation under 15% of the trial)",
+            description="with freeze=false: validation pairs that all trials of the search are compared on before the "
+            "last stage (0: all; default: all for static base models, else 1000 to 4000)",
         ),
     ] = None
     accumulation: Annotated[int, Field(ge=1, description="with freeze=false: batches per optimizer step")] = 1

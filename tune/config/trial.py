@@ -23,7 +23,7 @@ SHARED_OPTIONS = ("seed", "folds", *_WHOLE_ONLY)
 
 # Options added after the first results: left out of the digest at their defaults, so that existing directories keep
 # their names.
-_LATER = ("train", "lora_rank", "lora_alpha", "matryoshka", "folds", *_WHOLE_ONLY)
+_LATER = ("train", "lora_rank", "lora_alpha", "matryoshka", "folds", "val_sample", *_WHOLE_ONLY)
 
 
 class TrialConfig(BaseModel):
@@ -55,7 +55,9 @@ class TrialConfig(BaseModel):
     folds: Annotated[int, Field(ge=0)] = 0
     """Text-disjoint folds of train and val (freeze=True only); 0: validate on the val side."""
     eval_pairs: Annotated[int | None, Field(ge=0)] = None
-    """Val pairs per report (freeze=False); 0: all; None: depends on the trial's length."""
+    """As the user chose (freeze=False): then sixteen reports; None: as many as the trial can afford."""
+    val_sample: str = ""
+    """Name of the sample of val in the view that reports score, the same for all trials of a search; "": all of val."""
     accumulation: Annotated[int, Field(ge=1)] = 1
     """Batches per optimizer step (freeze=False)."""
     checkpointing: bool = False

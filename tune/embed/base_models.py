@@ -84,27 +84,35 @@ def _check_hub(name: str) -> None:
 
 
 def check_lora(name: str) -> None:
-    """Check that a base model has attention layers for LoRA, from its list of modules and without its weights.
+    """Check that a base model has attention layers for LoRA, without loading its weights.
 
-    Raises ModelError for models of static vectors or bags of words. Passes if the list is unavailable, since
-    `check_source` reports that.
+    Raises ModelError for models of static vectors or bags of words. Passes if that cannot be known, since
+    `check_source` reports a model that is unavailable.
     """
-    try:
-        kinds = [str(module["type"]) for module in json.loads(_modules_list(name))]
-    except (OSError, ValueError, LookupError, TypeError):
-        return
-    if kinds and kinds[0].rpartition(".")[2] in _WITHOUT_ATTENTION:
+    if is_static(name):
         raise ModelError(f"[space] {NO_ATTENTION.format(name)}")
 
 
+def is_static(name: str) -> bool:
+    """Return whether a base model only looks up a vector per word, so that encoding costs next to nothing.
+
+    Known from its list of modules, without its weights; False if that list is unavailable.
+    """
+    if name in PACKAGED:
+        return name == "wordllama"
+    try:
+        kinds = [str(module["type"]) for module in json.loads(_modules_list(name))]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return bool(kinds) and kinds[0].rpartition(".")[2] in _WITHOUT_ATTENTION
+
+
 def _modules_list(name: str) -> str:
-    """Return modules.json of a folder or hub model; "[]" for packaged models.
+    """Return modules.json of a folder or hub model.
 
     Raises OSError if it cannot be read. Leaves the hub's cache untouched, because `_check_hub` takes a model with one
     cached file for a complete one.
     """
-    if name in PACKAGED:
-        return "[]"
     path = Path(name).expanduser()
     if path.exists():
         return (path / "modules.json").read_text()

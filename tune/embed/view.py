@@ -72,6 +72,16 @@ class View:
         of_pair: NDArray[np.int8] = np.load(self.directory / folds_file(folds, seed))
         return of_pair
 
+    def sample_index(self, name: str) -> NDArray[np.int64]:
+        """Return the indices of the val pairs of a sample that `write_sample` wrote; of all of val if `name` is "".
+
+        Raises FileNotFoundError if the view lacks the sample.
+        """
+        if not name:
+            return np.arange(len(self.val))
+        index: NDArray[np.int64] = np.load(self.directory / sample_file(name))
+        return index
+
     @classmethod
     def open(cls, directory: Path, *, map_memory: bool = True) -> Self:
         """Open a view. map_memory: map the vectors read-only; False copies them and leaves no file open, for Volumes.
@@ -123,6 +133,20 @@ def write_folds(directory: Path, fold: NDArray[np.int8], folds: int, seed: int) 
     except (OSError, ValueError, EOFError):
         pass
     write_array(path, fold)
+
+
+def write_sample(directory: Path, index: NDArray[np.int64]) -> str:
+    """Add a sample of the val pairs, by index, to an existing view; return its name, which depends on it alone."""
+    name = hashlib.sha256(index.tobytes()).hexdigest()[:12]
+    path = directory / sample_file(name)
+    if not path.exists():
+        write_array(path, index)
+    return name
+
+
+def sample_file(name: str) -> str:
+    """Return the name of the file with a sample of the val pairs."""
+    return f"sample-{name}.npy"
 
 
 def folds_file(folds: int, seed: int) -> str:

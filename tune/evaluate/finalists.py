@@ -1,40 +1,107 @@
-"""Chooses the finalists by validation, before test is opened."""
+"""Chooses the finalists by validation, before test is opened.
+
+Trials may have reported on a sample of val, the same for all. What may be as good as the leader on that sample is
+scored on all of val, and only then are finalists and winner chosen.
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from safetensors import SafetensorError
 
 from tune.config.trial import TrialConfig
+from tune.embed.view import View
 from tune.errors import ModelError
+from tune.metrics.sample import sample_error
 from tune.train.kinds import kind_of
 from tune.train.outcomes import TrialOutcome
 from tune.train.trained import Models, TrialModel
 
 _SAME_AUC = 1e-4
+_Z = 1.96
+"""Half the width of a 95% interval, in standard errors."""
+
+Scored = tuple[float, TrialOutcome]
+"""A trial with the AUC that ranks it."""
 
 
-def sound_finalists(
-    outcomes: Sequence[TrialOutcome], models: Models, count: int, grid: bool, warn: Callable[[str], None]
-) -> list[TrialModel]:
-    """Return the finalists, the winner first; each still has the weights it reported.
+@dataclass(frozen=True)
+class Choice:
+    """finalists: the winner first. contenders: all that were scored on all of val, best first, finalists among them."""
+
+    finalists: list[TrialModel]
+    contenders: list[TrialModel]
+
+
+def choose(
+    outcomes: Sequence[TrialOutcome], models: Models, count: int, grid: bool, report: Callable[[str], None]
+) -> Choice:
+    """Return the finalists; each still has the weights it reported.
 
     Others are dropped, with a warning each: a trial whose worker was killed between its weights and its report, or with
     damaged files, must lose its own place and no other.
     """
-    candidates = list(outcomes)
+    candidates = [outcome for outcome in outcomes if outcome.best is not None and outcome.status != "failed"]
+    announced = False
     while True:
-        finalists = [models.of(outcome) for outcome in choose_finalists(candidates, count, grid)]
-        wrong = {}
-        for model in finalists:
-            if why := _unsound(model):
-                wrong[model.outcome.trial] = why
+        contending = _contenders(candidates, models, count, grid)
+        if not announced and any(_sampled(outcome, models) for outcome in contending):
+            report(f"scoring {len(contending)} contenders on all of validation")
+            announced = True
+        contenders = [models.of(outcome) for outcome in contending]
+        wrong = {model.outcome.trial: why for model in contenders if (why := _unsound(model))}
         if not wrong:
-            # Reports of trials that train the base model may have looked at a part of val; here all of it counts.
-            return sorted(finalists, key=lambda model: (-model.val_auc(), model.outcome.trial))
+            break
         for trial, why in wrong.items():
-            warn(f"trial {trial} cannot be a finalist: {why}")
+            report(f"trial {trial} cannot be a finalist: {why}")
         candidates = [outcome for outcome in candidates if outcome.trial not in wrong]
+    scored = [(model.val_auc(), model.outcome) for model in contenders]
+    return Choice(
+        [models.of(outcome) for _, outcome in leading(scored, count, grid)],
+        [models.of(outcome) for _, outcome in _ranked(scored)],
+    )
+
+
+def leading(scored: Sequence[Scored], count: int, grid: bool) -> list[Scored]:
+    """Return the best trials, the best first; in a grid also the best of every cell, else of every kind.
+
+    A cell is one (base_model, train_size, dims, kind). Equal trials go by name, so that chance decides nothing.
+    """
+    ranked = _ranked(scored)
+    chosen, cells = {outcome.trial: (auc, outcome) for auc, outcome in ranked[:count]}, set()
+    for auc, outcome in ranked:
+        cell = _cell(outcome.config) if grid else (kind_of(outcome.config).group,)
+        if cell not in cells:
+            cells.add(cell)
+            chosen.setdefault(outcome.trial, (auc, outcome))
+    return _ranked(list(chosen.values()))
+
+
+def _contenders(candidates: list[TrialOutcome], models: Models, count: int, grid: bool) -> list[TrialOutcome]:
+    """Return the leading trials by their reports, and all whose interval overlaps the leader's."""
+    scored = _ranked([(_best_auc(outcome), outcome) for outcome in candidates])
+    chosen = {outcome.trial for _, outcome in leading(scored, count, grid)}
+    if scored:
+        leader, margin = scored[0][0], _half_width(*scored[0], models)
+        for auc, outcome in scored:
+            if margin and leader - auc <= margin + _half_width(auc, outcome, models):
+                chosen.add(outcome.trial)
+    return [outcome for _, outcome in scored if outcome.trial in chosen]
+
+
+def _half_width(auc: float, outcome: TrialOutcome, models: Models) -> float:
+    """Return half the 95% interval of a reported AUC, as an estimate of that on all of val; 0 if it is that."""
+    if outcome.best is None or not _sampled(outcome, models):
+        return 0.0
+    label = View.open(models.bases[outcome.config.base_model].view(models.cache)).val.label
+    pairs = outcome.best.val_pairs
+    positives = min(max(round(pairs * float((label == 1).mean())), 1), pairs - 1)
+    return _Z * sample_error(auc, positives, pairs - positives, len(label))
+
+
+def _sampled(outcome: TrialOutcome, models: Models) -> bool:
+    return models.of(outcome).sampled
 
 
 def _unsound(model: TrialModel) -> str:
@@ -48,22 +115,8 @@ def _unsound(model: TrialModel) -> str:
     return ""
 
 
-def choose_finalists(outcomes: Sequence[TrialOutcome], count: int, grid: bool) -> list[TrialOutcome]:
-    """Return the trials that test is opened for, best first by val; in a grid also the best of every cell.
-
-    A cell is one (base_model, train_size, dims, freeze, train). Where frozen and whole models, or LoRA, were trained,
-    the best of each is among them. Equal trials go by name, so that chance decides nothing.
-    """
-    scored = [outcome for outcome in outcomes if outcome.best is not None and outcome.status != "failed"]
-    by_val = sorted(scored, key=lambda outcome: (-_best_auc(outcome), outcome.trial))
-    chosen = {outcome.trial: outcome for outcome in by_val[:count]}
-    cells: set[tuple[Any, ...]] = set()
-    for outcome in by_val:
-        cell = _cell(outcome.config) if grid else (kind_of(outcome.config).group,)
-        if cell not in cells:
-            cells.add(cell)
-            chosen.setdefault(outcome.trial, outcome)
-    return sorted(chosen.values(), key=lambda outcome: (-_best_auc(outcome), outcome.trial))
+def _ranked(scored: Sequence[Scored]) -> list[Scored]:
+    return sorted(scored, key=lambda one: (-one[0], one[1].trial))
 
 
 def _best_auc(outcome: TrialOutcome) -> float:

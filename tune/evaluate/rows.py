@@ -18,13 +18,13 @@ from tune.train.trained import baseline_key, dims_of, model_key
 class TableFacts:
     """What the rows need beside trials and scores.
 
-    notes: by base model. val_pairs, base_val_pairs: number of validation pairs, for trials (with folds more) and for
-    base models.
+    notes: by base model. val_pairs: number of validation pairs; with folds, those of train and val. contenders: model
+    key -> AUC on all of val, of trials that had reported on a sample of it.
     """
 
     notes: dict[str, str]
     val_pairs: int
-    base_val_pairs: int
+    contenders: dict[str, float]
 
 
 def leaderboard_rows(
@@ -45,6 +45,7 @@ def leaderboard_rows(
             rows.append(
                 {
                     **_trial_columns(outcome, dims, base.dims, models.get(key), facts.val_pairs),
+                    **_contender_columns(facts.contenders.get(key), facts.val_pairs),
                     **_test_columns(models.get(key)),
                     **_cost_columns(base, dims),
                     **differences.get(key, {}),
@@ -61,7 +62,8 @@ def leaderboard_rows(
                 "dims": base.dims,
                 "freeze": True,
                 "val_auc": final["val_auc"],
-                "val_pairs": facts.base_val_pairs,
+                "val_auc_std": final.get("val_auc_std"),
+                "val_pairs": facts.val_pairs,
                 "threshold": final["threshold"],
                 "note": facts.notes.get(name, ""),
                 **_test_columns(final),
@@ -92,15 +94,22 @@ def _trial_columns(
     ranked_by = dims == dims_of(config, base_dims)[0]
     row["reported_auc"] = best.auc
     row["val_auc"] = best.auc if ranked_by else best.auc_by_dims[str(dims)]
-    row["val_auc_std"] = best.auc_std if kind.has_folds else None
-    row["val_pairs"] = best.val_pairs if kind.trains_base else val_pairs
+    if kind.has_folds:
+        # Reports of versions up to 0.1.0 have the spread at the smallest dims alone.
+        row["val_auc_std"] = best.auc_std if ranked_by else best.auc_std_by_dims.get(str(dims))
+    row["val_pairs"] = best.val_pairs or val_pairs
     row["threshold"] = best.threshold if ranked_by else None
     if final is not None:
         row["threshold"] = final["threshold"]
         if kind.trains_base:
-            # Its reports may have looked at a part of val; a finalist is judged on all of it.
+            # On a GPU its reports are in bf16; a finalist is scored in fp32.
             row |= {"val_auc": final["val_auc"], "val_pairs": val_pairs}
     return row
+
+
+def _contender_columns(auc: float | None, val_pairs: int) -> Row:
+    """Return the columns of a trial that was scored on all of val after it had reported on a sample."""
+    return {} if auc is None else {"reported_auc": auc, "val_auc": auc, "val_pairs": val_pairs}
 
 
 def _differences(comparisons: list[dict[str, Any]]) -> dict[str, Row]:

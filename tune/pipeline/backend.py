@@ -1,6 +1,7 @@
 """Backend: the place where a search runs. `LocalBackend` trains under local Ray, `cluster.backend` on Modal."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +11,21 @@ from tune.embed.orders import EmbedOrder
 from tune.embed.prepare import PreparedBase
 from tune.events import Emit
 from tune.results.layout import ResultsFolder
+
+
+@dataclass(frozen=True)
+class TrialsJob:
+    """The trials of a search. options: what all of them share, as `trial_config` takes it."""
+
+    config: SearchConfig
+    folder: ResultsFolder
+    bases: dict[str, PreparedBase]
+    options: dict[str, Any]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Base model -> digest of its view."""
+        return {name: base.digest for name, base in self.bases.items()}
 
 
 class Backend(Protocol):
@@ -23,7 +39,11 @@ class Backend(Protocol):
         """Embed what the orders ask for; return the base models in the same order."""
         ...
 
-    def search(self, config: SearchConfig, folder: ResultsFolder, bases: dict[str, PreparedBase], emit: Emit) -> str:
+    def share_cache(self) -> None:
+        """Make what was written to the cache visible to the trials."""
+        ...
+
+    def search(self, job: TrialsJob, emit: Emit) -> str:
         """Run the trials; return why the search was interrupted, or ""."""
         ...
 

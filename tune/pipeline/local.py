@@ -11,7 +11,7 @@ from tune.embed.orders import EmbedOrder, embed_in_turn
 from tune.embed.prepare import PreparedBase
 from tune.embed.purchase import Ask, agree, search_estimates
 from tune.events import Emit, Message
-from tune.results.layout import ResultsFolder
+from tune.pipeline.backend import TrialsJob
 
 
 class LocalBackend:
@@ -31,7 +31,10 @@ class LocalBackend:
         """See `Backend`."""
         return embed_in_turn(orders, cache, emit)
 
-    def search(self, config: SearchConfig, folder: ResultsFolder, bases: dict[str, PreparedBase], emit: Emit) -> str:
+    def share_cache(self) -> None:
+        """See `Backend`: trials read the same disk."""
+
+    def search(self, job: TrialsJob, emit: Emit) -> str:
         """See `Backend`."""
         from tune.search.callbacks import StopMarks
         from tune.search.ray_cluster import connected
@@ -39,11 +42,10 @@ class LocalBackend:
         from tune.search.trainable import TrialDirectories
         from tune.train.local import LocalOpener
 
-        options = config.search
-        digests = {name: base.digest for name, base in bases.items()}
-        directories = TrialDirectories(folder.trials.resolve(), digests, options.trial_options())
+        config, folder, options = job.config, job.folder, job.config.search
+        directories = TrialDirectories(folder.trials.resolve(), job.digests, job.options)
         cache = options.cache.expanduser().resolve()
-        opener = LocalOpener({name: base.view(cache) for name, base in bases.items()})
+        opener = LocalOpener({name: base.view(cache) for name, base in job.bases.items()})
         joined = options.ray_address is not None
         emit(Message(f"joining Ray at {options.ray_address}" if joined else "starting Ray"))
         jobs = options.jobs or os.cpu_count() or 1

@@ -53,6 +53,10 @@ def record_start(run: Run, command: str, kind: str | None = None) -> None:
         )
     elif summary["data"]["split_hash"] != run.split.digest:
         raise ResultsError(f"{folder.root}: the data have changed since this search began; start a new one")
+    elif config.whole and summary.get("bases") and not summary.get("winner") and summary.get("val_sample") is None:
+        raise ResultsError(
+            f"{folder.root}: an earlier version compared these trials on different pairs; start a new search"
+        )
     run.emit(SearchNamed(folder.name, str(folder.root)))
 
 
@@ -99,8 +103,7 @@ def open_test_once(
     run.say(f"opening test: {with_finalists}{len(models.bases)} untouched base models, once")
     seed = run.config.search.seed
     pairs = labelled_sides(run.split, seed)["test"]
-    component = run.split.component[run.split.side == "test"]
-    test = {"opened": now(), **open_test(finalists, models, pairs, component, seed)}
+    test = {"opened": now(), **open_test(finalists, models, pairs, seed)}
     write_atomic(run.folder.test, json.dumps(test, indent=1) + "\n")
     return test
 
@@ -112,7 +115,7 @@ def write_table(
     facts = TableFacts(
         notes=base_notes(run.config, run.summary["data"]),
         val_pairs=_pairs_on(run.split, ("train", "val") if run.config.search.folds else ("val",)),
-        base_val_pairs=_pairs_on(run.split, ("val",)),
+        contenders=run.summary.get("contenders") or {},
     )
     fixed = [model.outcome.trial for model in finalists]
     write_leaderboard(run.folder.leaderboard, leaderboard_rows(outcomes, models.bases, test, fixed, facts))

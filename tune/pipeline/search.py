@@ -10,14 +10,15 @@ from tune.config.search import SearchConfig
 from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
 from tune.errors import ResultsError
-from tune.evaluate.finalists import sound_finalists
+from tune.evaluate.finalists import Choice, choose
 from tune.events import Emit, Message
 from tune.export.trial import export
-from tune.pipeline.backend import Backend
+from tune.pipeline.backend import Backend, TrialsJob
 from tune.pipeline.pairs import read_split
 from tune.pipeline.phases import check_same_bases, embed_all, open_test_once, record_start, write_table
 from tune.pipeline.run import Run
 from tune.pipeline.timing import Clock
+from tune.pipeline.val_sample import choose_sample
 from tune.results.layout import ResultsFolder, existing_folder, new_folder
 from tune.results.naming import name_stem
 from tune.results.provenance import now
@@ -77,14 +78,17 @@ def _search(run: Run) -> tuple[Models, list[TrialModel]]:
     """Embed, search, and write the winner down; return the finalists, the winner first."""
     options = run.config.search
     models = embed_all(run)
+    sample = choose_sample(run, models)
+    run.summary.update(val_sample=sample)
     with run.clock.phase("search"):
-        interrupted = run.backend.search(run.config, run.folder, models.bases, run.emit)
+        shared = options.trial_options() | {"val_sample": sample}
+        interrupted = run.backend.search(TrialsJob(run.config, run.folder, models.bases, shared), run.emit)
     outcomes = _outcomes(run.folder, models.bases)
-    finalists = sound_finalists(outcomes, models, options.finalists, options.search == "grid", run.say)
-    _fix_winner(run.summary, outcomes, finalists, interrupted)
+    choice = choose(outcomes, models, options.finalists, options.search == "grid", run.say)
+    _fix_winner(run.summary, outcomes, choice, interrupted)
     run.summary.update(**run.backend.facts())
     run.backend.commit()
-    return models, finalists
+    return models, choice.finalists
 
 
 def _searched(run: Run) -> tuple[Models, list[TrialModel]]:
@@ -118,15 +122,15 @@ def _fixed_finalists(folder: ResultsFolder, summary: Summary, models: Models) ->
     return [models.of(by_name[name]) for name in fixed]
 
 
-def _fix_winner(summary: Summary, outcomes: list[TrialOutcome], finalists: list[TrialModel], interrupted: str) -> None:
+def _fix_winner(summary: Summary, outcomes: list[TrialOutcome], choice: Choice, interrupted: str) -> None:
     """Write the winner down, by validation alone, before test is opened. Then the search is over."""
     statuses = [outcome.status for outcome in outcomes]
     summary.update(
         trials={status: statuses.count(status) for status in ("done", "stopped", "failed", "halfway")},
         interrupted=interrupted,
     )
-    if finalists:
-        winner = finalists[0]
+    if choice.finalists:
+        winner = choice.finalists[0]
         summary.update(
             winner={
                 "trial": winner.outcome.trial,
@@ -135,5 +139,11 @@ def _fix_winner(summary: Summary, outcomes: list[TrialOutcome], finalists: list[
                 "fixed": now(),
                 "chosen_by": "highest validation AUC, before the test side was opened",
             },
-            finalists=[model.outcome.trial for model in finalists],
+            finalists=[model.outcome.trial for model in choice.finalists],
+            contenders={
+                model.key(dims): final.val_auc
+                for model in choice.contenders
+                if model.sampled
+                for dims, final in model.val().items()
+            },
         )

@@ -65,18 +65,24 @@ Row = dict[str, Any]
 def ranked(rows: Sequence[Row], finalists: Sequence[str] = ()) -> list[Row]:
     """Return the rows in table order, with `rank` set on trials; a trial's rows (one per dims) share its rank.
 
-    Trials by `reported_auc` (ties by name, so the order never depends on chance), then baselines by val_auc, then rows
-    without one. finalists: trials in the order fixed on all of val; they keep that order within the places they hold,
-    because a trial that trained the base model may have reported on a part of val.
+    Trials scored on all of val by `reported_auc` (ties by name, so the order never depends on chance), then trials
+    scored on a sample of it, then baselines, then rows without an AUC: what is compared was scored on the same pairs.
+    finalists: trials in the order that was fixed; they keep it within the places they hold.
     """
     first: dict[str, Row] = {}
     for row in rows:
         first.setdefault(str(row["trial"]), row)
 
+    most = max((row["val_pairs"] for row in rows if row.get("val_pairs")), default=0)
+
     def order(name: str) -> tuple[int, float, str]:
-        auc = first[name].get("reported_auc", first[name].get("val_auc"))
-        group = 2 if auc is None else 1 if first[name]["status"] == "baseline" else 0
-        return group, -(auc or 0.0), name
+        row = first[name]
+        auc = row.get("reported_auc", row.get("val_auc"))
+        if auc is None:
+            return 3, 0.0, name
+        if row["status"] == "baseline":
+            return 2, -auc, name
+        return int(row.get("val_pairs", most) < most), -auc, name
 
     names = sorted(first, key=order)
     fixed = iter(name for name in finalists if name in first)
@@ -85,7 +91,7 @@ def ranked(rows: Sequence[Row], finalists: Sequence[str] = ()) -> list[Row]:
     table = [dict(row) for row in sorted(rows, key=lambda row: place[str(row["trial"])])]
     for row in table:
         row.pop("reported_auc", None)
-        if order(str(row["trial"]))[0] == 0:
+        if order(str(row["trial"]))[0] < 2:
             row["rank"] = place[str(row["trial"])]
     return table
 

@@ -44,11 +44,12 @@ class TrialKind:
 
     def view_files(self, config: TrialConfig) -> list[str]:
         """Return the files that a view must hold for this trial besides its arrays."""
-        from tune.embed.view import ABOUT_FILE, TEXTS_FILE, folds_file
+        from tune.embed.view import ABOUT_FILE, TEXTS_FILE, folds_file, sample_file
 
         texts = [TEXTS_FILE] if self.trains_base else []
         folds = [folds_file(config.folds, config.seed)] if self.has_folds else []
-        return [ABOUT_FILE, *texts, *folds]
+        sample = [sample_file(config.val_sample)] if config.val_sample else []
+        return [ABOUT_FILE, *texts, *folds, *sample]
 
 
 _LAYER = "The base model `{base}`, unchanged, with a Dense layer trained on labelled text pairs ({data})"

@@ -45,6 +45,7 @@ class Final:
     threshold: float
     logistic_threshold: float
     test: ModelScore | None = None
+    val_auc_std: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values by field name."""
@@ -75,13 +76,17 @@ def final_of(scores: NDArray[np.float64], label: NDArray[np.int8], fold: NDArray
     if fold is None:
         return Final(roc_auc(scores, label), thresholds.accuracy, thresholds.logistic)
     aucs = [roc_auc(scores[fold == own], label[fold == own]) for own in range(int(fold.max()) + 1)]
-    return Final(float(np.mean(aucs)), thresholds.accuracy, thresholds.logistic)
+    spread = float(np.std(aucs, ddof=1))
+    return Final(float(np.mean(aucs)), thresholds.accuracy, thresholds.logistic, val_auc_std=spread)
 
 
 def base_val(base: PreparedBase, cache: Path) -> Final:
     """Return the results of the untouched base model on val; with folds, on the same pairs and folds as the trials."""
     view = View.open(base.view(cache))
-    return final_of(cosine(view.vectors, view.val), view.val.label)
+    if not base.folds:
+        return final_of(cosine(view.vectors, view.val), view.val.label)
+    pairs = view.train_and_val()
+    return final_of(cosine(view.vectors, pairs), pairs.label, view.folds(base.folds, base.seed))
 
 
 @dataclass
@@ -96,6 +101,7 @@ class TrialModel:
     cache: Path
     max_length: int | None = None
     _val: dict[int, Final] = field(default_factory=dict, init=False)
+    _sample_auc: float = field(default=0.0, init=False)
 
     @property
     def config(self) -> TrialConfig:
@@ -125,14 +131,20 @@ class TrialModel:
         """Return the path of the weights that score test and are exported."""
         return self.best
 
+    @property
+    def sampled(self) -> bool:
+        """Whether its reports scored a sample of val."""
+        return bool(self.config.val_sample)
+
     def val_auc(self) -> float:
-        """Return the AUC that ranks it, over all of val: the best one reported."""
+        """Return the AUC that ranks it, over all of val: the best one reported, unless reports scored a sample."""
         assert self.outcome.best is not None
-        return self.outcome.best.auc
+        return self.val()[self.dims[0]].val_auc if self.sampled else self.outcome.best.auc
 
     def reported_auc(self) -> float:
         """Return the AUC of its weights on the pairs that its reports scored, to check against what it reported."""
-        return self.val()[self.dims[0]].val_auc
+        final = self.val()[self.dims[0]]
+        return self._sample_auc if self.sampled else final.val_auc
 
     def val(self) -> dict[int, Final]:
         """Return its results on all validation pairs, by dims.
@@ -148,7 +160,16 @@ class TrialModel:
 
         Another machine may sum in a different order, which swaps some pairs of nearly equal cosine.
         """
-        return 5 / _comparisons(View.open(self.base.view(self.cache)).val.label)
+        return 5 / self._comparisons()
+
+    def _comparisons(self) -> int:
+        """Return the number of (positive, negative) comparisons that a report's AUC averages over."""
+        view = View.open(self.base.view(self.cache))
+        label = view.val.label[self._sample(view)]
+        return int((label == 1).sum()) * int((label == 0).sum())
+
+    def _sample(self, view: View) -> NDArray[np.int64]:
+        return view.sample_index(self.config.val_sample)
 
     def dense(self) -> Dense:
         """Return the Dense layer that scores test and is exported."""
@@ -160,18 +181,19 @@ class TrialModel:
 
     def _on_val(self, view: View) -> dict[int, Final]:
         dense = load_dense(self.config, self.best, self.base.dims)
-        return {dims: final_of(dense_cosine(dense, view.vectors, view.val, dims), view.val.label) for dims in self.dims}
+        return self._finals(view, {dims: dense_cosine(dense, view.vectors, view.val, dims) for dims in self.dims})
+
+    def _finals(self, view: View, scores: Scores) -> dict[int, Final]:
+        """Return the results of scores on all of val, and keep the AUC on the sample."""
+        sample = self._sample(view)
+        self._sample_auc = roc_auc(scores[self.dims[0]][sample], view.val.label[sample])
+        return {dims: final_of(of_dims, view.val.label) for dims, of_dims in scores.items()}
 
     def test(self, pairs: LabelledPairs) -> Scores:
         """Score the test pairs."""
         vectors, rows = self.base.test_rows(self.cache, pairs)
         dense = self.dense()
         return {dims: dense_cosine(dense, vectors, rows, dims) for dims in self.dims}
-
-
-def _comparisons(label: NDArray[np.int8]) -> int:
-    """Return the number of (positive, negative) comparisons that ROC AUC averages over."""
-    return int((label == 1).sum()) * int((label == 0).sum())
 
 
 class FoldedModel(TrialModel):
@@ -200,34 +222,16 @@ class FoldedModel(TrialModel):
 class WholeModel(TrialModel):
     """The model of a trial that trained the base itself; texts are encoded by the model that is exported."""
 
-    _sample_auc: float = 0.0
-    _rounding: float = 0.0
-
     def val_auc(self) -> float:
-        """Return the AUC over all of val; its reports may have scored only a sample."""
+        """Return the AUC over all of val, in fp32: on a GPU, its reports are in bf16."""
         return self.val()[self.dims[0]].val_auc
-
-    def reported_auc(self) -> float:
-        """Return the AUC of its weights on the pairs that its reports scored."""
-        self.val()
-        return self._sample_auc
 
     def rounding(self) -> float:
         """Return the tolerance for `reported_auc`, wider than a layer's: on a GPU, reports score in bf16."""
-        self.val()
-        return self._rounding
+        return max(_LEAST_ROUNDING, _BF16_SWAPS / self._comparisons())
 
     def _on_val(self, view: View) -> dict[int, Final]:
-        from tune.train.whole.looks import look_order
-
-        scores = self._scores(view.texts(), view.val)
-        assert self.outcome.best is not None
-        # Training decides how many pairs a report scores, so take the number from the reports.
-        sample = look_order(view.val, self.config)[: self.outcome.best.val_pairs]
-        label = view.val.label[sample]
-        self._sample_auc = roc_auc(scores[self.dims[0]][sample], label)
-        self._rounding = max(_LEAST_ROUNDING, _BF16_SWAPS / _comparisons(label))
-        return {dims: final_of(of_dims, view.val.label) for dims, of_dims in scores.items()}
+        return self._finals(view, self._scores(view.texts(), view.val))
 
     def test(self, pairs: LabelledPairs) -> Scores:
         """Score the test pairs."""

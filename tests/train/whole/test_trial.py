@@ -20,7 +20,7 @@ from tests.helpers.conformance import Place, TestStream, same_numbers
 from tests.helpers.whole_trials import Topics
 from tune.config.space import LOSSES
 from tune.config.trial import TrialConfig
-from tune.embed.view import View
+from tune.embed.view import View, write_sample
 from tune.metrics.score import roc_auc
 from tune.train import directory as directory_module
 from tune.train import progress as progress_module
@@ -28,7 +28,6 @@ from tune.train.directory import TrialDirectory
 from tune.train.local import LocalOpener
 from tune.train.stream import TrialFailed
 from tune.train.whole import trial as trial_module
-from tune.train.whole.looks import Looks
 from tune.train.whole.model import build_model, load_whole_model, whole_model_scores
 from tune.train.whole.trial import open_whole_trial, plan_steps, training_loss, training_pairs, training_rows
 
@@ -55,7 +54,8 @@ def test_every_loss_learns_and_its_model_can_be_loaded(
 ) -> None:
     changes = {"learning_rate": 2e-2, "train_size": 480} if train == "lora" else {"learning_rate": 1e-2}
     changes |= {"epochs": 2} if loss == "mnr" else {}
-    values = {"loss": loss, "dims": dims, "train": train, "train_size": 320, "eval_pairs": 100}
+    sample = write_sample(bert.prepared.view_path, np.random.default_rng([0, 200]).permutation(200)[:100])
+    values = {"loss": loss, "dims": dims, "train": train, "train_size": 320, "eval_pairs": 100, "val_sample": sample}
     config = bert.config(**(values | changes))
     reports = list(open_whole_trial(config, tmp_path, bert.view))
     assert reports[-1].budget == 1.0 and all(report.val_pairs == 100 for report in reports)
@@ -225,8 +225,7 @@ def test_a_trial_planned_differently_by_an_earlier_version_starts_over(
     config = static.config(eval_pairs=None, epochs=4)
     expected = [same_numbers(report) for report in open_whole_trial(config, tmp_path / "whole", static.view)]
     with monkeypatch.context() as patched:
-        earlier = Looks(tuple(range(1, 17)), np.arange(100))
-        patched.setattr(trial_module, "plan_looks", lambda *given: earlier)
+        patched.setattr(View, "sample_index", lambda view, name: np.arange(100))
         stream = open_whole_trial(config, tmp_path / "parts", static.view)
         for _ in range(12):
             next(stream)

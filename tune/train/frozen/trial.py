@@ -51,7 +51,8 @@ def _plain_fit(config: TrialConfig, view: View) -> Fit:
     """Return the fit of a trial without folds: trained on train, validated on val."""
     device = training_device()
     pairs = view.train.prefix(config.train_size)
-    return Fit(config, TrainingVectors(view, pairs, device), pairs, Validation(view, view.val, config.all_dims, device))
+    val = view.val.take(view.sample_index(config.val_sample))
+    return Fit(config, TrainingVectors(view, pairs, device), pairs, Validation(view, val, config.all_dims, device))
 
 
 def _fold_fits(config: TrialConfig, view: View) -> list[Fit]:
@@ -95,9 +96,13 @@ def _numbers(config: TrialConfig, fits: Sequence[Fit], results: Sequence[FitResu
     by_dims = [str(dims) for dims in config.all_dims]
     if config.matryoshka:
         numbers["auc_by_dims"] = dict(zip(by_dims, means, strict=True))
+    if config.val_sample:
+        numbers["val_pairs"] = len(held_out)
     if config.folds:
         spread = aucs.std(axis=0, ddof=1).tolist()
         numbers |= {"auc_std": spread[0], "fold_aucs": tuple(aucs[:, 0].tolist())}
+        if config.matryoshka:
+            numbers["auc_std_by_dims"] = dict(zip(by_dims, spread, strict=True))
     return numbers
 
 

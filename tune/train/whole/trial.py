@@ -100,15 +100,16 @@ def _whole_plan(config: TrialConfig, view: View, texts: ViewTexts) -> _WholePlan
     epochs = plan_steps(config, pairs, texts)
     steps = [step for epoch in epochs for step in epoch]
     sizes = [_size(step) for step in steps]
-    looks = plan_looks(view.val, config, sum(sizes))
+    val = view.val.take(view.sample_index(config.val_sample))
+    marks = plan_looks(config, len(val), sum(sizes))
     factors = learning_rate_factors(config.scheduler, len(steps), config.warmup)
     return _WholePlan(
         pairs,
         steps,
         rates=[config.learning_rate * factor for factor in factors],
         epoch_starts={0, *np.cumsum([len(epoch) for epoch in epochs]).tolist()},
-        due=report_steps(sizes, looks.marks),
-        val=view.val.take(looks.index),
+        due=report_steps(sizes, marks),
+        val=val,
     )
 
 
