@@ -75,6 +75,8 @@ def test_the_winner_is_fixed_before_test_is_opened(asha: tuple[Ran, Path]) -> No
     assert facts["winner"]["val_auc"] == float(top["val_auc"])
     assert facts["winner"]["fixed"] <= facts["test"]["opened"] <= facts["finished"]
     assert facts["verdict"]["low"] > 0 and facts["verdict"]["outcome"] == "beats"
+    assert facts["verdict"]["p_holm"] < 0.05 and facts["verdict"]["family"] == "primary"
+    assert facts["test"]["intervals"]["method"] == "components" and facts["test"]["intervals"]["components"] >= 50
     assert facts["data"]["counts"]["read"] == 4000
     assert facts["data"]["leaks"]["texts_seen_in_train"] == {"val": 0, "test": 0}
     near = facts["data"]["leaks"]["near_copies_in_train"]

@@ -1,15 +1,17 @@
-"""The verdict's sentence claims no more than its interval shows."""
+"""The verdict's sentence claims no more than its interval and its corrected p-value show."""
 
 import json
 
 import pytest
 
 from tune.metrics.intervals import Difference
-from tune.metrics.verdict import correction, storage, verdict
+from tune.metrics.verdict import Compared, correction, storage, verdict
+
+A_B = Compared("A", "B")
 
 
 def difference(delta: float, low: float, high: float) -> Difference:
-    return Difference(delta, low, high, share_above_zero=0.9, level=0.95, draws=2000)
+    return Difference(delta, low, high, p=0.01, level=0.95, draws=2000)
 
 
 @pytest.mark.parametrize(
@@ -18,25 +20,44 @@ def difference(delta: float, low: float, high: float) -> Difference:
         ((0.042, 0.031, 0.054), "beats", "A beats B by 4.2 points of AUC [3.1, 5.4]"),
         ((0.001, -0.004, 0.006), "level", "A is level with B: +0.1 points [-0.4, 0.6]"),
         ((-0.02, -0.03, -0.011), "behind", "A falls behind B by 2.0 points of AUC [1.1, 3.0]"),
-        # An interval that touches 0 or does not contain the difference itself decides nothing.
+        # An interval that touches 0 decides nothing.
         ((0.01, 0.0, 0.02), "level", "A is level with B: +1.0 points [0.0, 2.0]"),
         ((-0.01, -0.02, 0.0), "level", "A is level with B: -1.0 points [-2.0, 0.0]"),
-        ((-0.001, 0.001, 0.02), "level", "A is level with B: -0.1 points [0.1, 2.0]"),
         # More decimals if the end nearest 0 would read as 0; no minus zero.
         ((0.01, 0.0002, 0.02), "beats", "A beats B by 1.00 points of AUC [0.02, 2.00]"),
         ((0.01, -0.00003, 0.02), "level", "A is level with B: +1.000 points [-0.003, 2.000]"),
         ((0.01, -1e-9, 0.02), "level", "A is level with B: +1.000 points [0.000, 2.000]"),
         ((0.0, 0.0, 0.0), "level", "A is level with B: +0.0 points [0.0, 0.0]"),
-        ((0.1, -1.0, 1.0), "level", "A is level with B: +10.0 points [-100.0, 100.0]"),
     ],
 )
 def test_sentence(numbers: tuple[float, float, float], outcome: str, sentence: str) -> None:
-    found = verdict("A", "B", difference(*numbers))
+    found = verdict(A_B, difference(*numbers), 0.01, 3)
     assert (found.outcome, found.sentence) == (outcome, sentence)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_only_the_correction_voids_is_level_and_says_so(sign: int) -> None:
+    ends = sorted((sign * 0.001, sign * 0.023))
+    found = verdict(Compared("A", "B", "at 128 dims"), difference(sign * 0.012, *ends), 0.05, 6)
+    assert found.outcome == "level" and found.p_holm == 0.05
+    points = "+1.2 points [0.1, 2.3]" if sign > 0 else "-1.2 points [-2.3, -0.1]"
+    assert found.sentence == (
+        f"A is level with B: {points} at 128 dims, not significant after correction for 6 comparisons"
+    )
+    assert verdict(A_B, difference(sign * 0.012, *ends), 0.0499, 6).outcome == ("beats" if sign > 0 else "behind")
+
+
+def test_without_an_interval_the_outcome_is_unknown_and_the_sentence_says_why() -> None:
+    unknown = Difference(0.043, None, None, None, 0.95, 2000, "one text is in every test pair")
+    found = verdict(Compared("the winner", "B", "at 128 dims"), unknown, None, 2)
+    assert (found.outcome, found.p_holm) == ("unknown", None)
+    assert found.sentence == (
+        "no interval can be given for the winner against B (+4.3 points): one text is in every test pair"
+    )
+
+
 def test_to_json_holds_names_outcome_sentence_and_numbers() -> None:
-    found = verdict("the winner", "the untouched minilm", difference(0.042, 0.031, 0.054))
+    found = verdict(Compared("the winner", "the untouched minilm"), difference(0.042, 0.031, 0.054), 0.02, 2)
     assert json.loads(json.dumps(found.to_json())) == {
         "name": "the winner",
         "other": "the untouched minilm",
@@ -45,9 +66,11 @@ def test_to_json_holds_names_outcome_sentence_and_numbers() -> None:
         "delta": 0.042,
         "low": 0.031,
         "high": 0.054,
-        "share_above_zero": 0.9,
+        "p": 0.01,
         "level": 0.95,
         "draws": 2000,
+        "reason": "",
+        "p_holm": 0.02,
     }
 
 
@@ -66,24 +89,10 @@ def test_to_json_holds_names_outcome_sentence_and_numbers() -> None:
 )
 def test_storage(dims: int, other: int, phrase: str) -> None:
     assert storage(dims, other) == phrase
-    sentence = verdict("A", "B", difference(0.018, 0.009, 0.026), storage(dims, other)).sentence
+    sentence = verdict(Compared("A", "B", storage(dims, other)), difference(0.018, 0.009, 0.026), 0.001, 1).sentence
     assert sentence == f"A beats B by 1.8 points of AUC [0.9, 2.6] {phrase}"
 
 
-def entry(other: str, outcome: str, p_holm: float) -> dict[str, object]:
-    return {"other": other, "outcome": outcome, "p_holm": p_holm}
-
-
-def test_correction_names_what_it_changes() -> None:
-    a, b, c = entry("A", "beats", 0.01), entry("B", "beats", 0.2), entry("C", "level", 1.0)
-    head = "p-values are corrected for 6 comparisons (Holm)"
-    assert correction([a, c], 6, 2000) == f"{head}; what the intervals show still holds"
-    assert correction([c], 6, 2000) == head
-    assert (
-        correction([a, b, c], 6, 2000) == f"{head}; after correction the differences to A hold, those to B do not hold"
-    )
-    assert (
-        correction([b, {**b, "other": "D"}], 6, 2000)
-        == f"{head}; after correction the differences to B and D do not hold"
-    )
-    assert ", too many to resolve with 2000 draws; after correction" in correction([b], 60, 2000)
+def test_the_correction_is_one_line_and_only_said_if_there_is_one() -> None:
+    assert correction(3) == "p-values of the 3 primary comparisons are Holm-corrected"
+    assert correction(1) == correction(0) == ""

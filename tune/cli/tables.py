@@ -38,6 +38,7 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
     rows = read_leaderboard(folder.leaderboard)
     console.print()
     _show_leaderboard(folder.name, rows, console)
+    _show_intervals(summary, rows, console)
     if summary.get("interrupted"):
         console.print(f"The search stopped early: {summary['interrupted']}.")
     console.print()
@@ -84,12 +85,24 @@ def _show_verdict(summary: dict[str, Any], console: Console) -> None:
     synthetic = " (synthetic data)" if summary["data"]["synthetic"] else ""
     first, *others = summary.get("verdicts") or [summary["verdict"]["sentence"]]
     console.print(f"Verdict{synthetic}: {_sentence(first)}", markup=False)
-    for other in [*others, *filter(None, [summary.get("correction")])]:
+    for other in others:
         console.print(_sentence(other), markup=False)
-    console.print("The winner was fixed on validation; the test side was opened once, after that.")
     for entry in summary.get("comparisons") or []:
         if entry["kind"] == "frozen":
-            console.print(f"Among the trained models, {entry['sentence']}.", markup=False)
+            exploratory = " (exploratory)" if entry.get("family") == "exploratory" else ""
+            console.print(f"Among the trained models, {entry['sentence']}{exploratory}.", markup=False)
+    if summary.get("correction"):
+        console.print(_sentence(summary["correction"]), markup=False)
+    console.print("The winner was fixed on validation; the test side was opened once, after that.")
+
+
+def _show_intervals(summary: dict[str, Any], rows: list[dict[str, str]], console: Console) -> None:
+    made = (summary.get("test") or {}).get("intervals")
+    if made is None:
+        return
+    console.print(_sentence(made["sentence"]), markup=False, soft_wrap=True)
+    if not made["reason"] and any(row["test_auc"] and not row["test_auc_low"] for row in rows):
+        console.print("No interval where the draws do not show the spread, as for an AUC of 1; see test.json.")
 
 
 def _sentence(text: str) -> str:
@@ -118,8 +131,9 @@ def _show_notes(rows: list[dict[str, str]], console: Console) -> None:
 def _interval(row: dict[str, str]) -> str:
     if not row["test_auc"]:
         return ""
-    low, high = float(row["test_auc_low"]), float(row["test_auc_high"])
-    return f"{float(row['test_auc']):.4f} [{low:.4f}, {high:.4f}]"
+    auc = f"{float(row['test_auc']):.4f}"
+    low, high = row["test_auc_low"], row["test_auc_high"]
+    return f"{auc} [{float(low):.4f}, {float(high):.4f}]" if low and high else auc
 
 
 def show_baselines(folder: ResultsFolder, console: Console | None = None) -> None:
@@ -149,6 +163,7 @@ def show_baselines(folder: ResultsFolder, console: Console | None = None) -> Non
     console.print()
     console.print(table)
     _show_notes(rows, console)
+    _show_intervals(summary, rows, console)
     console.print(
         f"On {test['pairs']} test pairs, with thresholds fitted on validation. hard AUC (hard_auc_logistic) is the AUC "
         "of hard 0/1 predictions.",

@@ -80,11 +80,16 @@ def _scores(dims: int, final: dict[str, Any], several: bool) -> str:
     if test is None:
         said = "This trial was not a finalist, so it was not scored on the test side."
     else:
-        said = (
-            f"Test, scored once: ROC AUC {test['auc']:.4f} [{test['auc_low']:.4f}, {test['auc_high']:.4f}] "
-            f"(95% interval, bootstrap over components), accuracy {test['accuracy']:.4f} on {test['n']} pairs."
-        )
+        said = f"Test, scored once: ROC AUC {_interval(test)}, accuracy {test['accuracy']:.4f} on {test['n']} pairs."
     return f"{head}: ROC AUC {final['val_auc']:.4f}. {said}{threshold}"
+
+
+def _interval(test: dict[str, Any]) -> str:
+    if test["auc_low"] is None:
+        return f"{test['auc']:.4f} (no interval: {test['interval']})"
+    # Versions up to 0.1.0 drew components alone, and did not write so.
+    how = test.get("interval") or "bootstrap over components"
+    return f"{test['auc']:.4f} [{test['auc_low']:.4f}, {test['auc_high']:.4f}] (95% interval, {how})"
 
 
 _SMALLER = """

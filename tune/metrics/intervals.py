@@ -1,170 +1,237 @@
-"""Confidence intervals of AUC from a bootstrap over components.
+"""Confidence intervals of AUC from bootstrap draws of whatever the test pairs share.
 
-Draws depend on labels, components and a seed, never on a model, so all models of a search are compared on the same
+Draws depend on labels, shared texts and a seed, never on a model, so all models of a search are compared on the same
 draws. Linked pairs share texts and their errors correlate; resampling single pairs would make intervals too narrow.
+
+An interval is the estimate plus and minus a quantile of Student's t times the standard error of the draws. With few
+components or texts, percentiles of the draws cover too rarely (tests/benchmarks/interval_coverage.py); and p-values
+from t need no draws beyond those of the interval, however many comparisons there are.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
+from scipy.stats import t as student
 
-from tune.metrics.score import Labels, ModelScore, Scores, checked_pairs, roc_auc
+from tune.metrics.score import Labels, ModelScore, Scores, checked_pairs
+from tune.metrics.weighted import Ranking
+
+DRAWS = 2000
+"""The standard error of 2,000 draws is itself off by 1.6%."""
+
+SAYS_NOTHING = 0.9
+"""An interval that covers more than this share of all possible values is not given."""
+
+Method = Literal["components", "two-way"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """AUC of model a minus AUC of model b on the same pairs, with a percentile interval; 0.01 is one point.
+    """AUC of model a minus AUC of model b on the same pairs, with an interval; 0.01 is one point.
 
-    `delta` is the difference on all pairs, not the mean of the draws. `share_above_zero` is the share of draws in
-    which a is ahead; ties count half.
+    p: two-sided, of "no difference"; below 1 - level just if the interval excludes 0. low, high and p are None if no
+    interval can be given; `reason` then says why.
     """
 
     delta: float
-    low: float
-    high: float
-    share_above_zero: float
+    low: float | None
+    high: float | None
+    p: float | None
     level: float
     draws: int
+    reason: str = ""
 
 
-class ComponentBootstrap:
-    """Seeded bootstrap: each draw resamples all components with replacement, each with all its pairs.
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """A model's AUC, its AUC in every draw, [draws], and the influence of every row on it, [n].
 
-    The cluster bootstrap of Field and Welsh 2007 ("Bootstrapping clustered data"), with percentile intervals.
-
-    labels [n] of 0 and 1, component [n] of any integers. A draw that holds only one class is repeated; `redraws`
-    counts these. Components are ordered by number, so draws do not depend on row order (but do depend on how the
-    components are numbered). Draws are regenerated from the seed one at a time, so memory stays at a few arrays of
-    size n.
-
-    With one component there is nothing to resample, and intervals are as wide as possible. With few components
-    (see `components`) a percentile interval is too narrow.
-
-    Raises ValueError as `checked_pairs` does, and if there is not one integer component per label or draws is
-    below 1.
+    Also of a difference of two models: all three are then differences.
     """
 
-    def __init__(self, labels: Labels, component: NDArray[np.integer[Any]], draws: int = 2000, seed: int = 0) -> None:
-        numbers = np.asarray(component)
-        if numbers.shape != np.shape(labels) or not np.issubdtype(numbers.dtype, np.integer):
-            raise ValueError(f"need one integer component per label, got {numbers.dtype} {numbers.shape}")
+    auc: float
+    draws: NDArray[np.float64]
+    influence: NDArray[np.float64]
+
+    def __sub__(self, other: "Resampled") -> "Resampled":
+        return Resampled(self.auc - other.auc, self.draws - other.draws, self.influence - other.influence)
+
+
+class Bootstrap(ABC):
+    """Seeded draws of the pairs, the same for every model.
+
+    method: what is drawn. draws: how many. reason: why no interval can be given, or "". The weights of a draw are
+    regenerated from the seed one draw at a time, so memory stays at a few arrays of size n.
+    """
+
+    method: Method
+    reason: str = ""
+
+    def __init__(self, labels: Labels, draws: int, seed: int) -> None:
         if draws < 1:
             raise ValueError(f"draws must be at least 1, got {draws}")
-        _, self._positive = checked_pairs(np.zeros(numbers.shape), labels)
-        unique, self._component = np.unique(numbers, return_inverse=True)
-        self.components = int(unique.size)
+        _, self._positive = checked_pairs(np.zeros(np.shape(labels)), labels)
+        self._ones = self._positive.astype(np.float64)
         self.draws = draws
         self.seed = seed
-        self._positives = np.bincount(self._component, weights=self._positive, minlength=self.components)
-        self._sizes = np.bincount(self._component, minlength=self.components).astype(np.float64)
-        self.redraws = sum(rejected for _, rejected in self._tries())
 
-    def multiplicities(self) -> Iterator[NDArray[np.float64]]:
-        """Yield for each draw how often every component was drawn: [components], whole numbers as float64."""
-        for times, _ in self._tries():
-            yield times
+    @cached_property
+    def redraws(self) -> int:
+        """How many draws held only one class and were repeated."""
+        return 0 if self.reason else sum(rejected for _, rejected in self._tries())
+
+    def weights(self) -> Iterator[NDArray[np.float64]]:
+        """Yield for each draw how often every row counts: [n], whole numbers as float64."""
+        for weights, _ in self._tries():
+            yield weights
 
     def aucs(self, scores: Scores) -> NDArray[np.float64]:
-        """Return the ROC AUC of every draw, [draws]; a pair counts as often as its component was drawn.
+        """Return the ROC AUC of every draw, [draws].
 
         scores [n] in row order; ties count half. Raises ValueError if the length differs or a score is not finite.
         """
-        ranking = self._ranking(scores)
-        return np.fromiter(map(ranking.auc, self.multiplicities()), np.float64, self.draws)
+        return self.resample(scores).draws
 
-    def interval(self, scores: Scores, level: float = 0.95) -> tuple[float, float]:
-        """Return the percentile interval (low, high) of the AUC; (0, 1) if there is only one component.
+    def resample(self, scores: Scores) -> Resampled:
+        """Return all that intervals and comparisons of this model need. Raises ValueError as `aucs` does."""
+        ranking = Ranking(scores, self._positive)
+        draws = np.empty(0) if self.reason else np.fromiter(map(ranking.weighted_auc, self.weights()), np.float64)
+        return Resampled(ranking.auc, draws, ranking.influence())
+
+    def interval(self, scores: Scores, level: float = 0.95) -> tuple[float, float] | None:
+        """Return the interval (low, high) of the AUC, or None; see `interval_of`.
 
         Raises ValueError as `aucs` does, and for a level outside (0, 1).
         """
-        return self.interval_of(self.aucs(scores), level)
+        return self.interval_of(self.resample(scores), level)
 
-    def interval_of(self, aucs: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
-        """Return the same from the result of `aucs`, [draws]."""
+    def interval_of(self, model: Resampled, level: float = 0.95) -> tuple[float, float] | None:
+        """Return the same from the result of `resample`; None if none can be given.
+
+        Symmetric on the scale of log odds, so its ends stay inside (0, 1).
+        """
+        found = self._bounds(model, level)
+        return None if isinstance(found, str) else found
+
+    def scored(self, score: ModelScore, model: Resampled) -> ModelScore:
+        """Return the score with `auc_low`, `auc_high`, `redraws` and `interval` set; model: of the same scores."""
+        found = self._bounds(model, 0.95)
+        if isinstance(found, str):
+            return replace(score, redraws=self.redraws, interval=found)
+        return replace(score, auc_low=found[0], auc_high=found[1], redraws=self.redraws, interval=self.described())
+
+    def _bounds(self, model: Resampled, level: float) -> tuple[float, float] | str:
+        """Return the interval, or why there is none."""
         _check_level(level)
-        return (0.0, 1.0) if self.components == 1 else _percentiles(aucs, level)
+        if self.reason:
+            return self.reason
+        error, freedom = self._error(model)
+        if error == 0 or not 0 < model.auc < 1:
+            return "every draw gives the same AUC"
+        centre, scale = logit(model.auc), error / (model.auc * (1 - model.auc))
+        half = student.ppf((1 + level) / 2, freedom) * scale
+        low, high = float(expit(centre - half)), float(expit(centre + half))
+        return "the interval would span nearly every possible AUC" if high - low > SAYS_NOTHING else (low, high)
 
     def difference(self, scores_a: Scores, scores_b: Scores, level: float = 0.95) -> Difference:
         """Return AUC of a minus AUC of b, paired: both are computed on the same draws.
 
-        With one component the interval is (-1, 1) and the share 0.5. Raises ValueError as `interval` does.
+        Raises ValueError as `interval` does.
         """
-        delta = roc_auc(scores_a, self._positive) - roc_auc(scores_b, self._positive)
-        return self.difference_of(delta, self.aucs(scores_a), self.aucs(scores_b), level)
+        return self.difference_of(self.resample(scores_a), self.resample(scores_b), level)
 
-    def difference_of(
-        self, delta: float, aucs_a: NDArray[np.float64], aucs_b: NDArray[np.float64], level: float = 0.95
-    ) -> Difference:
-        """Return the same from the results of `aucs` for a and b, [draws], and the difference on all pairs.
-
-        Saves recomputing draws when many models are compared.
-        """
+    def difference_of(self, model_a: Resampled, model_b: Resampled, level: float = 0.95) -> Difference:
+        """Return the same from the results of `resample`; saves recomputing draws when many models are compared."""
         _check_level(level)
-        if self.components == 1:
-            return Difference(delta, -1.0, 1.0, 0.5, level, self.draws)
-        differences = aucs_a - aucs_b
-        low, high = _percentiles(differences, level)
-        share = float(np.mean(differences > 0) + np.mean(differences == 0) / 2)
-        return Difference(delta, low, high, share, level, self.draws)
+        between = model_a - model_b
+        unknown = Difference(between.auc, None, None, None, level, self.draws)
+        if self.reason:
+            return replace(unknown, reason=self.reason)
+        error, freedom = self._error(between)
+        if error == 0:
+            if between.auc == 0:
+                return replace(unknown, low=0.0, high=0.0, p=1.0)
+            return replace(unknown, reason="the difference is the same in every draw")
+        half = float(student.ppf((1 + level) / 2, freedom)) * error
+        low, high = between.auc - half, between.auc + half
+        if high - low > 2 * SAYS_NOTHING:
+            return replace(unknown, reason="the interval would span nearly every possible difference")
+        p = float(2 * student.sf(abs(between.auc) / error, freedom))
+        return replace(unknown, low=max(low, -1.0), high=min(high, 1.0), p=p)
+
+    @abstractmethod
+    def described(self) -> str:
+        """Return in a few words what is drawn: "bootstrap over 4,552 components"."""
+
+    @abstractmethod
+    def _draw(self, generator: np.random.Generator) -> NDArray[np.float64]:
+        """Return the weights of one draw, [n], whichever classes it holds."""
+
+    @abstractmethod
+    def _error(self, model: Resampled) -> tuple[float, float]:
+        """Return the standard error of a model's AUC, or of a difference, and the degrees of freedom of its t."""
 
     def _tries(self) -> Iterator[tuple[NDArray[np.float64], int]]:
         """Yield every draw with the number of one-class draws rejected before it.
 
-        Terminates: with both classes present, a draw holds both with a probability above a quarter.
+        Terminates: both classes are present, so a draw holds both with a probability above 0.
         """
         generator = np.random.default_rng(self.seed)
         for _ in range(self.draws):
             rejected = 0
             while True:
-                drawn = generator.integers(self.components, size=self.components)
-                times = np.bincount(drawn, minlength=self.components).astype(np.float64)
-                if 0 < times @ self._positives < times @ self._sizes:
+                weights = self._draw(generator)
+                if 0 < weights @ self._ones < weights.sum():
                     break
                 rejected += 1
-            yield times, rejected
-
-    def _ranking(self, scores: Scores) -> "_Ranking":
-        return _Ranking(scores, self._positive, self._component)
+            yield weights, rejected
 
 
-class _Ranking:
-    """One model's scores, sorted once so that the AUC of a draw takes a running sum and two look-ups, O(n)."""
+class ComponentBootstrap(Bootstrap):
+    """Each draw resamples all components with replacement, each with all its pairs.
 
-    def __init__(self, scores: Scores, positive: NDArray[np.bool_], component: NDArray[np.intp]) -> None:
-        values, _ = checked_pairs(scores, positive)
-        order = np.argsort(values, kind="stable")
-        positives, negatives = order[positive[order]], order[~positive[order]]
-        self._positives = component[positives]
-        self._negatives = component[negatives]
-        # Per positive: how many negatives are below it, and how many are not above it. They differ only at ties.
-        self._below = np.searchsorted(values[negatives], values[positives], side="left")
-        self._not_above = np.searchsorted(values[negatives], values[positives], side="right")
-        self._running = np.zeros(negatives.size + 1)
+    The cluster bootstrap of Field and Welsh 2007 ("Bootstrapping clustered data"). The standard error of k components
+    is raised by sqrt(k / (k - 1)), since draws of k have too small a variance by that (Hesterberg 2015, "What Teachers
+    Should Know About the Bootstrap"); t has as many degrees of freedom as there are components of equal
+    size with the same sum of squared shares, less one (Kish's effective number).
 
-    def auc(self, times: NDArray[np.float64]) -> float:
-        """Return the ROC AUC with the pairs of component c counted times[c] times.
+    labels [n] of 0 and 1, component [n] of any integers. Components are ordered by number, so draws do not depend on
+    row order (but do depend on how the components are numbered). With one component there is nothing to resample.
 
-        Sums of whole numbers below 2**53, so exact in any order.
-        """
-        weights = times[self._positives]
-        running = self._running
-        np.cumsum(times[self._negatives], out=running[1:])
-        halves = weights @ running[self._below] + weights @ running[self._not_above]
-        return float(halves / (2.0 * weights.sum() * running[-1]))
+    Raises ValueError as `checked_pairs` does, and if there is not one integer component per label or draws is below 1.
+    """
 
+    method: Method = "components"
 
-def with_interval(score: ModelScore, bootstrap: ComponentBootstrap, aucs: NDArray[np.float64]) -> ModelScore:
-    """Return the score with `auc_low`, `auc_high` and `redraws` set; aucs: the bootstrap's, [draws]."""
-    low, high = bootstrap.interval_of(aucs)
-    return replace(score, auc_low=low, auc_high=high, redraws=bootstrap.redraws)
+    def __init__(self, labels: Labels, component: NDArray[np.integer[Any]], draws: int = DRAWS, seed: int = 0) -> None:
+        numbers = np.asarray(component)
+        if numbers.shape != np.shape(labels) or not np.issubdtype(numbers.dtype, np.integer):
+            raise ValueError(f"need one integer component per label, got {numbers.dtype} {numbers.shape}")
+        super().__init__(labels, draws, seed)
+        unique, self._component = np.unique(numbers, return_inverse=True)
+        self.components = int(unique.size)
+        shares = np.bincount(self._component) / numbers.size
+        self._freedom = max(1 / float(shares @ shares) - 1, 1.0)
+        if self.components == 1:
+            self.reason = "shared texts link all pairs into one component, so there is nothing to resample"
 
+    def described(self) -> str:
+        """Return "bootstrap over N components"."""
+        return f"bootstrap over {self.components:,} components"
 
-def _percentiles(draws: NDArray[np.float64], level: float) -> tuple[float, float]:
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    def _draw(self, generator: np.random.Generator) -> NDArray[np.float64]:
+        drawn = generator.integers(self.components, size=self.components)
+        return np.bincount(drawn, minlength=self.components).astype(np.float64)[self._component]
+
+    def _error(self, model: Resampled) -> tuple[float, float]:
+        k = self.components
+        return float(model.draws.std() * np.sqrt(k / (k - 1))), self._freedom
 
 
 def _check_level(level: float) -> None:

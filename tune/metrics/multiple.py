@@ -1,4 +1,4 @@
-"""Multiple comparisons: p-values from bootstrap draws, and Holm's correction.
+"""Multiple comparisons: Holm's correction of their p-values.
 
 Of many models level with the baseline, some look "significantly" different by luck. After the correction, the chance
 that any of them does is at most alpha.
@@ -6,23 +6,6 @@ that any of them does is at most alpha.
 
 import math
 from collections.abc import Sequence
-
-
-def two_sided_p(share_above_zero: float, draws: int) -> float:
-    """Return the p-value of "no difference" from the share of bootstrap draws in which a is ahead (ties count half).
-
-    2 (r + 1) / (draws + 1), at most 1, with r the number of draws on the rarer side: Davison and Hinkley 1997,
-    "Bootstrap Methods and their Application", section 4.2. Never 0: with 2,000 draws it is at least 0.001, so with many
-    comparisons no single one can become significant; use more draws then.
-
-    Raises ValueError if the share is outside [0, 1] or draws is below 1.
-    """
-    if not 0 <= share_above_zero <= 1:
-        raise ValueError(f"a share must be in [0, 1], got {share_above_zero}")
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
-    rarer = draws * min(share_above_zero, 1 - share_above_zero)
-    return min(1.0, 2 * (rarer + 1) / (draws + 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -28,8 +28,9 @@ class ModelScore:
     """Score of one model on one set of pairs; everything but counts is in [0, 1].
 
     `accuracy`, `precision` and `recall` are taken at the accuracy threshold. `hard_auc` is None if there is no
-    logistic threshold. `intervals.with_interval` sets `auc_low` and `auc_high` (None before) and `redraws`, the number
-    of bootstrap draws repeated because they held only one class.
+    logistic threshold. `intervals.with_interval` sets `auc_low` and `auc_high` (None before, and if no interval can be
+    given), `redraws`, the number of bootstrap draws repeated because they held only one class, and `interval`: what the
+    interval is, as in "bootstrap over 4,552 components", or why there is none.
     """
 
     n: int
@@ -42,6 +43,7 @@ class ModelScore:
     precision: float
     recall: float
     redraws: int
+    interval: str = ""
 
 
 def checked_pairs(scores: Scores, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

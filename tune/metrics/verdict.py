@@ -1,25 +1,34 @@
 """One plain sentence on whether one model beats another, and the numbers behind it.
 
-Owns the wording. A model "beats" or "falls behind" another only if the whole interval is on that side of 0.
+Owns the wording. A model "beats" or "falls behind" another only if the whole interval is on that side of 0 and the
+p-value, corrected for the number of comparisons, is below ALPHA. There is one sentence and one outcome.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
 from tune.metrics.intervals import Difference
 
+ALPHA = 0.05
+
+Outcome = Literal["beats", "level", "behind", "unknown"]
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """Outcome of comparing `name` with `other`; points in the sentence are AUC x 100."""
+    """Outcome of comparing `name` with `other`; points in the sentence are AUC x 100.
+
+    outcome: "unknown" if no interval can be given, which is neither "level" nor "behind". p_holm: the p-value after
+    Holm's correction for a family of comparisons; None if unknown.
+    """
 
     name: str
     other: str
-    outcome: Literal["beats", "level", "behind"]
+    outcome: Outcome
     sentence: str
     difference: Difference
+    p_holm: float | None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for summary.json: the fields and, beside them, those of the difference; AUC in [-1, 1]."""
@@ -29,6 +38,7 @@ class Verdict:
             "outcome": self.outcome,
             "sentence": self.sentence,
             **asdict(self.difference),
+            "p_holm": self.p_holm,
         }
 
 
@@ -54,42 +64,44 @@ def storage(dims: int, other: int) -> str:
     return f"at {dims} dims, {share} of its storage"
 
 
-def correction(shown: Sequence[Mapping[str, Any]], comparisons: int, draws: int, alpha: float = 0.05) -> str:
-    """Sentence on which of these differences hold after Holm's correction for all comparisons.
-
-    shown: plain verdicts with `other`, `outcome` and `p_holm`. draws: bootstrap draws, which bound p from below.
-    """
-    head = f"p-values are corrected for {comparisons} comparisons (Holm)"
-    by_interval = [entry["other"] for entry in shown if entry["outcome"] != "level"]
-    sure = [entry["other"] for entry in shown if entry["p_holm"] < alpha]
-    if by_interval == sure:
-        return f"{head}; what the intervals show still holds" if sure else head
-    if comparisons * 2 / (draws + 1) >= alpha:
-        head += f", too many to resolve with {draws} draws"
-    lost = [other for other in by_interval if other not in sure]
-    parts = [f"to {_and(names)} {verb}" for names, verb in ((sure, "hold"), (lost, "do not hold")) if names]
-    return f"{head}; after correction the differences {', those '.join(parts)}"
+def correction(comparisons: int) -> str:
+    """Return the sentence on the correction, without a full stop; "" if there is nothing to correct."""
+    return f"p-values of the {comparisons} primary comparisons are Holm-corrected" if comparisons > 1 else ""
 
 
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def verdict(name: str, other: str, difference: Difference, aside: str = "") -> Verdict:
-    """Return the verdict on `name` against `other`, named as they should read: "the untouched minilm".
+@dataclass(frozen=True)
+class Compared:
+    """Two models that are compared, as they should read: "the untouched minilm".
 
     aside: the end of the sentence, such as the phrase from `storage`.
     """
+
+    name: str
+    other: str
+    aside: str = ""
+
+
+def verdict(models: Compared, difference: Difference, p_holm: float | None, comparisons: int) -> Verdict:
+    """Return the verdict on model `name` against `other`. p_holm: corrected for that many comparisons."""
+    if difference.low is None or difference.high is None or p_holm is None:
+        sentence = (
+            f"no interval can be given for {models.name} against {models.other}"
+            f" ({difference.delta * 100:+z.1f} points): {difference.reason}"
+        )
+        return Verdict(models.name, models.other, "unknown", sentence, difference, None)
     delta, low, high = difference.delta * 100, difference.low * 100, difference.high * 100
-    outcome: Literal["beats", "level", "behind"]
-    # The difference itself must be on that side too: the interval of a skewed bootstrap may not contain it.
-    if low > 0 and delta > 0:
-        outcome, sentence = "beats", f"{name} beats {other} by {_points(delta, low, high)}"
-    elif high < 0 and delta < 0:
-        outcome, sentence = "behind", f"{name} falls behind {other} by {_points(-delta, -high, -low)}"
+    side = 1 if low > 0 else -1 if high < 0 else 0
+    outcome: Outcome = "level" if side == 0 or p_holm >= ALPHA else "beats" if side > 0 else "behind"
+    if outcome == "beats":
+        sentence = f"{models.name} beats {models.other} by {_points(delta, low, high)}"
+    elif outcome == "behind":
+        sentence = f"{models.name} falls behind {models.other} by {_points(-delta, -high, -low)}"
     else:
-        outcome, sentence = "level", f"{name} is level with {other}: {_points(delta, low, high, sign='+')}"
-    return Verdict(name, other, outcome, f"{sentence} {aside}".strip(), difference)
+        sentence = f"{models.name} is level with {models.other}: {_points(delta, low, high, sign='+')}"
+    sentence = f"{sentence} {models.aside}".strip()
+    if outcome == "level" and side:
+        sentence += f", not significant after correction for {comparisons} comparisons"
+    return Verdict(models.name, models.other, outcome, sentence, difference, p_holm)
 
 
 def _points(delta: float, low: float, high: float, sign: str = "") -> str:
