@@ -1,17 +1,19 @@
 """Snapshots: a text is embedded once, whatever is killed, damaged or run in parallel; sources and their names."""
 
 import errno
+import json
 import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.helpers.tiny import save_tiny_model
+from tests.helpers.tiny import save_tiny_bert, save_tiny_model
 from tune.data.sides import LabelledPairs
 from tune.embed import snapshot as snapshot_module
 from tune.embed.base_models import check_source
@@ -85,6 +87,26 @@ def test_changed_weights_are_another_source(tmp_path: Path) -> None:
     other = load_source(str(save_tiny_model(tmp_path / "other" / "model", seed=2)))
     assert other.fingerprint != first.fingerprint
     assert load_source(str(tmp_path / "model"), "bf16").fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("save", [save_tiny_model, save_tiny_bert])
+def test_a_changed_tokenizer_is_another_source(save: Callable[[Path], Path], tmp_path: Path) -> None:
+    folder = save(tmp_path / "saved")
+    first = load_source(str(folder))
+    before = first.fingerprint
+    first.embed(["where is it", "a"])
+    assert SentenceTransformerSource(str(folder)).fingerprint == before
+    file = next(folder.rglob("tokenizer.json"))
+    words = json.loads(file.read_text())
+    # Two words swap their vectors: the weights are the same, the vectors are not.
+    one, other = list(words["model"]["vocab"])[-2:]
+    vocab = words["model"]["vocab"]
+    vocab[one], vocab[other] = vocab[other], vocab[one]
+    file.write_text(json.dumps(words))
+    changed = load_source(str(folder))
+    assert changed.weights == first.weights
+    assert not np.array_equal(changed.embed([one]), first.embed([one]))
+    assert changed.fingerprint != before
 
 
 KILLED = """

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tune.embed.base_models import check_source
 from tune.embed.fingerprint import fingerprint
+from tune.embed.tokenizer import tokenizer_hash
 from tune.errors import ModelError
 
 
@@ -45,9 +46,9 @@ class SentenceTransformerSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identifies weights, modules, length limits and precision; a folder name."""
-        limits = self.model.max_seq_length, self._max_length
-        return fingerprint(Path(self.name).name, [self.weights, modules_of(self.model), *limits, self.precision])
+        """Identifies weights, modules, tokenizer, length limits and precision; a folder name."""
+        facts = [self.weights, modules_of(self.model), self.model.max_seq_length, self._max_length, self.precision]
+        return fingerprint(Path(self.name).name, [*facts, tokenizer_hash(self.model)])
 
     @property
     def known_dims(self) -> int | None:
