@@ -59,6 +59,8 @@ class TestStream:
         reports = list(place.open(config, place.directory(config)))
         assert [report.number for report in reports] == list(range(1, 17))
         assert all(r.budget >= k / 16 for k, r in enumerate(reports, 1))
+        steps = [report.step for report in reports]
+        assert steps[0] >= 1 and steps == sorted(set(steps)), "optimizer steps so far"
         assert reports[-1].budget == 1.0 and [r.last for r in reports] == [False] * 15 + [True]
         best = [max(r.auc for r in reports[: k + 1]) for k in range(16)]
         assert [r.best_auc for r in reports] == best

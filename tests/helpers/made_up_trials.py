@@ -18,9 +18,9 @@ def space(**axes: Any) -> tuple[Space, ...]:
     return search_config(space={"base_model": "wordllama", **axes}).spaces
 
 
-def ray_result(budget: float, auc: float) -> dict[str, Any]:
-    """Return a report as Ray passes it to schedulers and searchers."""
-    return {"budget": budget, "best_auc": auc, "training_iteration": 1}
+def ray_result(budget: float, auc: float, step: int = 0) -> dict[str, Any]:
+    """Return a report as Ray passes it to schedulers and searchers; step 0: by a version that did not report it."""
+    return {"budget": budget, "best_auc": auc, "training_iteration": 1, **({"step": step} if step else {})}
 
 
 def made_up_auc(config: TrialConfig, number: int) -> float:

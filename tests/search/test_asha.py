@@ -1,6 +1,7 @@
 """ASHA's rungs: kept on disk, and each trial counted once."""
 
 import json
+import random
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +11,11 @@ from ray.tune.schedulers import TrialScheduler
 from tests.helpers.made_up_trials import ray_result
 from tune.results.rungs import RungFile
 from tune.search.asha import KeptASHA
+from tune.search.rung_rule import GRACE, REDUCTION, Rung, continues
 
 
-def asha(path: Path) -> KeptASHA:
-    return KeptASHA(RungFile(path), key=lambda config: config["key"])
+def asha(path: Path, min_steps: int = 0) -> KeptASHA:
+    return KeptASHA(RungFile(path), key=lambda config: config["key"], min_steps=min_steps)
 
 
 def trial(key: str, run: str = "") -> Any:
@@ -66,3 +68,54 @@ def test_a_single_report_at_the_end_is_compared_with_others_at_the_end(tmp_path:
         scheduler.on_trial_complete(None, trial(f"t{number}"), ray_result(1.0, 0.9))
     rungs = json.loads((tmp_path / "asha.json").read_text())["rungs"]
     assert [sorted(set(entries.values()), key=str) for entries in rungs.values()] == [[0.9], [None], [None]]
+
+
+def test_a_trial_of_few_steps_passes_a_rung_and_is_not_compared_there(tmp_path: Path) -> None:
+    path = tmp_path / "asha.json"
+    scheduler = asha(path, min_steps=10)
+    for number in range(4):
+        assert scheduler.on_trial_result(None, trial(f"t{number}"), ray_result(1 / 16, 0.8, 40)) == "CONTINUE"
+    few = trial("few")
+    # At 2/16 it has enough steps, but then it is late for the rung at 1/16.
+    for budget, auc, step in ((1 / 16, 0.5, 5), (2 / 16, 0.6, 10), (3 / 16, 0.99, 15)):
+        assert scheduler.on_trial_result(None, few, ray_result(budget, auc, step)) == "CONTINUE"
+    assert json.loads(path.read_text())["rungs"]["0.0625"] == {f"t{number}": 0.8 for number in range(4)} | {"few": None}
+    for number in range(4):
+        assert scheduler.on_trial_result(None, trial(f"t{number}"), ray_result(1 / 4, 0.9, 160)) == "CONTINUE"
+    resumed = asha(path, min_steps=10)
+    assert resumed.on_trial_result(None, few, ray_result(1 / 16, 0.5, 5)) == "CONTINUE", "replayed"
+    assert resumed.on_trial_result(None, few, ray_result(1 / 4, 0.7, 20)) == TrialScheduler.STOP
+    # With as many steps as needed, or an unknown number, it is judged at the first rung.
+    for key, step in (("enough", 10), ("unknown", 0)):
+        assert resumed.on_trial_result(None, trial(key), ray_result(1 / 16, 0.5, step)) == TrialScheduler.STOP
+
+
+def test_a_trial_of_few_steps_counts_at_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "asha.json"
+    asha(path, min_steps=10).on_trial_complete(None, trial("short"), ray_result(1.0, 0.9, 4))
+    assert json.loads(path.read_text())["rungs"]["1.0"] == {"short": 0.9}
+
+
+def test_the_scheduler_decides_by_the_rule_that_benchmarks_play(tmp_path: Path) -> None:
+    generator = random.Random(0)
+    scheduler = asha(tmp_path / "asha.json", min_steps=10)
+    rungs: list[Rung] = [(GRACE * REDUCTION**power, {}) for power in (2, 1, 0)]
+    running = {f"t{number}": [0, generator.choice((16, 80, 320)), generator.random()] for number in range(60)}
+    decisions = []
+    while running:
+        key = generator.choice(sorted(running)[:8])
+        number, steps, quality = running[key]
+        running[key][0] = number = number + generator.choice((1, 1, 3))
+        budget = min(number / 16, 1.0)
+        report = (budget, quality * budget**0.5, round(steps * budget))
+        played = continues(rungs, key, report, 10)
+        result = ray_result(*report)
+        if budget == 1:
+            scheduler.on_trial_complete(None, trial(key), result)
+        else:
+            decisions.append(scheduler.on_trial_result(None, trial(key), result))
+            assert decisions[-1] == (TrialScheduler.CONTINUE if played else TrialScheduler.STOP)
+        if budget == 1 or not played:
+            del running[key]
+    assert 10 < decisions.count(TrialScheduler.STOP) < 60
+    assert str(scheduler._brackets[0]._rungs) == str(rungs)

@@ -5,7 +5,9 @@ from pathlib import Path
 import optuna
 
 from tests.helpers.made_up_trials import ray_result, space
+from tune.config.space import Point
 from tune.search.optuna_search import PastTrial, TPESearch
+from tune.search.points import grid_points, point_key
 
 
 def test_the_study_records_how_a_trial_really_ended() -> None:
@@ -26,7 +28,8 @@ def test_the_study_records_how_a_trial_really_ended() -> None:
 
 
 def test_a_resumed_search_knows_past_trials_and_finishes_unfinished_ones_first(tmp_path: Path) -> None:
-    axes = TPESearch(space(), 0, [], "y").suggest("t")
+    spaces = space(loss="cosent,angle")
+    axes = TPESearch(spaces, 0, [], "y").suggest("t")
     halfway = {**axes, "learning_rate": 0.00123, "loss": "angle"}
     past = [
         PastTrial(axes, "done", {1: 0.6, 16: 0.9}),
@@ -34,7 +37,7 @@ def test_a_resumed_search_knows_past_trials_and_finishes_unfinished_ones_first(t
         PastTrial({**axes, "dims": 256}, "failed", {}),
         PastTrial(halfway, "halfway", {1: 0.7}),
     ]
-    search = TPESearch(space(), seed=0, past=past, study_name="z")
+    search = TPESearch(spaces, seed=0, past=past, study_name="z")
     assert search.suggest("first") == halfway
     assert search.suggest("second") not in (halfway, axes), "a resumed search must not draw the same points again"
     search.export(tmp_path / "optuna.journal")
@@ -50,3 +53,60 @@ def test_constant_axes_are_not_parameters_of_the_study() -> None:
     search = TPESearch(space(dims="32", loss="cosent"), seed=0, past=[], study_name="c")
     point = search.suggest("t")
     assert point["dims"] == 32 and set(search._ot_study.trials[0].params) == {"learning_rate"}
+
+
+LISTS = {"dims": "8,16,32", "loss": "cosent,angle,cosine,contrastive", "learning_rate": "1e-3,1e-2"}
+
+
+def exported(search: TPESearch, path: Path) -> list[optuna.trial.FrozenTrial]:
+    """The trials of the journal."""
+    search.export(path)
+    backend = optuna.storages.journal.JournalFileBackend(str(path))
+    return optuna.load_study(study_name="lists", storage=optuna.storages.JournalStorage(backend)).trials
+
+
+def auc(point: Point) -> float:
+    return 0.7 + float(point["dims"]) / 1000 + 5 * float(point["learning_rate"])
+
+
+def test_no_point_of_a_list_only_space_is_suggested_twice(tmp_path: Path) -> None:
+    points = grid_points(space(**LISTS))
+    search = TPESearch(space(**LISTS), seed=0, past=[], study_name="lists")
+    found = []
+    for number in range(20):
+        found.append(search.suggest(str(number)))
+        assert search.suggest(str(number)) == found[-1], "the same trial has the same point"
+        if number >= 2:  # three at a time
+            search.on_trial_complete(str(number - 2), ray_result(1.0, auc(found[number - 2])))
+    assert len(points) == 24 and len({point_key(point) for point in found}) == 20
+    assert max(map(auc, found[:16])) == max(map(auc, points)), "it still learns"
+    trials = search._ot_study.trials
+    repeats = [trial for trial in trials if "repeat" in trial.user_attrs]
+    assert repeats and {trial.state.name for trial in repeats} == {"FAIL"}
+    assert [trial.state.name for trial in trials if trial not in repeats] == ["COMPLETE"] * 18 + ["RUNNING"] * 2
+    assert len(exported(search, tmp_path / "journal")) == 18
+
+    rest = [search.suggest(f"rest {number}") for number in range(5)]
+    assert rest.pop() == TPESearch.FINISHED
+    assert sorted(map(point_key, [*found, *rest])) == sorted(map(point_key, points))
+
+
+def test_past_trials_are_not_suggested_again_whatever_their_status(tmp_path: Path) -> None:
+    points = grid_points(space(**LISTS))
+    past = [
+        *(PastTrial(point, "done", {16: auc(point)}) for point in points[:8]),
+        *(PastTrial(point, "stopped", {1: 0.6}) for point in points[8:16]),
+        *(PastTrial(point, "failed", {}) for point in points[16:20]),
+        *(PastTrial(point, "halfway", {1: 0.7}) for point in points[20:22]),
+    ]
+    search = TPESearch(space(**LISTS), seed=0, past=past, study_name="lists")
+    found = [search.suggest(str(number)) for number in range(5)]
+    assert found[:2] == points[20:22] and found[4] == TPESearch.FINISHED
+    assert sorted(map(point_key, found[2:4])) == sorted(map(point_key, points[22:]))
+    assert len(exported(search, tmp_path / "journal")) == 20
+
+
+def test_a_space_of_one_point_is_tried_once() -> None:
+    one = space(dims="8", loss="angle", learning_rate="1e-3")
+    search = TPESearch(one, seed=0, past=[], study_name="one")
+    assert [search.suggest("a"), search.suggest("b")] == [grid_points(one)[0], TPESearch.FINISHED]

@@ -1,4 +1,4 @@
-"""The lock of a trial's directory."""
+"""A trial's directory: its lock, and reports that an earlier version wrote."""
 
 import os
 import signal
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from tests.helpers.conformance import lock_is_free
+from tune.train.directory import TrialDirectory
+from tune.train.stream import Report
 
 
 def test_a_killed_process_releases_the_lock(tmp_path: Path) -> None:
@@ -27,3 +29,15 @@ def test_a_killed_process_releases_the_lock(tmp_path: Path) -> None:
     holder.wait(10)
     holder.stdout.close()
     assert lock_is_free(tmp_path / ".lock")
+
+
+def test_reports_of_an_earlier_version_have_an_unknown_step(tmp_path: Path) -> None:
+    (tmp_path / "reports.jsonl").write_text(
+        '{"number": 1, "budget": 0.0625, "auc": 0.7, "best_auc": 0.7, "accuracy": 0.6, "threshold": 0.5, "loss": 1.0,'
+        ' "pairs_per_second": 9.0, "seconds": 2.0}\n'
+    )
+    directory = TrialDirectory(tmp_path)
+    [early] = directory.reports()
+    assert early.step == 0 and early.best_auc == 0.7
+    directory.append(Report(2, 0.125, 0.8, 0.8, 0.7, 0.5, 0.9, 9.0, 4.0, step=7))
+    assert [report.step for report in directory.reports()] == [0, 7]

@@ -1,7 +1,7 @@
 """Ray Tune over any `TrialOpener`: the search algorithms, the driver's callbacks, the Ray cluster.
 
 Importing this package sets environment variables that Ray reads on import, so import it before Ray. `run.run_trials`
-is the entry point; nothing is re-exported, because every module but points.py loads Ray.
+is the entry point; nothing is re-exported, because every module but points.py and rung_rule.py loads Ray.
 """
 
 import os

@@ -4,6 +4,7 @@ The study lives in memory. A resumed search rebuilds it from the earlier trials 
 directories; `export_study` writes it for optuna-dashboard.
 """
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,18 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from ray.air.constants import TRAINING_ITERATION
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from tune.config.space import Point, Range, Space
+from tune.search.points import point_key, unseen_point
 from tune.train.stream import sixteenth
+
+REPEATS = 10
+"""How often Optuna is asked again when it suggests a known point; then an unseen one is drawn at random."""
+
+_REPEAT = "repeat"
+"""The user attribute of Optuna trials that were only asked for and not run."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -84,9 +93,9 @@ def _distribution(values: Range | tuple[Any, ...]) -> BaseDistribution | None:
 
 
 class TPESearch(OptunaSearch):
-    """OptunaSearch on best_auc that records trials stopped by ASHA as pruned, and failed ones as failed.
+    """OptunaSearch on best_auc that suggests no point twice, and records stopped trials as pruned, failed as failed.
 
-    past: trials of earlier runs; unfinished ones are suggested first.
+    past: trials of earlier runs; unfinished ones are suggested first, the others not again.
     """
 
     def __init__(self, spaces: Sequence[Space], seed: int, past: Sequence[PastTrial], study_name: str) -> None:
@@ -101,6 +110,9 @@ class TPESearch(OptunaSearch):
             study_name=study_name,
         )
         self._ot_study: Any
+        self._spaces = spaces
+        self._seen = {point_key(trial.point) for trial in finished}
+        self._random = random.Random(f"unseen {seed} {len(finished)}")
         for trial in past:
             found = self._alternatives.parameters(trial.point)
             if found is None:
@@ -111,11 +123,44 @@ class TPESearch(OptunaSearch):
             else:
                 self._ot_study.add_trial(_frozen(trial, values, known))
 
-    def suggest(self, trial_id: str) -> Point:
-        """Return the next point; Ray's method would return the parameters, which are not named like the axes."""
+    def suggest(self, trial_id: str) -> Any:
+        """Return the next point, or FINISHED if every point was suggested.
+
+        Ray's method would return the parameters, which are not named like the axes.
+        """
         if trial_id not in self._ot_trials:
-            self._ot_trials[trial_id] = self._ot_study.ask()
+            unseen = self._ask_unseen()
+            if unseen is None:
+                return Searcher.FINISHED
+            self._ot_trials[trial_id] = unseen
         return self._alternatives.draw(self._ot_trials[trial_id])
+
+    def _ask_unseen(self) -> Any:
+        """Return a new Optuna trial at a point not seen before, marked as seen; None if there is none.
+
+        A repeat stays running while Optuna is asked again: TPE takes a running trial for a bad one and moves away from
+        it. Then it ends as failed, which TPE ignores; a second result at the same point would count twice.
+        """
+        repeats: list[Any] = []
+        found: Any = None
+        while found is None:
+            if len(repeats) >= REPEATS:
+                point = unseen_point(self._spaces, self._seen, self._random)
+                parameters = None if point is None else self._alternatives.parameters(point)
+                if parameters is None:
+                    break
+                self._ot_study.enqueue_trial(parameters[0])
+            trial = self._ot_study.ask()
+            key = point_key(self._alternatives.draw(trial))
+            if key in self._seen:
+                trial.set_user_attr(_REPEAT, True)
+                repeats.append(trial)
+            else:
+                self._seen.add(key)
+                found = trial
+        for trial in repeats:
+            self._ot_study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return found
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Record in the study how the trial ended."""
@@ -155,7 +200,10 @@ def _frozen(trial: PastTrial, values: dict[str, Any], known: dict[str, BaseDistr
 
 
 def export_study(study: optuna.Study, path: Path) -> None:
-    """Write the finished trials of a study to `path`, atomically, as a journal that optuna-dashboard can open."""
+    """Write the finished trials of a study to `path`, atomically, as a journal that optuna-dashboard can open.
+
+    Points that were asked for again and not run are left out.
+    """
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -165,7 +213,7 @@ def export_study(study: optuna.Study, path: Path) -> None:
         storage = JournalStorage(JournalFileBackend(str(part)))
         copy = optuna.create_study(storage=storage, study_name=study.study_name, direction="maximize")
         for trial in study.get_trials(deepcopy=False):
-            if trial.state.is_finished():
+            if trial.state.is_finished() and _REPEAT not in trial.user_attrs:
                 copy.add_trial(trial)
 
     replace_atomic(path, write)

@@ -30,7 +30,7 @@ from tune.results.rungs import RungFile
 from tune.search.asha import KeptASHA
 from tune.search.callbacks import Interrupt, Tally, TrialEvents
 from tune.search.optuna_search import PastTrial, TPESearch
-from tune.search.points import grid_points, planned_trials, random_points
+from tune.search.points import distinct_points, grid_points, point_key, random_points
 from tune.search.points_search import PointsSearch
 from tune.search.tensorboard import restore_logs
 from tune.search.trainable import StreamTrainable, TrialDirectories
@@ -90,13 +90,12 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     past = past_trials(outcomes, directories)
     finished = [trial for trial in past if trial.status != "halfway"]
     _clear_logs(folder, {directories.digest(trial.point) for trial in past if trial.status == "halfway"})
-    total = planned_trials(config)
-    searcher, remaining = _searcher(config, past, total)
-    emit(SearchStarted(total=total, finished=len(finished), jobs=setup.jobs))
+    searcher, remaining = _searcher(config, past)
+    emit(SearchStarted(total=len(finished) + remaining, finished=len(finished), jobs=setup.jobs))
     if isinstance(searcher, TPESearch) and not folder.journal.exists():
         searcher.export(folder.journal)
     restore_logs(folder.experiment, [outcome for outcome in outcomes if outcome.status in ("done", "stopped")])
-    if remaining <= 0:
+    if not remaining:
         return SearchRun(trials=0, past=len(finished))
     tally, interrupt = Tally(), Interrupt()
     callbacks = [TrialEvents(directories, tally, emit), *setup.callbacks]
@@ -150,18 +149,19 @@ def _run_config(folder: ResultsFolder, interrupt: Interrupt, callbacks: list[ray
     )
 
 
-def _searcher(config: SearchConfig, past: list[PastTrial], total: int) -> tuple[Searcher, int]:
+def _searcher(config: SearchConfig, past: list[PastTrial]) -> tuple[Searcher, int]:
     """Return the searcher and the number of remaining trials."""
-    done = {repr(sorted(trial.point.items())) for trial in past if trial.status != "halfway"}
+    done = {point_key(trial.point) for trial in past if trial.status != "halfway"}
     if config.search.search in ("grid", "random"):
         points = (
             grid_points(config.spaces)
             if config.search.search == "grid"
             else random_points(config.spaces, config.search.trials, config.search.seed)
         )
-        remaining = [point for point in points if repr(sorted(point.items())) not in done]
+        remaining = [point for point in points if point_key(point) not in done]
         return PointsSearch(remaining), len(remaining)
-    return TPESearch(config.spaces, config.search.seed, past, "embedtune"), total - len(done)
+    unseen = distinct_points(config.spaces, config.search.trials - len(done), done)
+    return TPESearch(config.spaces, config.search.seed, past, "embedtune"), unseen
 
 
 def _clear_logs(folder: ResultsFolder, digests: set[str]) -> None:

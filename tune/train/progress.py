@@ -72,7 +72,8 @@ class Progress:
     def report(self, *, took: float, **numbers: Any) -> Report | None:
         """Write weights, state and report, in that order; return the report, or None if it was kept already.
 
-        took: seconds since the previous report. numbers: the other fields of `Report`, without number and best_auc.
+        took: seconds since the previous report. numbers: the other fields of `Report`, without number, step and
+        best_auc.
         """
         self.number += 1
         if self.number <= len(self._kept):
@@ -81,6 +82,7 @@ class Progress:
         best = last is None or numbers["auc"] > last.best_auc
         report = Report(
             number=self.number,
+            step=self.step,
             best_auc=numbers["auc"] if last is None or best else last.best_auc,
             seconds=(last.seconds if last else 0.0) + took,
             **numbers,

@@ -29,6 +29,7 @@ class Report:
     and threshold are those at the smallest. val_pairs: number of val pairs scored, in trials that train the base.
     auc_std: with folds, the standard deviation of AUC over them (auc is the mean); fold_aucs: the AUC of each;
     auc_std_by_dims: for Matryoshka with folds, the standard deviation at each of the dims (empty in older reports).
+    step: optimizer steps taken, with folds in the one that has taken fewest (0 in older reports: unknown).
 
     Raises TrialFailed if a number is not finite.
     """
@@ -47,6 +48,7 @@ class Report:
     auc_std: float = 0.0
     fold_aucs: tuple[float, ...] = ()
     auc_std_by_dims: dict[str, float] = field(default_factory=dict)
+    step: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fold_aucs", tuple(self.fold_aucs))

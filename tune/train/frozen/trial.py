@@ -42,6 +42,7 @@ def _train(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
     while not all(fit.ended for fit in fits):
         began = time.perf_counter()
         numbers = _numbers(config, fits, [fit.advance() for fit in fits])
+        run.step = min(fit.step for fit in fits)
         report = run.report(**numbers, took=time.perf_counter() - began)
         if report is not None:
             yield report
