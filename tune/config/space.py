@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
-from tune.config.trial import Activation, Loss, Scheduler, Train, TrialConfig
+from tune.config.trial import RANKING_LOSSES, Activation, Loss, Scheduler, Train, TrialConfig
 
 LOSSES: tuple[str, ...] = get_args(Loss)
 DEMO_BASE_MODELS = ("minilm", "wordllama")
@@ -190,6 +190,11 @@ class Space(BaseModel):
         Field(description="dimensions of the result; none for the base model's own (freeze=false only)"),
     ] = (64, 128, 256)
     loss: Annotated[Words, PlainValidator(_words(*LOSSES)), Field(description=", ".join(LOSSES))] = LOSSES
+    hard_negatives: Annotated[
+        Booleans,
+        PlainValidator(_booleans),
+        Field(description="with mnr: true also contrasts every text with texts from pairs labelled 0"),
+    ] = (True,)
     learning_rate: Annotated[
         Floats, PlainValidator(_numbers(float, 0, above=True, ranged="log")), Field(description="AdamW's learning rate")
     ] = Range(low=1e-4, high=1e-2, log=True)
@@ -295,6 +300,8 @@ def _applies(name: str, point: Point) -> bool:
         return not point["freeze"]
     if name in ("lora_rank", "lora_alpha"):
         return point.get("train") == "lora"
+    if name == "hard_negatives":
+        return point["loss"] in RANKING_LOSSES
     if name in ("dropout", "activation"):
         return point["dims"] is not None
     return True

@@ -23,7 +23,7 @@ SHARED_OPTIONS = ("seed", "folds", *_WHOLE_ONLY)
 
 # Options added after the first results: left out of the digest at their defaults, so that existing directories keep
 # their names.
-_LATER = ("train", "lora_rank", "lora_alpha", "matryoshka", "folds", "val_sample", *_WHOLE_ONLY)
+_LATER = ("hard_negatives", "train", "lora_rank", "lora_alpha", "matryoshka", "folds", "val_sample", *_WHOLE_ONLY)
 
 
 class TrialConfig(BaseModel):
@@ -35,6 +35,8 @@ class TrialConfig(BaseModel):
     dims: Annotated[int | None, Field(ge=1)]
     """None: the base model's own dimension, without a Dense layer (freeze=False only)."""
     loss: Loss
+    hard_negatives: bool = False
+    """Contrast anchors with texts labelled 0 as well (ranking losses only); see tune/train/negatives.py."""
     learning_rate: Annotated[float, Field(gt=0)]
     batch_size: Annotated[int, Field(ge=1)] = 32
     epochs: Annotated[int, Field(ge=1)] = 8

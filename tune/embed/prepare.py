@@ -47,6 +47,9 @@ class ViewOptions:
 
 _NO_EXTRAS = ViewOptions()
 
+_Keyed = tuple[list[bytes], PairRows, NDArray[np.int64] | None]
+"""What `keyed_rows` and `same_rows` return."""
+
 
 @dataclass(frozen=True)
 class PreparedBase:
@@ -106,7 +109,19 @@ def keyed_rows(pairs: LabelledPairs, prompt_a: str, prompt_b: str) -> tuple[list
     place: dict[bytes, int] = {}
     a = [place.setdefault(text_key(prompt_a, text), len(place)) for text in pairs.text_a]
     b = [place.setdefault(text_key(prompt_b, text), len(place)) for text in pairs.text_b]
-    return list(place), PairRows(np.array(a, dtype=np.int64), np.array(b, dtype=np.int64), pairs.label)
+    return list(place), PairRows(np.array(a, dtype=np.int64), np.array(b, dtype=np.int64), pairs.label, pairs.score)
+
+
+def same_rows(pairs: LabelledPairs, prompts: tuple[str, str]) -> NDArray[np.int64] | None:
+    """Return for each row of `keyed_rows` the first row with the same text, or None if the prompts are the same.
+
+    As a query and as a document, a text has two rows with two prompts, but it is one text.
+    """
+    if prompts[0] == prompts[1]:
+        return None
+    first: dict[str, int] = {}
+    rows = enumerate([*dict.fromkeys(pairs.text_a), *dict.fromkeys(pairs.text_b)])
+    return np.array([first.setdefault(text, row) for row, text in rows], dtype=np.int64)
 
 
 def texts_by_prompt(sides: Iterable[LabelledPairs], prompts: tuple[str, str]) -> dict[str, list[str]]:
@@ -138,7 +153,8 @@ def prepare_base(
     progress = embedding_progress(source.name, emit)
     embedded = sum(snapshot.embed(source, prompt, texts, progress) for prompt, texts in by_prompt.items())
     both = _joined(sides["train"], sides["val"])
-    digest = _write_vectors(source, snapshot, keyed_rows(both, *prompts), len(sides["train"]), _views(cache))
+    keyed, same = keyed_rows(both, *prompts), same_rows(both, prompts)
+    digest = _write_vectors(source, snapshot, (*keyed, same), len(sides["train"]), _views(cache))
     if view.texts:
         write_texts(_views(cache) / digest, view_texts(source.name, both, prompts, view.max_length))
     if fold is not None:
@@ -165,21 +181,25 @@ def _views(cache: Path) -> Path:
 
 
 def _joined(train: LabelledPairs, val: LabelledPairs) -> LabelledPairs:
-    return LabelledPairs(train.text_a + val.text_a, train.text_b + val.text_b, np.concatenate([train.label, val.label]))
+    scores = [pairs.score for pairs in (train, val) if pairs.score is not None]
+    return LabelledPairs(
+        train.text_a + val.text_a,
+        train.text_b + val.text_b,
+        np.concatenate([train.label, val.label]),
+        score=np.concatenate(scores) if scores else None,
+    )
 
 
-def _write_vectors(
-    source: EmbeddingSource, snapshot: Snapshot, keyed: tuple[list[bytes], PairRows], train_pairs: int, views: Path
-) -> str:
+def _write_vectors(source: EmbeddingSource, snapshot: Snapshot, keyed: _Keyed, train_pairs: int, views: Path) -> str:
     """Write the view of keyed pairs, train before val, unless it exists intact; return its digest."""
-    keys, rows = keyed
-    train = PairRows(rows.a[:train_pairs], rows.b[:train_pairs], rows.label[:train_pairs])
-    val = PairRows(rows.a[train_pairs:], rows.b[train_pairs:], rows.label[train_pairs:])
+    keys, rows, same = keyed
+    place = np.arange(len(rows))
+    train, val = rows.take(place[:train_pairs]), rows.take(place[train_pairs:])
     # A provider's model can change, so vectors that are bought again under the same name may differ.
     bought = snapshot.vectors(keys) if isinstance(source, Batched) else None
-    digest = view_digest(source.fingerprint, keys, train, val, bought)
+    digest = view_digest(source.fingerprint, keys, train, val, bought, same)
     if not is_sound(views / digest):
-        write_view(views, digest, snapshot.vectors(keys) if bought is None else bought, train, val)
+        write_view(views, digest, snapshot.vectors(keys) if bought is None else bought, train, val, same)
     return digest
 
 

@@ -1,8 +1,8 @@
 """View: everything that a frozen trial reads, in one directory: vectors of the train and val texts, and the pairs.
 
 Named by its content, complete or absent, never changed, so any number of trials can map it into memory at once. It has
-no test rows. For trials that train the base model it also has the text of each row (`ViewTexts`), and for trials with
-folds the fold of each pair.
+no test rows. It holds graded scores if the pairs have them. For trials that train the base model it also has the text
+of each row (`ViewTexts`), and for trials with folds the fold of each pair.
 """
 
 import hashlib
@@ -19,16 +19,22 @@ from tune.files import make_directory, write_array, write_atomic
 
 ABOUT_FILE = "view.json"
 TEXTS_FILE = "texts.json"
+SAME_FILE = "same.npy"
 _ARRAYS = ("train_a", "train_b", "train_label", "val_a", "val_b", "val_label")
+_SCORES = ("train_score", "val_score")
 
 
 @dataclass(frozen=True)
 class PairRows:
-    """Labelled pairs as rows of a matrix of vectors: a, b int64 [n]; label int8 [n]."""
+    """Labelled pairs as rows of a matrix of vectors: a, b int64 [n]; label int8 [n].
+
+    score: float64 [n], graded scores in [0, 1]; None if the pairs have none.
+    """
 
     a: NDArray[np.int64]
     b: NDArray[np.int64]
     label: NDArray[np.int8]
+    score: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -37,22 +43,32 @@ class PairRows:
         """Return the first `size` pairs; all of them if size is 0 or exceeds their number."""
         if size == 0 or size >= len(self):
             return self
-        return PairRows(self.a[:size], self.b[:size], self.label[:size])
+        return self.take(np.arange(size))
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "PairRows":
         """Return the pairs at `index`: positions, in their order, or a mask [n]."""
-        return PairRows(self.a[index], self.b[index], self.label[index])
+        score = None if self.score is None else self.score[index]
+        return PairRows(self.a[index], self.b[index], self.label[index], score)
 
 
 @dataclass(frozen=True)
 class View:
-    """A view on disk. vectors: float32 [texts, dims]. train: in its seeded order. digest: the name of the content."""
+    """A view on disk. vectors: float32 [rows, dims]. train: in its seeded order. digest: the name of the content.
+
+    same [rows]: for each row, the first row with the same text, which may have another prompt; None if every row has a
+    text of its own.
+    """
 
     vectors: NDArray[np.float32]
     train: PairRows
     val: PairRows
     digest: str
     directory: Path = Path()
+    same: NDArray[np.int64] | None = None
+
+    def text_rows(self) -> NDArray[np.int64]:
+        """Return for each row the row that stands for its text, int64 [rows]: equal texts have equal numbers."""
+        return np.arange(len(self.vectors)) if self.same is None else self.same
 
     def texts(self) -> "ViewTexts":
         """Read the texts of the rows of `vectors`. Raises FileNotFoundError if the view has none."""
@@ -61,10 +77,12 @@ class View:
     def train_and_val(self) -> PairRows:
         """Return the pairs of both sides: train in its seeded order, then val."""
         pairs = (self.train, self.val)
+        scores = [rows.score for rows in pairs if rows.score is not None]
         return PairRows(
             np.concatenate([rows.a for rows in pairs]),
             np.concatenate([rows.b for rows in pairs]),
             np.concatenate([rows.label for rows in pairs]),
+            np.concatenate(scores) if scores else None,
         )
 
     def folds(self, folds: int, seed: int) -> NDArray[np.int8]:
@@ -90,13 +108,15 @@ class View:
         """
         about = json.loads((directory / ABOUT_FILE).read_text())
         vectors = np.load(directory / "vectors.npy", mmap_mode="r" if map_memory else None)
-        rows = {name: np.load(directory / f"{name}.npy") for name in _ARRAYS}
+        names = _ARRAYS + _SCORES if about.get("scores") else _ARRAYS
+        rows = {name: np.load(directory / f"{name}.npy") for name in names}
         return cls(
             vectors,
-            PairRows(rows["train_a"], rows["train_b"], rows["train_label"]),
-            PairRows(rows["val_a"], rows["val_b"], rows["val_label"]),
+            PairRows(rows["train_a"], rows["train_b"], rows["train_label"], rows.get("train_score")),
+            PairRows(rows["val_a"], rows["val_b"], rows["val_label"], rows.get("val_score")),
             about["digest"],
             directory,
+            np.load(directory / SAME_FILE) if about.get("same") else None,
         )
 
 
@@ -167,26 +187,40 @@ def is_sound(directory: Path) -> bool:
 
 
 def view_digest(
-    fingerprint: str, keys: list[bytes], train: PairRows, val: PairRows, vectors: NDArray[np.float32] | None = None
+    fingerprint: str,
+    keys: list[bytes],
+    train: PairRows,
+    val: PairRows,
+    vectors: NDArray[np.float32] | None = None,
+    same: NDArray[np.int64] | None = None,
 ) -> str:
     """Return the name of a view with this content: source, text keys, and pairs in order; 24 hex digits.
 
-    vectors: included if the fingerprint does not determine them, as for closed models.
+    vectors: included if the fingerprint does not determine them, as for closed models. same: as in `View`.
     """
     digest = hashlib.sha256(fingerprint.encode())
     for key in keys:
         digest.update(key)
     for rows in (train, val):
-        for array in (rows.a, rows.b, rows.label):
+        graded = [] if rows.score is None else [rows.score]
+        for array in (rows.a, rows.b, rows.label, *graded):
             digest.update(b"|")
             digest.update(np.ascontiguousarray(array).tobytes())
-    if vectors is not None:
-        digest.update(b"|")
-        digest.update(np.ascontiguousarray(vectors).reshape(-1).view(np.uint8).data)
+    for extra in (vectors, same):
+        if extra is not None:
+            digest.update(b"|")
+            digest.update(np.ascontiguousarray(extra).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()[:24]
 
 
-def write_view(root: Path, digest: str, vectors: NDArray[np.float32], train: PairRows, val: PairRows) -> Path:
+def write_view(
+    root: Path,
+    digest: str,
+    vectors: NDArray[np.float32],
+    train: PairRows,
+    val: PairRows,
+    same: NDArray[np.int64] | None = None,
+) -> Path:
     """Write the view to root/DIGEST, complete or not at all, and return its path; an existing one stays untouched."""
     final = root / digest
     if (final / ABOUT_FILE).exists():
@@ -198,7 +232,14 @@ def write_view(root: Path, digest: str, vectors: NDArray[np.float32], train: Pai
             np.save(part / f"{side}_a.npy", rows.a)
             np.save(part / f"{side}_b.npy", rows.b)
             np.save(part / f"{side}_label.npy", rows.label)
+            if rows.score is not None:
+                np.save(part / f"{side}_score.npy", rows.score)
         about = {"digest": digest, "texts": len(vectors), "train": len(train), "val": len(val)}
+        if train.score is not None:
+            about["scores"] = True
+        if same is not None:
+            np.save(part / SAME_FILE, same)
+            about["same"] = True
         (part / ABOUT_FILE).write_text(json.dumps(about))
 
     try:

@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses as st_losses
+
+from tune.embed.view import PairRows
 
 
 @dataclass(frozen=True)
 class LossKind:
-    """A loss class and the dtype of its labels."""
+    """A loss class and the dtype of its labels; one that takes floats also learns from graded scores."""
 
     make: type[torch.nn.Module]
     labels: torch.dtype
@@ -25,6 +29,16 @@ LOSS_KINDS: dict[str, LossKind] = {
     # In-batch negatives: every other pair's text counts as a negative, so a batch must not repeat a text.
     "mnr": LossKind(st_losses.MultipleNegativesRankingLoss, torch.int64),
 }
+
+
+def labels_for(name: str, pairs: PairRows) -> NDArray[np.float64] | NDArray[np.int8]:
+    """Return what the loss learns from, [n]: graded scores if the pairs have them and it can, else labels of 0 and 1.
+
+    cosent and angle learn from the order of the labels; cosine fits the cosine to them, so they must be in [0, 1].
+    """
+    if pairs.score is not None and LOSS_KINDS[name].labels.is_floating_point:
+        return pairs.score
+    return pairs.label
 
 
 def make_loss(name: str, model: SentenceTransformer, dims: Sequence[int] = ()) -> torch.nn.Module:

@@ -1,9 +1,14 @@
 """What all kinds of trials share: the device, the pairs that a loss can use, the gradient limit, divergence errors."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tune.config.trial import TrialConfig
 from tune.embed.view import PairRows
+from tune.train.negatives import HardNegatives
 from tune.train.stream import TrialFailed
 
 MAX_GRADIENT_NORM = 1.0  # the default of transformers' Trainer
@@ -25,6 +30,18 @@ def pairs_for_loss(config: TrialConfig, pairs: PairRows) -> PairRows:
     if not len(positives):
         raise TrialFailed(f"loss {config.loss} learns from positive pairs only, and there are none to train on")
     return positives
+
+
+def negatives_for_loss(
+    config: TrialConfig, pairs: PairRows, same: NDArray[np.int64], batches: Sequence[NDArray[np.int64]]
+) -> list[NDArray[np.int64]]:
+    """Return for every batch of `pairs_for_loss` the rows of its hard negatives; none unless the trial uses them.
+
+    pairs: of both labels. same: see `HardNegatives`.
+    """
+    if not (config.positives_only and config.hard_negatives):
+        return [np.empty(0, np.int64)] * len(batches)
+    return HardNegatives(pairs, same, config.seed).over(pairs_for_loss(config, pairs), batches)
 
 
 def weights_diverged() -> TrialFailed:

@@ -29,7 +29,8 @@ from tune.train.local import LocalOpener
 from tune.train.stream import TrialFailed
 from tune.train.whole import trial as trial_module
 from tune.train.whole.model import build_model, load_whole_model, whole_model_scores
-from tune.train.whole.trial import open_whole_trial, plan_steps, training_loss, training_pairs, training_rows
+from tune.train.whole.plan import plan_steps, training_pairs
+from tune.train.whole.trial import NEGATIVE, open_whole_trial, training_loss, training_rows
 
 __all__ = ["TestStream"]
 
@@ -79,14 +80,13 @@ def test_nothing_is_printed_and_no_thread_is_left(
 class _Planned(DefaultBatchSampler):
     """A sampler of a trial's batches, epoch by epoch."""
 
-    batches: list[list[np.ndarray]]
+    batches: list[list[list[int]]]
 
     def __init__(self, dataset: Dataset, batch_size: int, drop_last: bool, **given: Any) -> None:
         super().__init__(torch.utils.data.SequentialSampler(range(len(dataset))), batch_size, drop_last)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.batches[self.epoch]:
-            yield batch.tolist()
+        yield from self.batches[self.epoch]
 
     def __len__(self) -> int:
         return len(self.batches[self.epoch])
@@ -104,9 +104,10 @@ SCHEDULES = {
     [
         {"loss": "cosent", "scheduler": "warmuplinear", "warmup": 0.2, "weight_decay": 0.1, "dropout": 0.1},
         {"loss": "mnr", "scheduler": "warmupcosine", "accumulation": 3, "dims": None},
+        {"loss": "mnr", "scheduler": "warmuplinear", "hard_negatives": True},
         {"loss": "contrastive", "scheduler": "warmupcosinewithhardrestarts", "warmup": 5.0, "train": "lora"},
     ],
-    ids=lambda changes: changes["loss"],
+    ids=lambda changes: changes["loss"] + ("-hard" if "hard_negatives" in changes else ""),
 )
 def test_a_trial_matches_the_trainers_train(dropping: Topics, tmp_path: Path, changes: dict[str, Any]) -> None:
     config = dropping.config(epochs=2, **changes)
@@ -115,9 +116,19 @@ def test_a_trial_matches_the_trainers_train(dropping: Topics, tmp_path: Path, ch
     texts, pairs = dropping.view.texts(), training_pairs(config, dropping.view.train)
     model = build_model(config, config.base_model, None)
     kind, extra = SCHEDULES[config.scheduler]
-    epochs = [[batch for step in epoch for batch in step] for epoch in plan_steps(config, pairs, texts)]
+    rows: list[dict[str, Any]] = []
+    epochs: list[list[list[int]]] = []
+    for epoch in plan_steps(config, dropping.view):
+        epochs.append([])
+        for batch in (batch for step in epoch for batch in step):
+            epochs[-1].append(list(range(len(rows), len(rows) + len(batch))))
+            chosen = training_rows(config, texts, pairs, batch.index)
+            if config.hard_negatives:
+                # The trainer needs a negative in every row; with more pairs labelled 0 than 1 there is one.
+                negatives = [texts.texts[row] for row in batch.negatives]
+                chosen = [{**row, NEGATIVE: text} for row, text in zip(chosen, negatives, strict=True)]
+            rows += chosen
     sampler = type("Sampler", (_Planned,), {"batches": epochs})
-    rows = training_rows(config, texts, pairs, np.arange(len(pairs)))
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(

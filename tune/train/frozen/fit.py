@@ -22,10 +22,10 @@ from tune.embed.similarity import used_rows
 from tune.embed.view import PairRows, View
 from tune.train.frozen.dense import make_dense
 from tune.train.frozen.validation import Validation
-from tune.train.losses import LOSS_KINDS, make_loss
+from tune.train.losses import LOSS_KINDS, labels_for, make_loss
 from tune.train.random_state import Isolated
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
-from tune.train.setup import MAX_GRADIENT_NORM, loss_diverged, pairs_for_loss
+from tune.train.setup import MAX_GRADIENT_NORM, loss_diverged, negatives_for_loss, pairs_for_loss
 
 
 def make_optimizer(dense: Dense, config: TrialConfig) -> torch.optim.AdamW:
@@ -46,6 +46,7 @@ class TrainingVectors:
 
     def __init__(self, view: View, pairs: PairRows, device: torch.device) -> None:
         self.device = device
+        self.same = view.text_rows()
         self._used: NDArray[np.int64] | None = None
         if device.type == "cpu":
             with warnings.catch_warnings():
@@ -58,7 +59,10 @@ class TrainingVectors:
 
     def rows_of(self, pairs: PairRows) -> torch.Tensor:
         """Return the rows of the pairs' texts in `vectors`, [2, pairs]."""
-        rows = np.stack([pairs.a, pairs.b])
+        return self.rows(np.stack([pairs.a, pairs.b]))
+
+    def rows(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Return where these rows of the view are in `vectors`, in the same shape. `pairs` must use them."""
         return torch.from_numpy(rows if self._used is None else np.searchsorted(self._used, rows)).to(self.device)
 
 
@@ -87,9 +91,11 @@ class Fit:
         self, config: TrialConfig, vectors: TrainingVectors, train: PairRows, validation: Validation | None = None
     ) -> None:
         kind = LOSS_KINDS[config.loss]
-        train = pairs_for_loss(config, train)
-        plan = Plan(train.a, train.b, config.batch_size, config.epochs, config.seed, distinct=config.positives_only)
+        both, same, train = train, vectors.same, pairs_for_loss(config, train)
+        a, b = same[train.a], same[train.b]
+        plan = Plan(a, b, config.batch_size, config.epochs, config.seed, distinct=config.positives_only)
         self._batches = list(chain.from_iterable(plan.epoch(number) for number in range(config.epochs)))
+        self._negatives = [vectors.rows(rows) for rows in negatives_for_loss(config, both, same, self._batches)]
         sizes = [len(batch) for batch in self._batches]
         self.steps, self.step = len(sizes), 0
         self._due = report_steps(sizes)
@@ -98,7 +104,7 @@ class Fit:
         self._rate = config.learning_rate
 
         self._device, self._vectors, self._rows = vectors.device, vectors.vectors, vectors.rows_of(train)
-        self._labels = torch.from_numpy(train.label.astype(np.int64)).to(device=self._device, dtype=kind.labels)
+        self._labels = torch.from_numpy(labels_for(config.loss, train)).to(device=self._device, dtype=kind.labels)
         self.dense = make_dense(config, self._vectors.shape[1]).to(self._device).train()
         modules: list[torch.nn.Module] = [self.dense]
         if config.dropout > 0:
@@ -139,7 +145,8 @@ class Fit:
         parameters = list(self.dense.parameters())
         for batch in islice(self._batches, self.step, stop):
             index = torch.from_numpy(batch).to(self._device)
-            features = [{"sentence_embedding": vectors[side]} for side in rows[:, index]]
+            columns = [*rows[:, index], self._negatives[self.step]]
+            features = [{"sentence_embedding": vectors[column]} for column in columns if len(column)]
             loss = self._loss_of(features, labels[index])
             for group in optimizer.param_groups:
                 group["lr"] = self._rate * self._factors[self.step]

@@ -31,18 +31,23 @@ from tune.config.trial import TrialConfig
 from tune.embed.view import PairRows, View, ViewTexts
 from tune.metrics.score import fit_accuracy_threshold, roc_auc
 from tune.train.directory import TrialDirectory
-from tune.train.losses import LOSS_KINDS, make_loss
+from tune.train.losses import LOSS_KINDS, labels_for, make_loss
 from tune.train.progress import Progress
 from tune.train.random_state import Isolated
-from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.session import open_trial_directory
-from tune.train.setup import MAX_GRADIENT_NORM, loss_diverged, pairs_for_loss, training_device, weights_diverged
+from tune.train.setup import (
+    MAX_GRADIENT_NORM,
+    loss_diverged,
+    training_device,
+    weights_diverged,
+)
 from tune.train.stream import Reports, TrialFailed
-from tune.train.whole.looks import plan_looks
 from tune.train.whole.lora import merged
 from tune.train.whole.model import build_model, trained_weights, whole_model_scores
+from tune.train.whole.plan import Batch, Step, WholePlan, step_size, whole_plan
 
-Batch = NDArray[np.int64]
+NEGATIVE = "text_negative"
+"""The name of the third column."""
 
 
 def open_whole_trial(config: TrialConfig, directory: Path, view: View, after: int = 0) -> Reports:
@@ -54,7 +59,7 @@ def _train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Repo
     """Yield all reports: first those kept on disk, then new ones."""
     began = time.perf_counter()
     texts = view.texts()
-    plan = _whole_plan(config, view, texts)
+    plan = whole_plan(config, view)
     isolated = Isolated(config.seed, training_device())
     with isolated():
         learner = _Learner(config, trial, texts, plan.pairs, isolated)
@@ -78,47 +83,7 @@ def _train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Repo
                 began = time.perf_counter()
 
 
-@dataclass(frozen=True)
-class _WholePlan:
-    """What a trial does, known before it starts.
-
-    pairs: to train on. steps: the batches of every optimizer step. rates: the learning rate of every step.
-    epoch_starts: number of steps before each epoch. due: {step, counted from 1: budget of its report}. val: the pairs
-    that every report scores.
-    """
-
-    pairs: PairRows
-    steps: list[list[Batch]]
-    rates: list[float]
-    epoch_starts: set[int]
-    due: dict[int, float]
-    val: PairRows
-
-
-def _whole_plan(config: TrialConfig, view: View, texts: ViewTexts) -> _WholePlan:
-    pairs = training_pairs(config, view.train)
-    epochs = plan_steps(config, pairs, texts)
-    steps = [step for epoch in epochs for step in epoch]
-    sizes = [_size(step) for step in steps]
-    val = view.val.take(view.sample_index(config.val_sample))
-    marks = plan_looks(config, len(val), sum(sizes))
-    factors = learning_rate_factors(config.scheduler, len(steps), config.warmup)
-    return _WholePlan(
-        pairs,
-        steps,
-        rates=[config.learning_rate * factor for factor in factors],
-        epoch_starts={0, *np.cumsum([len(epoch) for epoch in epochs]).tolist()},
-        due=report_steps(sizes, marks),
-        val=val,
-    )
-
-
-def _size(step: list[Batch]) -> int:
-    """Return the number of pairs in a step."""
-    return sum(map(len, step))
-
-
-def _train_to_report(learner: "_Learner", plan: _WholePlan, run: Progress) -> dict[str, float]:
+def _train_to_report(learner: "_Learner", plan: WholePlan, run: Progress) -> dict[str, float]:
     """Train up to the next step that ends in a report; return its loss and pairs_per_second.
 
     Raises TrialFailed if the loss is not finite.
@@ -129,7 +94,7 @@ def _train_to_report(learner: "_Learner", plan: _WholePlan, run: Progress) -> di
             # A DataLoader draws its seed here; with this draw, dropout is the same as under `train()`.
             torch.empty((), dtype=torch.int64).random_()
         loss_sum += learner.step(plan.steps[run.step], plan.rates[run.step])
-        pairs += _size(plan.steps[run.step])
+        pairs += step_size(plan.steps[run.step])
         run.step += 1
         if run.step in plan.due:
             break
@@ -140,39 +105,13 @@ def _train_to_report(learner: "_Learner", plan: _WholePlan, run: Progress) -> di
     return {"loss": loss, "pairs_per_second": pairs / max(seconds, 1e-9)}
 
 
-def _discard_if_replanned(trial: TrialDirectory, plan: _WholePlan) -> None:
+def _discard_if_replanned(trial: TrialDirectory, plan: WholePlan) -> None:
     """Restart a trial whose reports an earlier version placed at other steps or scored on other val pairs."""
     kept = trial.reports()
     planned = [(budget, len(plan.val)) for budget in plan.due.values()]
     if [(report.budget, report.val_pairs) for report in kept] != planned[: len(kept)]:
         trial.keep_reports([])
         trial.state.unlink(missing_ok=True)
-
-
-def training_pairs(config: TrialConfig, train: PairRows) -> PairRows:
-    """Return the pairs that the trial trains on. Raises TrialFailed as `pairs_for_loss` does."""
-    return pairs_for_loss(config, train.prefix(config.train_size))
-
-
-def plan_steps(config: TrialConfig, pairs: PairRows, texts: ViewTexts) -> list[list[list[Batch]]]:
-    """Return the optimizer steps of every epoch, each a list of `accumulation` batches (fewer in the last)."""
-    length = np.array([len(text) for text in texts.texts], dtype=np.int64)
-    plan = Plan(
-        pairs.a,
-        pairs.b,
-        config.batch_size,
-        config.epochs,
-        config.seed,
-        distinct=config.positives_only,
-        lengths=length[pairs.a] + length[pairs.b],
-    )
-    epochs = []
-    for number in range(config.epochs):
-        batches = plan.epoch(number)
-        epochs.append(
-            [batches[start : start + config.accumulation] for start in range(0, len(batches), config.accumulation)]
-        )
-    return epochs
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -230,10 +169,13 @@ def training_loss(config: TrialConfig, model: SentenceTransformer) -> torch.nn.M
     return st_losses.MatryoshkaLoss(model, loss, dims) if dims else loss
 
 
-def training_rows(config: TrialConfig, texts: ViewTexts, pairs: PairRows, batch: Batch) -> list[dict[str, Any]]:
-    """Return the pairs of a batch as the trainer's collator expects them, with labels in the loss's type."""
+def training_rows(
+    config: TrialConfig, texts: ViewTexts, pairs: PairRows, index: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Return these pairs as the trainer's collator expects them, with labels in the loss's type."""
     number = float if LOSS_KINDS[config.loss].labels.is_floating_point else int
-    chosen = zip(pairs.a[batch].tolist(), pairs.b[batch].tolist(), pairs.label[batch].tolist(), strict=True)
+    labels = labels_for(config.loss, pairs)[index]
+    chosen = zip(pairs.a[index].tolist(), pairs.b[index].tolist(), labels.tolist(), strict=True)
     return [{"text_a": texts.texts[a], "text_b": texts.texts[b], "label": number(label)} for a, b, label in chosen]
 
 
@@ -254,10 +196,8 @@ class _Learner:
         self.model = build_model(config, config.base_model, texts.max_length)
         arguments = training_arguments(config, str(self.trial.path))
         # All rows of a side have the same prompt.
-        arguments.prompts = {
-            "text_a": texts.prompts[texts.prompt_of[self.pairs.a[0]]],
-            "text_b": texts.prompts[texts.prompt_of[self.pairs.b[0]]],
-        }
+        first, second = (texts.prompts[texts.prompt_of[side[0]]] for side in (self.pairs.a, self.pairs.b))
+        arguments.prompts = {"text_a": first, "text_b": second, NEGATIVE: second}
         self._trainer = _Trainer(model=self.model, args=arguments, loss=training_loss(config, self.model))
         # Sets up bf16 autocast if the arguments ask for it.
         self._trainer.accelerator.prepare_model(self.model)
@@ -266,20 +206,29 @@ class _Learner:
         self._optimizer = self._trainer.create_optimizer()
         self._parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
-    def step(self, batches: list[Batch], learning_rate: float) -> torch.Tensor:
+    def step(self, batches: Step, learning_rate: float) -> torch.Tensor:
         """Take one optimizer step; return the loss summed over the pairs of its batches."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._trainer.current_gradient_accumulation_steps = len(batches)
         loss_sum = torch.zeros((), device=self.model.device)
         for batch in batches:
-            inputs = self._trainer.data_collator(training_rows(self.config, self.texts, self.pairs, batch))
+            inputs = self._inputs(batch)
             # training_step divides by the number of batches.
             loss_sum += self._trainer.training_step(self.model, inputs) * (len(batches) * len(batch))
         torch.nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return loss_sum
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        """Return a batch as the trainer takes it: two columns, and one of hard negatives if there are some."""
+        collate: Any = self._trainer.data_collator
+        inputs: dict[str, Any] = collate(training_rows(self.config, self.texts, self.pairs, batch.index))
+        if len(batch.negatives):
+            # Collated apart: there may be fewer of them than pairs, and the loss takes any number.
+            inputs |= collate([{NEGATIVE: self.texts.texts[row]} for row in batch.negatives.tolist()])
+        return inputs
 
     def score(self, val: PairRows) -> dict[str, Any]:
         """Return auc, accuracy and threshold at the smallest dims, and with Matryoshka auc_by_dims.
