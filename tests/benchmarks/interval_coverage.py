@@ -208,7 +208,7 @@ class _Sample:
     def estimates(self) -> dict[str, float]:
         """Return AUC and difference as they are found."""
         first, second = next(iter(self.models.values()))
-        return {"auc": first.auc, "difference": first.auc - second.auc}
+        return {"auc": first.value, "difference": first.value - second.value}
 
     def intervals(self) -> list[tuple[str, str, tuple[float, float]]]:
         """Return what is judged, the method and the interval, of all intervals that can be given."""

@@ -217,7 +217,8 @@ def test_a_grid_here_and_there_has_the_same_numbers(tmp_path: Path) -> None:
     (tmp_path / "both.toml").write_text(BOTH_KINDS)
     grid = (tmp_path / "both.toml", "--base-model", "wordllama", "--batch-size", 64)
     data = tmp_path / "pairs.csv"
-    write_demo(data)
+    write_graded_demo(data)
+    grid = (*grid, "--score", "grade", "--score-max", 5)
     with modal_local(tmp_path) as stand_in:
         ran = launch(stand_in, *grid, "--max-concurrent", 2, "--data", data, "--results", tmp_path, "--name", "there")
         assert ran.code == 0, ran.out + ran.err + stand_in.logs()
@@ -226,10 +227,12 @@ def test_a_grid_here_and_there_has_the_same_numbers(tmp_path: Path) -> None:
     here = tune("search", *grid, "--jobs", 2, "--data", data, "--results", tmp_path, "--name", "here",
                 "--cache", tmp_path / "cache")  # fmt: skip
     assert here.code == 0, here.err
-    numbers = ("val_auc", "threshold", "budget", "test_auc", "test_auc_low", "test_accuracy")
+    numbers = (
+        "val_auc", "threshold", "budget", "test_auc", "test_auc_low", "test_accuracy", "val_spearman", "test_spearman",
+    )  # fmt: skip
     rows = {place: {row["trial"]: row for row in leaderboard(tmp_path / place)} for place in ("here", "there")}
     assert rows["here"].keys() == rows["there"].keys() and len(rows["here"]) == 5
-    assert {row["train"] for row in rows["there"].values() if row["test_auc"] and row["rank"]} == {"", "full"}
+    assert {row["train"] for row in rows["there"].values() if row["test_spearman"] and row["rank"]} == {"", "full"}
     assert summary(tmp_path / "there")["modal"]["gpu"] == "L4", "a search that trains base models needs bf16"
     for trial, row in rows["here"].items():
         for name in numbers:
@@ -241,12 +244,13 @@ def test_a_grid_here_and_there_has_the_same_numbers(tmp_path: Path) -> None:
     assert [line for line in tomls[0] if not line.startswith("cache")] == tomls[1]
 
 
-def write_demo(path: Path) -> None:
+def write_graded_demo(path: Path) -> None:
     import pandas as pd
 
     from tune.data.demo import demo_pairs
 
-    pd.DataFrame(demo_pairs(), columns=["text_a", "text_b", "label"]).to_csv(path, index=False)
+    table = pd.DataFrame(demo_pairs(), columns=["text_a", "text_b", "label"])
+    table.assign(grade=3 * table.label + table.index % 3).to_csv(path, index=False)
 
 
 @pytest.fixture(scope="module")

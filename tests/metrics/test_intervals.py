@@ -40,7 +40,7 @@ def test_every_draw_is_sklearns_weighted_auc(decimals: int) -> None:
     bootstrap = ComponentBootstrap(labels, component, draws=50, seed=3)
     expected = [roc_auc_score(labels, scores, sample_weight=weights) for weights in bootstrap.weights()]
     np.testing.assert_allclose(bootstrap.aucs(scores), expected, rtol=0, atol=1e-12)
-    assert bootstrap.resample(scores).auc == pytest.approx(roc_auc(scores, labels), abs=1e-14)
+    assert bootstrap.resample(scores).value == pytest.approx(roc_auc(scores, labels), abs=1e-14)
 
 
 def test_a_draw_has_as_many_components_as_there_are() -> None:

@@ -5,7 +5,7 @@ Names, types and defaults of the options of the `[data]` table.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 SplitMode = Literal["components", "queries", "queries-a", "queries-b", "cut"]
 """How pairs are split without a given split."""
@@ -26,6 +26,19 @@ class DataConfig(BaseModel):
     positive_from: Annotated[
         float | None, Field(description="the label is a graded score; pairs with at least this score are positive")
     ] = None
+    score: Annotated[
+        str | None,
+        Field(
+            description="column of a graded score, higher is more alike: cosent, angle and cosine train on it, and"
+            " Spearman is reported; with --positive-from it is the label too"
+        ),
+    ] = None
+    score_min: Annotated[
+        float | None, Field(allow_inf_nan=False, description="lowest possible score (default: the lowest found)")
+    ] = None
+    score_max: Annotated[
+        float | None, Field(allow_inf_nan=False, description="highest possible score (default: the highest found)")
+    ] = None
     split_column: Annotated[
         str | None, Field(description="column with an existing split: train, val|dev|validation, test")
     ] = None
@@ -40,3 +53,14 @@ class DataConfig(BaseModel):
     prompt_a: Annotated[str | None, Field(description="prompt put before every first text")] = None
     prompt_b: Annotated[str | None, Field(description="prompt put before every second text")] = None
     max_length: Annotated[int | None, Field(ge=1, description="maximum tokens per text")] = None
+
+    @field_validator("score_min", "score_max")
+    @classmethod
+    def _limits_a_score(cls, value: float | None, info: ValidationInfo) -> float | None:
+        """Refuse a limit without scores, and limits that leave no range."""
+        if value is not None and info.data.get("score") is None:
+            raise ValueError("limits graded scores: name their column with --score")
+        low = info.data.get("score_min")
+        if info.field_name == "score_max" and value is not None and low is not None and value <= low:
+            raise ValueError(f"must be above score_min ({low:g})")
+        return value

@@ -47,12 +47,17 @@ _MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 @dataclass(frozen=True)
 class Columns:
-    """Column names as written in the source. `label` is None for anchor/positive data (all pairs are 1)."""
+    """Column names as written in the source.
+
+    label: the column that labels come from, which may be `score`; None for anchor/positive data (all pairs are 1), and
+    if there is a score but nothing that makes it a label.
+    """
 
     text_a: str
     text_b: str
     label: str | None = None
     split: str | None = None
+    score: str | None = None
 
     @property
     def query_document(self) -> bool:
@@ -61,7 +66,7 @@ class Columns:
 
     def names(self) -> list[str]:
         """Return the distinct names in use."""
-        found = (self.text_a, self.text_b, self.label, self.split)
+        found = (self.text_a, self.text_b, self.label, self.split, self.score)
         return list(dict.fromkeys(name for name in found if name is not None))
 
 
@@ -72,14 +77,14 @@ def find_columns(names: Sequence[str], config: DataConfig, where: str) -> Column
     match.
     """
     text_a, text_b = _find_pair(names, config, where)
-    label = _given(names, config.label, "--label", where)
-    if label is None:
-        label = next((found for key in LABEL_NAMES for found in _named(names, key, (text_a, text_b))), None)
-    if label is None and _key(text_b) != "positive":
+    score = _given(names, config.score, "--score", where)
+    label = _find_label(names, config, (text_a, text_b), score, where)
+    if label is None and score is None and _key(text_b) != "positive":
         raise DataError(f"{where}: no label column found among {_listed(names)}: name it with --label")
     split = _given(names, config.split_column, "--split-column", where)
-    columns = Columns(text_a, text_b, label, split)
-    if len(columns.names()) < sum(name is not None for name in (text_a, text_b, label, split)):
+    columns = Columns(text_a, text_b, label, split, score)
+    purposes = (text_a, text_b, split, score, None if label == score else label)
+    if len(columns.names()) < sum(name is not None for name in purposes):
         raise DataError(
             f"{where}: one column is given for two purposes ({', '.join(columns.names())}): give each column once"
         )
@@ -87,6 +92,24 @@ def find_columns(names: Sequence[str], config: DataConfig, where: str) -> Column
     if twice:
         raise DataError(f"{where}: column {show(twice[0])} appears twice: rename one of them")
     return columns
+
+
+def _find_label(
+    names: Sequence[str], config: DataConfig, texts: tuple[str, str], score: str | None, where: str
+) -> str | None:
+    """Return the label's column. With --positive-from, that is the score's, if there is one."""
+    label = _given(names, config.label, "--label", where)
+    if score is not None and config.positive_from is not None:
+        if label not in (None, score):
+            raise DataError(
+                f"{where}: --positive-from could mean {show(score)} (--score) or {show(label)} (--label): leave out"
+                " --label for labels by the score, or --positive-from for labels from that column"
+            )
+        return score
+    if label is not None:
+        return None if label == score else label
+    except_for = texts if score is None else (*texts, score)
+    return next((found for key in LABEL_NAMES for found in _named(names, key, except_for)), None)
 
 
 def _find_pair(names: Sequence[str], config: DataConfig, where: str) -> tuple[str, str]:
@@ -191,6 +214,27 @@ def parse_labels(values: Sequence[Any], positive_from: float | None, column: str
     raise DataError(
         f"{shown}, which --positive-from cannot compare: use numbers, or leave out --positive-from for 0/1 labels"
     )
+
+
+def parse_scores(values: Sequence[Any], column: str, where: str) -> NDArray[np.float64]:
+    """Return graded scores, NaN for none (as in `parse_labels`), [n]. Raises DataError showing up to three others."""
+    out = np.full(len(values), np.nan)
+    bad: dict[str, None] = {}
+    for i, value in enumerate(values):
+        word = "" if _is_null(value) else str(value).strip().casefold()
+        if word in _MISSING:
+            continue
+        number = float(value) if isinstance(value, bool) else _number(word)
+        if number is None or math.isinf(number):
+            bad[show(value)] = None
+        else:
+            out[i] = number
+    if bad:
+        raise DataError(
+            f"{where}: score column {show(column)} contains {', '.join(list(bad)[:3])}: use finite numbers, or leave"
+            " the field empty to drop the row"
+        )
+    return out
 
 
 def _label(value: Any, positive_from: float | None) -> int | None:

@@ -23,11 +23,12 @@ _KEEP_FIRST = {side: rank for rank, side in enumerate(reversed(SIDES))}
 def clean_pairs(pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
     """Return the rows to search on, in order, and how many rows were dropped for each reason.
 
-    A row is counted under the first reason that applies: `unlabelled`; `empty` (a text is empty or white space);
-    `contradicting` (the unordered pair of raw texts has both labels: all its rows are dropped); `identical_dropped`
-    (both texts equal, label 0); `repeated` (the unordered pair occurs before; with a given split, test goes before val
-    and val before train). `read` = `kept` + these five. `identical_kept` counts kept rows with equal texts (label 1).
-    Raises DataError if no rows or only one class remain.
+    A row is counted under the first reason that applies: `unlabelled`; with graded scores, `unscored`; `empty` (a text
+    is empty or white space); `contradicting` (the unordered pair of raw texts has both labels: all its rows are
+    dropped); `identical_dropped` (both texts equal, label 0); `repeated` (the unordered pair occurs before; with a
+    given split, test goes before val and val before train). `read` = `kept` + these. Beside them, `identical_kept`
+    counts kept rows with equal texts (label 1) and, with graded scores, `other_score` the repeated rows with another
+    score than the row that is kept. Raises DataError if no rows or only one class remain.
     """
     n = len(pairs)
     counts = {"read": n}
@@ -38,6 +39,8 @@ def clean_pairs(pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
         keep[rows] = False
 
     drop("unlabelled", pairs.label == UNLABELLED)
+    if pairs.score is not None:
+        drop("unscored", np.isnan(pairs.score))
     drop(
         "empty",
         np.array([not (a.strip() and b.strip()) for a, b in zip(pairs.text_a, pairs.text_b, strict=True)], bool),
@@ -52,18 +55,31 @@ def clean_pairs(pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
     drop("contradicting", (seen[0] & seen[1])[pair])
     drop("identical_dropped", (low == high) & (pairs.label == 0))
 
-    kept = np.flatnonzero(keep)
-    if pairs.side is not None:  # stable: within a side the first row stays first
-        kept = kept[np.argsort([_KEEP_FIRST[pairs.side[i]] for i in kept], kind="stable")]
-    first = np.zeros(n, dtype=bool)
-    first[kept[np.unique(pair[kept], return_index=True)[1]]] = True
-    drop("repeated", ~first)
+    rows = np.flatnonzero(keep)
+    first = _first_of_pair(rows, pair, pairs.side)
+    repeated = np.zeros(n, dtype=bool)
+    repeated[rows[rows != first]] = True
+    drop("repeated", repeated)
     counts["kept"] = int(keep.sum())
     counts["identical_kept"] = int((keep & (low == high)).sum())
+    if pairs.score is not None:
+        counts["other_score"] = int((pairs.score[rows] != pairs.score[first]).sum())
 
     cleaned = pairs.take(np.flatnonzero(keep))
     require_both_classes(cleaned.label, f"{pairs.source} (after cleaning)")
     return cleaned, counts
+
+
+def _first_of_pair(rows: NDArray[np.int64], pair: NDArray[np.int64], side: list[str] | None) -> NDArray[np.int64]:
+    """Return for each of these rows the one row of the same pair that is kept. pair: [n], by row of the source."""
+    if side is not None:  # stable: within a side the first row stays first
+        order = np.argsort([_KEEP_FIRST[side[i]] for i in rows], kind="stable")
+    else:
+        order = np.arange(len(rows))
+    _, first, number = np.unique(pair[rows[order]], return_index=True, return_inverse=True)
+    found = np.empty_like(rows)
+    found[order] = rows[order][first][number]
+    return found
 
 
 def normalise(text: str) -> str:

@@ -5,7 +5,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,19 @@ from numpy.typing import NDArray
 
 from tune.config.data import DataConfig
 from tune.config.search import flag
-from tune.data._columns import Columns, find_columns, parse_labels, parse_sides, parse_texts, sides_of_names
+from tune.data._columns import (
+    Columns,
+    find_columns,
+    parse_labels,
+    parse_scores,
+    parse_sides,
+    parse_texts,
+    sides_of_names,
+)
 from tune.data._files import DataFile, HubName, locate
 from tune.data._formats import read_columns, read_header
 from tune.data._library import hub_columns, load_hub
+from tune.data._scores import Scale, graded
 from tune.data.sides import SIDES
 from tune.errors import DataError
 
@@ -43,6 +52,10 @@ class Pairs:
     source: str
     """What was read, for display: "demo", a file or folder name, a hub name. Never a full path."""
     synthetic: bool = False
+    score: NDArray[np.float64] | None = None
+    """[n], graded scores scaled to [0, 1], before cleaning NaN for none; None if the pairs are not graded."""
+    scale: Scale | None = None
+    """How `score` was scaled."""
 
     def __len__(self) -> int:
         return len(self.text_a)
@@ -59,6 +72,8 @@ class Pairs:
             columns=self.columns,
             source=self.source,
             synthetic=self.synthetic,
+            score=None if self.score is None else self.score[index],
+            scale=self.scale,
         )
 
 
@@ -88,7 +103,7 @@ def check_data(config: DataConfig) -> None:
         tables = [(file.name, read_header(file)) for file in found]
     for name, header in tables:
         columns = find_columns(header, config, name)
-        if columns.label is None:
+        if columns.label is None and columns.score is None:
             raise _only_positives(name)
 
 
@@ -106,32 +121,58 @@ def read_pairs(config: DataConfig) -> Pairs:
     else:
         source, tables = Path(config.data).expanduser().resolve().name, _file_tables(found)
 
-    text_a: list[str] = []
-    text_b: list[str] = []
-    labels: list[NDArray[np.int8]] = []
-    sides: list[str] = []
-    first: Columns | None = None
+    rows = _Rows()
     for table in tables:
-        columns = find_columns(table.header, config, table.name)
-        values = table.read(columns.names())
-        text_a += parse_texts(values[columns.text_a], columns.text_a, table.name)
-        text_b += parse_texts(values[columns.text_b], columns.text_b, table.name)
-        n = len(values[columns.text_a])
-        labels.append(_labels(values, columns, config, n, table.name))
-        if columns.split is not None:
-            sides += parse_sides(values[columns.split], columns.split, table.name)
-        elif table.side is not None:
-            sides += [table.side] * n
-        first = first or columns
-        _hint_at_split(table, columns)
-    if first is None or not text_a:
+        rows.add(table, config)
+    if rows.columns is None or not rows.text_a:
         raise DataError(f"{source} has no rows: add labelled pairs")
-    label = np.concatenate(labels)
-    if first.label is None:
+    label = np.concatenate(rows.labels)
+    score, scale = None, None
+    if rows.scores:
+        score, scale = graded(
+            np.concatenate(rows.scores), None if rows.no_label else label, rows.columns, config, source
+        )
+    elif rows.columns.label is None:
         raise _only_positives(source)
     require_both_classes(label, source)
     log.info("%s: %d rows read", source, len(label))
-    return Pairs(text_a, text_b, label, np.arange(len(label)), sides or None, first, source)
+    row = np.arange(len(label))
+    return Pairs(rows.text_a, rows.text_b, label, row, rows.sides or None, rows.columns, source, False, score, scale)
+
+
+@dataclass
+class _Rows:
+    """The rows of all tables so far. columns: of the first table. no_label: whether a table has scores, but no label.
+
+    labels, scores: an array per table; scores as written, and only if there are some.
+    """
+
+    text_a: list[str] = field(default_factory=list)
+    text_b: list[str] = field(default_factory=list)
+    labels: list[NDArray[np.int8]] = field(default_factory=list)
+    scores: list[NDArray[np.float64]] = field(default_factory=list)
+    sides: list[str] = field(default_factory=list)
+    columns: Columns | None = None
+    no_label: bool = False
+
+    def add(self, table: _Table, config: DataConfig) -> None:
+        """Read a table. Raises DataError as `read_pairs` does."""
+        columns = find_columns(table.header, config, table.name)
+        values = table.read(columns.names())
+        self.text_a += parse_texts(values[columns.text_a], columns.text_a, table.name)
+        self.text_b += parse_texts(values[columns.text_b], columns.text_b, table.name)
+        n = len(values[columns.text_a])
+        if columns.score is not None:
+            # First: of a column that is label and score, this names what is wrong with it as a score.
+            self.scores.append(parse_scores(values[columns.score], columns.score, table.name))
+            self.no_label |= columns.label is None
+        self.labels.append(_labels(values, columns, config, n, table.name))
+        if columns.split is not None:
+            self.sides += parse_sides(values[columns.split], columns.split, table.name)
+        elif table.side is not None:
+            self.sides += [table.side] * n
+        self.columns = self.columns or columns
+        _hint_at_split(table, columns)
 
 
 def require_both_classes(label: NDArray[np.int8], where: str) -> None:
@@ -198,7 +239,7 @@ def _hint_at_split(table: _Table, columns: Columns) -> None:
 
 
 def _check_demo(config: DataConfig) -> None:
-    options = ("text_a", "text_b", "label", "positive_from", "split_column")
+    options = ("text_a", "text_b", "label", "positive_from", "score", "split_column")
     given = [flag(name) for name in options if getattr(config, name) is not None]
     if given:
         raise DataError(

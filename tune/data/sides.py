@@ -16,7 +16,8 @@ class LabelledPairs:
     """Pairs of one side, in order: text_a, text_b [n], label [n].
 
     component [n]: equal for pairs of the split that are linked by shared texts; only folds need it. shared: the column
-    that all sides share by design, as a catalogue (--split queries).
+    that all sides share by design, as a catalogue (--split queries). score [n]: graded scores in [0, 1], if the pairs
+    have them.
     """
 
     text_a: list[str]
@@ -24,6 +25,7 @@ class LabelledPairs:
     label: NDArray[np.int8]
     component: NDArray[np.int64] | None = None
     shared: Literal["a", "b"] | None = None
+    score: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.label)

@@ -34,14 +34,14 @@ class Split:
     component: NDArray[np.int64]
     """[n], the row's component among these rows, 0..c-1 in order of first appearance."""
     row_hash: list[str]
-    """[n], 32 hex digits of the row's two texts and label."""
+    """[n], 32 hex digits of the row's two texts and label. Without the score: grading must not move any row."""
     counts: dict[str, Any]
     """Plain data. mode (a SplitMode, or given); rows, shares, positives and components per side; largest_component and
     its giant_share; large_components, large_rows (above LARGE); moved_to_train (rows of these that hashed to val or
     test); cut_from_train (sides missing from a given split); crossing_dropped; overlaps (texts of a given val and test
     that are also in train; otherwise zeros); queries (see `_query_counts`; None in the other modes)."""
     digest: str
-    """Order-independent hash over all (row_hash, side); the split hash of the summary."""
+    """Order-independent hash over all (row_hash, side, score if there is one); the split hash of the summary."""
     queries: Column | None = None
     """The column that is kept apart, if only one is; the texts of the other are shared by design."""
 
@@ -83,7 +83,7 @@ def split_pairs(pairs: Pairs, seed: int = 0, mode: SplitMode = "components") -> 
         "queries": _query_counts(pairs, texts, side, made.queries) if made.queries else None,
     }
     check_enough(Search(pairs, texts, seed, given, missing), made)
-    return Split(remaining, side, component, row_hash, counts, _digest(row_hash, side), made.queries)
+    return Split(remaining, side, component, row_hash, counts, _digest(row_hash, side, remaining.score), made.queries)
 
 
 def write_split(split: Split, path: Path) -> None:
@@ -138,8 +138,9 @@ def _row_hashes(pairs: Pairs) -> list[str]:
     return [_digest_of(f"{len(a)}:{a}{b}:{label}") for a, b, label in rows]
 
 
-def _digest(row_hash: Sequence[str], side: NDArray[np.str_]) -> str:
-    rows = sorted(f"{row} {name}\n" for row, name in zip(row_hash, side.tolist(), strict=True))
+def _digest(row_hash: Sequence[str], side: NDArray[np.str_], score: NDArray[np.float64] | None) -> str:
+    scores = [""] * len(row_hash) if score is None else [f" {value!r}" for value in score.tolist()]
+    rows = sorted(f"{row} {name}{grade}\n" for row, name, grade in zip(row_hash, side.tolist(), scores, strict=True))
     return _digest_of("".join(rows))
 
 
@@ -195,4 +196,4 @@ def train_order(split: "Split", seed: int) -> NDArray[np.int64]:
 def _labelled(split: "Split", index: NDArray[np.int64]) -> LabelledPairs:
     taken = split.pairs.take(index)
     shared: Column | None = None if split.queries is None else "b" if split.queries == "a" else "a"
-    return LabelledPairs(taken.text_a, taken.text_b, taken.label, split.component[index], shared)
+    return LabelledPairs(taken.text_a, taken.text_b, taken.label, split.component[index], shared, taken.score)

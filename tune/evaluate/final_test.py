@@ -17,6 +17,7 @@ from tune.embed.similarity import cosine
 from tune.evaluate.comparisons import judged, planned
 from tune.metrics.intervals import Difference, Resampled
 from tune.metrics.score import score_pairs
+from tune.metrics.spearman import correlate
 from tune.metrics.two_way import Drawn, bootstrap_over
 from tune.metrics.verdict import correction
 from tune.train.trained import Final, Models, TrialModel, base_val, baseline_key
@@ -27,7 +28,8 @@ def open_test(finalists: Sequence[TrialModel], models: Models, pairs: LabelledPa
 
     pairs: the test side. Returns plain values: `pairs` (how many), `intervals` (how they were made: `Drawn.to_json`),
     `models` (key -> Final), `verdict` (the winner against its own untouched base), `verdicts` (against each base, its
-    own first), `correction` (a sentence on them), `comparisons` (see `judged`).
+    own first), `correction` (a sentence on them), `comparisons` (see `judged`). If pairs have graded scores, also
+    `spearman` (the winner's: rho, low and high).
     """
     test = _TestScores(pairs, seed)
     for base in models.bases.values():
@@ -46,6 +48,8 @@ def open_test(finalists: Sequence[TrialModel], models: Models, pairs: LabelledPa
         "comparisons": [],
     }
     if finalists:
+        if pairs.score is not None:
+            result["spearman"] = test.spearman(finalists[0].key(finalists[0].dims[0]))
         comparisons = planned(finalists, models)
         entries = judged(comparisons, [test.difference(one.a, one.b) for one in comparisons])
         primary = [entry for entry in entries if entry["family"] == "primary"]
@@ -79,14 +83,23 @@ class _TestScores:
     def __init__(self, pairs: LabelledPairs, seed: int) -> None:
         self.drawn = draws_of(pairs, seed)
         self.finals: dict[str, Final] = {}
-        self._label = pairs.label
+        self._label, self._grades = pairs.label, pairs.score
         self._resampled: dict[str, Resampled] = {}
 
     def add(self, key: str, final: Final, scores: NDArray[np.float64]) -> None:
         """Score a model [n] at the thresholds that were fitted on val."""
         resampled = self._resampled[key] = self.drawn.bootstrap.resample(scores)
         test = score_pairs(scores, self._label, final.threshold, final.logistic_threshold)
-        self.finals[key] = replace(final, test=self.drawn.bootstrap.scored(test, resampled))
+        test = self.drawn.bootstrap.scored(test, resampled)
+        if self._grades is not None and (found := correlate(scores, self._grades, self.drawn.bootstrap)):
+            test = replace(test, spearman=found.rho, spearman_low=found.low, spearman_high=found.high)
+        self.finals[key] = replace(final, test=test)
+
+    def spearman(self, key: str) -> dict[str, float | None]:
+        """Return a model's correlation with the graded scores, and its interval; None where there is none."""
+        test = self.finals[key].test
+        assert test is not None
+        return {"rho": test.spearman, "low": test.spearman_low, "high": test.spearman_high}
 
     def difference(self, a: str, b: str) -> Difference:
         """Return the difference between two models on the same draws."""

@@ -1,7 +1,7 @@
 """The leaderboard's rows: what is known about every trial and untouched base model, by column name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tune.config.search import SearchConfig
@@ -19,12 +19,14 @@ class TableFacts:
     """What the rows need beside trials and scores.
 
     notes: by base model. val_pairs: number of validation pairs; with folds, those of train and val. contenders: model
-    key -> AUC on all of val, of trials that had reported on a sample of it.
+    key -> AUC on all of val, of trials that had reported on a sample of it. spearman: model key -> Spearman's
+    correlation on all of val, of all contenders, if pairs have graded scores.
     """
 
     notes: dict[str, str]
     val_pairs: int
     contenders: dict[str, float]
+    spearman: dict[str, float] = field(default_factory=dict)
 
 
 def leaderboard_rows(
@@ -46,6 +48,7 @@ def leaderboard_rows(
                 {
                     **_trial_columns(outcome, dims, base.dims, models.get(key), facts.val_pairs),
                     **_contender_columns(facts.contenders.get(key), facts.val_pairs),
+                    "val_spearman": facts.spearman.get(key),
                     **_test_columns(models.get(key)),
                     **_cost_columns(base, dims),
                     **differences.get(key, {}),
@@ -64,6 +67,7 @@ def leaderboard_rows(
                 "val_auc": final["val_auc"],
                 "val_auc_std": final.get("val_auc_std"),
                 "val_pairs": facts.val_pairs,
+                "val_spearman": final.get("val_spearman"),
                 "threshold": final["threshold"],
                 "note": facts.notes.get(name, ""),
                 **_test_columns(final),
@@ -136,6 +140,10 @@ def _test_columns(final: dict[str, Any] | None) -> Row:
         "test_precision": test["precision"],
         "test_recall": test["recall"],
         "test_hard_auc_logistic": test["hard_auc"],
+        # Absent in results of earlier versions.
+        "test_spearman": test.get("spearman"),
+        "test_spearman_low": test.get("spearman_low"),
+        "test_spearman_high": test.get("spearman_high"),
     }
 
 

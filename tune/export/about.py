@@ -21,6 +21,7 @@ def about(facts: ExportFacts) -> dict[str, Any]:
         "base_model": facts.base.name,
         "base_weights": facts.base.weights,
         "val_auc": facts.final["val_auc"],
+        "val_spearman": facts.final.get("val_spearman"),
         "test": facts.final["test"],
         "by_dims": facts.finals if len(facts.finals) > 1 else None,
         "search": facts.search,

@@ -16,7 +16,7 @@ class ExportFacts:
 
     finals: by dims, ascending; the model outputs the last. Each has val_auc, threshold (cosine from which a pair counts
     as positive: best accuracy on val), logistic_threshold (the one behind the hard AUC) and test (scores, if the trial
-    was a finalist). search: provenance of the search.
+    was a finalist); val_spearman if the pairs have graded scores. search: provenance of the search.
     """
 
     trial: str
@@ -49,6 +49,7 @@ def model_card(facts: ExportFacts) -> str:
         if prompt
     )
     threshold = facts.final["threshold"]
+    graded_by = (facts.search.get("scores") or {}).get("column")
     closed = facts.base.closed is not None
     belongs = f"belongs_together = float(a @ b) >= {threshold:.6f}" if threshold is not None else "cosine = a @ b"
     usage_of_it = Template(_USE_CLOSED if closed else _USE).substitute(belongs=belongs)
@@ -63,7 +64,10 @@ def model_card(facts: ExportFacts) -> str:
         what=what,
         synthetic=" The pairs are synthetic." if facts.search.get("synthetic") else "",
         prompts=f"\nTrained with these prompts: {usage}.\n" if usage else "",
-        scores="\n\n".join(_scores(dims, final, len(facts.finals) > 1) for dims, final in facts.finals.items()),
+        scores="\n\n".join(
+            _scores(dims, final, len(facts.finals) > 1) + _spearman(final, graded_by)
+            for dims, final in facts.finals.items()
+        ),
         smaller=(_SMALLER_CLOSED if closed else _SMALLER).format(dims=min(facts.finals))
         if len(facts.finals) > 1
         else "",
@@ -82,6 +86,17 @@ def _scores(dims: int, final: dict[str, Any], several: bool) -> str:
     else:
         said = f"Test, scored once: ROC AUC {_interval(test)}, accuracy {test['accuracy']:.4f} on {test['n']} pairs."
     return f"{head}: ROC AUC {final['val_auc']:.4f}. {said}{threshold}"
+
+
+def _spearman(final: dict[str, Any], column: str | None) -> str:
+    """Return a sentence on the correlation with graded scores, "" without them (or in results of earlier versions)."""
+    val, test = final.get("val_spearman"), final["test"] or {}
+    parts = [] if val is None else [f"{val:.4f} on validation"]
+    if (rho := test.get("spearman")) is not None:
+        low, high = test["spearman_low"], test["spearman_high"]
+        parts.append(f"{rho:.4f}{f' [{low:.4f}, {high:.4f}]' if low is not None else ''} on test")
+    of = f" (column `{column}`)" if column else ""
+    return f" Spearman correlation with the graded scores{of}: {', '.join(parts)}." if parts else ""
 
 
 def _interval(test: dict[str, Any]) -> str:

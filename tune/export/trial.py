@@ -48,6 +48,7 @@ def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
             "split_hash": summary["data"]["split_hash"],
             "winner": outcome.trial == winner,
             "embedtune": version_of("embedtune"),
+            **({"scores": scores} if (scores := summary["data"].get("scores")) else {}),
         },
     )
     return write_model(model, facts, to)

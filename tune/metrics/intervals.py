@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,19 +48,33 @@ class Difference:
     reason: str = ""
 
 
+class Statistic(Protocol):
+    """A number in [0, 1] computed from the pairs, of one model: its AUC, for one."""
+
+    value: float
+
+    def weighted(self, weights: NDArray[np.float64]) -> float:
+        """Return the value with row i counted weights[i] times, [n]."""
+        ...
+
+    def influence(self) -> NDArray[np.float64]:
+        """Return by how much each row moves the value, [n]."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """A model's AUC, its AUC in every draw, [draws], and the influence of every row on it, [n].
+    """A model's AUC (or another `Statistic`), that of every draw, [draws], and the influence of every row on it, [n].
 
     Also of a difference of two models: all three are then differences.
     """
 
-    auc: float
+    value: float
     draws: NDArray[np.float64]
     influence: NDArray[np.float64]
 
     def __sub__(self, other: "Resampled") -> "Resampled":
-        return Resampled(self.auc - other.auc, self.draws - other.draws, self.influence - other.influence)
+        return Resampled(self.value - other.value, self.draws - other.draws, self.influence - other.influence)
 
 
 class Bootstrap(ABC):
@@ -100,9 +114,12 @@ class Bootstrap(ABC):
 
     def resample(self, scores: Scores) -> Resampled:
         """Return all that intervals and comparisons of this model need. Raises ValueError as `aucs` does."""
-        ranking = Ranking(scores, self._positive)
-        draws = np.empty(0) if self.reason else np.fromiter(map(ranking.weighted_auc, self.weights()), np.float64)
-        return Resampled(ranking.auc, draws, ranking.influence())
+        return self.resampled(Ranking(scores, self._positive))
+
+    def resampled(self, statistic: Statistic) -> Resampled:
+        """Return the same for any statistic of these pairs."""
+        draws = np.empty(0) if self.reason else np.fromiter(map(statistic.weighted, self.weights()), np.float64)
+        return Resampled(statistic.value, draws, statistic.influence())
 
     def interval(self, scores: Scores, level: float = 0.95) -> tuple[float, float] | None:
         """Return the interval (low, high) of the AUC, or None; see `interval_of`.
@@ -132,9 +149,9 @@ class Bootstrap(ABC):
         if self.reason:
             return self.reason
         error, freedom = self._error(model)
-        if error == 0 or not 0 < model.auc < 1:
+        if error == 0 or not 0 < model.value < 1:
             return "every draw gives the same AUC"
-        centre, scale = logit(model.auc), error / (model.auc * (1 - model.auc))
+        centre, scale = logit(model.value), error / (model.value * (1 - model.value))
         half = student.ppf((1 + level) / 2, freedom) * scale
         low, high = float(expit(centre - half)), float(expit(centre + half))
         return "the interval would span nearly every possible AUC" if high - low > SAYS_NOTHING else (low, high)
@@ -150,19 +167,19 @@ class Bootstrap(ABC):
         """Return the same from the results of `resample`; saves recomputing draws when many models are compared."""
         _check_level(level)
         between = model_a - model_b
-        unknown = Difference(between.auc, None, None, None, level, self.draws)
+        unknown = Difference(between.value, None, None, None, level, self.draws)
         if self.reason:
             return replace(unknown, reason=self.reason)
         error, freedom = self._error(between)
         if error == 0:
-            if between.auc == 0:
+            if between.value == 0:
                 return replace(unknown, low=0.0, high=0.0, p=1.0)
             return replace(unknown, reason="the difference is the same in every draw")
         half = float(student.ppf((1 + level) / 2, freedom)) * error
-        low, high = between.auc - half, between.auc + half
+        low, high = between.value - half, between.value + half
         if high - low > 2 * SAYS_NOTHING:
             return replace(unknown, reason="the interval would span nearly every possible difference")
-        p = float(2 * student.sf(abs(between.auc) / error, freedom))
+        p = float(2 * student.sf(abs(between.value) / error, freedom))
         return replace(unknown, low=max(low, -1.0), high=min(high, 1.0), p=p)
 
     @abstractmethod

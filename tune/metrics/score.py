@@ -25,12 +25,13 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class ModelScore:
-    """Score of one model on one set of pairs; everything but counts is in [0, 1].
+    """Score of one model on one set of pairs; everything but counts and correlations is in [0, 1].
 
     `accuracy`, `precision` and `recall` are taken at the accuracy threshold. `hard_auc` is None if there is no
     logistic threshold. `intervals.with_interval` sets `auc_low` and `auc_high` (None before, and if no interval can be
     given), `redraws`, the number of bootstrap draws repeated because they held only one class, and `interval`: what the
-    interval is, as in "bootstrap over 4,552 components", or why there is none.
+    interval is, as in "bootstrap over 4,552 components", or why there is none. `spearman`, in [-1, 1], and its
+    interval from the same draws: where pairs have graded scores (see `spearman.correlate`).
     """
 
     n: int
@@ -44,6 +45,9 @@ class ModelScore:
     recall: float
     redraws: int
     interval: str = ""
+    spearman: float | None = None
+    spearman_low: float | None = None
+    spearman_high: float | None = None
 
 
 def checked_pairs(scores: Scores, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

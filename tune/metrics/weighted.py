@@ -9,7 +9,7 @@ from tune.metrics.score import Scores, checked_pairs
 class Ranking:
     """One model's scores, sorted once so that the AUC of a draw takes a running sum and two look-ups, O(n).
 
-    scores [n], positive [n] in row order; ties count half. auc: the plain ROC AUC. Raises ValueError as
+    scores [n], positive [n] in row order; ties count half. value: the plain ROC AUC. Raises ValueError as
     `checked_pairs` does.
     """
 
@@ -24,9 +24,9 @@ class Ranking:
         self._running = np.zeros(below.size + 1)
         self._not_below = above.size - np.searchsorted(above, below, side="left")
         self._above = above.size - np.searchsorted(above, below, side="right")
-        self.auc = int(self._below.sum() + self._not_above.sum()) / (2 * above.size * below.size)
+        self.value = int(self._below.sum() + self._not_above.sum()) / (2 * above.size * below.size)
 
-    def weighted_auc(self, weights: NDArray[np.float64]) -> float:
+    def weighted(self, weights: NDArray[np.float64]) -> float:
         """Return the ROC AUC with row i counted weights[i] times, [n].
 
         Sums of whole numbers below 2**53, so exact in any order.
@@ -46,6 +46,6 @@ class Ranking:
         """
         ones, zeros = self._positives.size, self._negatives.size
         influence = np.empty(ones + zeros)
-        influence[self._positives] = ((self._below + self._not_above) / (2 * zeros) - self.auc) / ones
-        influence[self._negatives] = ((self._above + self._not_below) / (2 * ones) - self.auc) / zeros
+        influence[self._positives] = ((self._below + self._not_above) / (2 * zeros) - self.value) / ones
+        influence[self._negatives] = ((self._above + self._not_below) / (2 * ones) - self.value) / zeros
         return influence

@@ -5,11 +5,14 @@ from typing import Any
 from tune.config.search import SearchConfig
 from tune.config.trial import RANKING_LOSSES
 from tune.data.clean import clean_pairs
-from tune.data.pairs import read_pairs
+from tune.data.pairs import Pairs, read_pairs
 from tune.data.sides import HELD_OUT, SIDES
 from tune.data.split import Split, split_pairs, text_overlaps, train_order
 from tune.errors import ConfigError
 from tune.events import Emit, Message
+
+_NOT_DROPPED = ("read", "kept", "identical_kept", "other_score")
+"""Counts of cleaning that are no reason to drop a row."""
 
 
 def read_split(
@@ -34,13 +37,8 @@ def read_split(
         raise ConfigError([f"[space] train_size: {large[0]} is too large: {where}; choose a smaller size"])
     if not begun:
         _refuse_no_positives(config, split)
-    dropped = {name: n for name, n in cleaned.items() if n and name not in ("read", "kept", "identical_kept")}
-    emit(
-        Message(
-            f"{raw.source}: {cleaned['read']} pairs read, {cleaned['kept']} kept"
-            + (f" ({', '.join(f'{n} {name}' for name, n in dropped.items())})" if dropped else "")
-        )
-    )
+    for line in _read_lines(raw, cleaned):
+        emit(Message(line))
     emit(Message("split: " + ", ".join(_side_line(split, side) for side in SIDES)))
     if split.queries:
         emit(Message(_queries_line(split.counts["queries"], config.data.split)))
@@ -53,7 +51,23 @@ def read_split(
         "split_hash": split.digest,
         "leaks": {"texts_seen_in_train": text_overlaps(split)},
     }
+    if raw.scale is not None:
+        facts["scores"] = {"column": raw.scale.column, "low": raw.scale.low, "high": raw.scale.high}
     return split, facts
+
+
+def _read_lines(raw: Pairs, counts: dict[str, int]) -> list[str]:
+    """Return a line on the rows that were read and dropped, and one on graded scores, if there are some."""
+    dropped = [f"{n} {name}" for name, n in counts.items() if n and name not in _NOT_DROPPED]
+    lines = [
+        f"{raw.source}: {counts['read']} pairs read, {counts['kept']} kept"
+        + (f" ({', '.join(dropped)})" if dropped else "")
+    ]
+    if raw.scale is not None:
+        other = counts["other_score"]
+        repeated = f"; {other} repeated pairs had another score than the row that is kept" if other else ""
+        lines.append(f"scores: column {raw.scale.column!r}, {raw.scale.described()}{repeated}")
+    return lines
 
 
 def _refuse_no_positives(config: SearchConfig, split: Split) -> None:

@@ -116,6 +116,7 @@ def write_table(
         notes=base_notes(run.config, run.summary["data"]),
         val_pairs=_pairs_on(run.split, ("train", "val") if run.config.search.folds else ("val",)),
         contenders=run.summary.get("contenders") or {},
+        spearman=run.summary.get("val_spearman") or {},
     )
     fixed = [model.outcome.trial for model in finalists]
     write_leaderboard(run.folder.leaderboard, leaderboard_rows(outcomes, models.bases, test, fixed, facts))

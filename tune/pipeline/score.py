@@ -28,6 +28,7 @@ from tune.errors import DataError, UserError
 from tune.events import Emit
 from tune.export.about import read_about
 from tune.metrics.score import roc_auc, score_pairs
+from tune.metrics.spearman import spearman
 from tune.pipeline.preflight import check_cache
 
 
@@ -45,6 +46,7 @@ def score_command(
 ) -> dict[str, Any]:
     """Return auc; with a known threshold accuracy, precision and recall; with a known logistic threshold hard_auc.
 
+    With graded scores also spearman, None if all scores or all cosines are equal.
     name: directory of an exported model, or a base model's name. side: of the data's own split, else all pairs. ask: as
     in `purchase.agree`. Raises UserError if model or data cannot be used, or the cost is not approved.
     """
@@ -73,6 +75,7 @@ def score_command(
         "n": len(pairs),
         "positives": int((pairs.label == 1).sum()),
         "auc": roc_auc(scores, pairs.label),
+        **({} if pairs.score is None else {"spearman": spearman(scores, pairs.score)}),
     }
     cut = about.get("threshold") if threshold is None else threshold
     if cut is None:

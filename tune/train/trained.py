@@ -21,6 +21,7 @@ from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.similarity import cosine
 from tune.embed.view import PairRows, View, ViewTexts
 from tune.metrics.score import ModelScore, fit_thresholds, roc_auc
+from tune.metrics.spearman import spearman
 from tune.train.frozen.dense import dense_cosine, load_dense
 from tune.train.frozen.refit import mean_best_budget, out_of_fold, refit
 from tune.train.kinds import TrialKind, kind_of
@@ -39,6 +40,7 @@ class Final:
     """A model's results: AUC and fitted thresholds on val, and its score on test once test is opened.
 
     val_auc: over all validation pairs; with folds, the mean over the folds, and val_auc_std the standard deviation.
+    val_spearman: Spearman's correlation with graded scores, if there are some, over the same pairs.
     """
 
     val_auc: float
@@ -46,6 +48,7 @@ class Final:
     logistic_threshold: float
     test: ModelScore | None = None
     val_auc_std: float | None = None
+    val_spearman: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values by field name."""
@@ -67,26 +70,34 @@ def baseline_key(base_model: str) -> str:
     return f"baseline:{base_model}"
 
 
-def final_of(scores: NDArray[np.float64], label: NDArray[np.int8], fold: NDArray[np.int8] | None = None) -> Final:
-    """Return the results on val for scores and labels [pairs].
+def final_of(scores: NDArray[np.float64], pairs: PairRows, fold: NDArray[np.int8] | None = None) -> Final:
+    """Return the results on val for the scores [pairs] of these pairs.
 
-    fold: [pairs], 0 to folds - 1; if given, AUC is the mean over the folds. Thresholds are fitted on all pairs.
+    fold: [pairs], 0 to folds - 1; if given, AUC and Spearman's correlation are means over the folds. Thresholds are
+    fitted on all pairs.
     """
-    thresholds = fit_thresholds(scores, label)
-    if fold is None:
-        return Final(roc_auc(scores, label), thresholds.accuracy, thresholds.logistic)
-    aucs = [roc_auc(scores[fold == own], label[fold == own]) for own in range(int(fold.max()) + 1)]
-    spread = float(np.std(aucs, ddof=1))
-    return Final(float(np.mean(aucs)), thresholds.accuracy, thresholds.logistic, val_auc_std=spread)
+    thresholds = fit_thresholds(scores, pairs.label)
+    folds = [slice(None)] if fold is None else [fold == own for own in range(int(fold.max()) + 1)]
+    aucs = [roc_auc(scores[own], pairs.label[own]) for own in folds]
+    grades = pairs.score
+    rhos = [] if grades is None else [spearman(scores[own], grades[own]) for own in folds]
+    known = [rho for rho in rhos if rho is not None]
+    return Final(
+        float(np.mean(aucs)),
+        thresholds.accuracy,
+        thresholds.logistic,
+        val_auc_std=None if fold is None else float(np.std(aucs, ddof=1)),
+        val_spearman=float(np.mean(known)) if known and len(known) == len(folds) else None,
+    )
 
 
 def base_val(base: PreparedBase, cache: Path) -> Final:
     """Return the results of the untouched base model on val; with folds, on the same pairs and folds as the trials."""
     view = View.open(base.view(cache))
     if not base.folds:
-        return final_of(cosine(view.vectors, view.val), view.val.label)
+        return final_of(cosine(view.vectors, view.val), view.val)
     pairs = view.train_and_val()
-    return final_of(cosine(view.vectors, pairs), pairs.label, view.folds(base.folds, base.seed))
+    return final_of(cosine(view.vectors, pairs), pairs, view.folds(base.folds, base.seed))
 
 
 @dataclass
@@ -187,7 +198,7 @@ class TrialModel:
         """Return the results of scores on all of val, and keep the AUC on the sample."""
         sample = self._sample(view)
         self._sample_auc = roc_auc(scores[self.dims[0]][sample], view.val.label[sample])
-        return {dims: final_of(of_dims, view.val.label) for dims, of_dims in scores.items()}
+        return {dims: final_of(of_dims, view.val) for dims, of_dims in scores.items()}
 
     def test(self, pairs: LabelledPairs) -> Scores:
         """Score the test pairs."""
@@ -212,10 +223,11 @@ class FoldedModel(TrialModel):
         return refitted
 
     def _on_val(self, view: View) -> dict[int, Final]:
-        fold = view.folds(self.config.folds, self.config.seed)
+        pairs, fold = view.train_and_val(), view.folds(self.config.folds, self.config.seed)
         finals = {}
         for dims in self.dims:
-            finals[dims] = final_of(*out_of_fold(self.config, self.best, view, dims), fold)
+            scores, _ = out_of_fold(self.config, self.best, view, dims)
+            finals[dims] = final_of(scores, pairs, fold)
         return finals
 
 
