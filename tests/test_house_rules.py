@@ -85,7 +85,8 @@ def parameters_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def test_help_loads_no_framework() -> None:
     heavy = ("torch", "ray", "sentence_transformers", "transformers", "pandas", "datasets", "scipy", "sklearn", "numpy")
-    for arguments in ([], ["search", "--help"], ["search", "--base-modle", "x"]):
+    misspelt = ["search", "--base-modle", "x"]
+    for arguments in ([], ["search", "--help"], misspelt, [*misspelt, "--freeze", "false"]):
         code = (
             "import sys\nfrom tune.cli import main\n"
             f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"

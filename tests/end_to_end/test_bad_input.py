@@ -4,7 +4,6 @@ import gzip
 import json
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +13,6 @@ from tests.helpers.command import environment
 from tests.helpers.tiny import save_tiny_bert, save_tiny_model
 from tune.cli.main import main
 from tune.data.demo import demo_pairs
-from tune.embed.base_models import check_lora
-from tune.errors import ModelError
 
 OFFLINE = ("--base-model", "wordllama")
 
@@ -228,13 +225,6 @@ def test_what_is_refused_at_once_does_not_wait_for_torch() -> None:
     assert done.stdout.strip() == "[]" and done.stderr.count("error: ") == 2
 
 
-def _downloaded(file: Path, repository: str, name: str, *, cache_dir: str, etag_timeout: float) -> str:
-    """As hf_hub_download does it."""
-    folder = Path(cache_dir) / repository.replace("/", "--")
-    folder.mkdir(parents=True)
-    return str(write(folder / name, file.read_bytes()))
-
-
 def test_lora_on_static_vectors_is_refused_with_all_else_before_a_model_is_loaded(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,11 +238,6 @@ def test_lora_on_static_vectors_is_refused_with_all_else_before_a_model_is_loade
     (kept / "snapshots" / commit).mkdir(parents=True)
     write(kept / "snapshots" / commit / "modules.json", (folder / "modules.json").read_bytes())
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    # A model that is not in the cache: the list comes from the hub, and leaves no half of a model there.
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", partial(_downloaded, folder / "modules.json"))
-    with pytest.raises(ModelError, match="someone/more has none"):
-        check_lora("someone/more")
-    assert [path.name for path in (tmp_path / "hub").iterdir()] == ["models--someone--words"]
     bert = save_tiny_bert(tmp_path / "bert")
     capsys.readouterr()
     lines = refused(

@@ -93,12 +93,20 @@ def search_request(
             problems += [] if problems and not str(given["toml"]).endswith(".toml") else error.problems
     _put(tables, flags)
     try:
-        config = search_config(**tables)
+        search_config(**tables)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from None
     if problems:
         raise ConfigError(problems)
+    # Only now: this may look up a base model on the hub, and mistakes are reported without waiting for it.
+    config = search_config(**tables, is_static=_is_static)
     return SearchRequest(config, None), parsed
+
+
+def _is_static(name: str) -> bool:
+    from tune.embed.base_models import is_static
+
+    return is_static(name)
 
 
 def plain_request(parser: Parser, arguments: Sequence[str]) -> tuple[SearchConfig, argparse.Namespace]:

@@ -17,8 +17,9 @@ from tune.errors import ConfigError
 GROUPS: dict[str, dict[str, str]] = {
     "data": {
         "data": "FILE|DIR|DATASET", "text_a": "COLUMN", "text_b": "COLUMN", "label": "COLUMN",
-        "positive_from": "SCORE", "split_column": "COLUMN", "split": "components|queries|cut", "prompt_a": "TEXT",
-        "prompt_b": "TEXT", "max_length": "TOKENS",
+        "positive_from": "SCORE", "score": "COLUMN", "score_min": "SCORE", "score_max": "SCORE",
+        "split_column": "COLUMN", "split": "components|queries|cut", "prompt_a": "TEXT", "prompt_b": "TEXT",
+        "max_length": "TOKENS",
     },
     "search": {
         "search": "grid|random|optuna|asha", "trials": "N", "jobs": "N", "seed": "N", "max_hours": "HOURS",
@@ -28,6 +29,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "space (lists a,b,c or ranges LOW:HIGH)": {
         "base_model": "MODEL,...", "dims": "N,...", "loss": "LOSS,...", "learning_rate": "LOW:HIGH|RATE,...",
         "batch_size": "N,...", "epochs": "N,...", "train_size": "N,...", "matryoshka": "true,false",
+        "hard_negatives": "true,false",
         "warmup": "LOW:HIGH|N,...", "scheduler": "NAME,...", "dropout": "LOW:HIGH|P,...",
         "weight_decay": "LOW:HIGH|X,...", "activation": "identity,tanh",
     },

@@ -46,6 +46,8 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
         _show_verdict(summary, console)
     if not summary.get("winner"):
         console.print("No trial produced a model; see the leaderboard for the reasons. The test side was not opened.")
+    for warning in summary.get("warnings") or []:
+        console.print(f"Warning: {warning}.", markup=False, soft_wrap=True)
     _show_places(folder, console)
     return bool(summary.get("winner"))
 
@@ -56,7 +58,8 @@ def _show_leaderboard(name: str, rows: list[dict[str, str]], console: Console) -
     headings = (
         "rank", "trial", "base model", "trains", "dims", "loss", "rate", "seen", "val AUC", "test AUC [95% interval]",
     )  # fmt: skip
-    for heading in headings:
+    graded = _spearman_heading(rows)
+    for heading in (*headings, *graded):
         table.add_column(heading, justify="right" if heading in ("rank", "dims", "seen") else "left", no_wrap=True)
     for row in [*trials[:_SHOWN_ROWS], *(row for row in rows if row["status"] == "baseline")]:
         table.add_row(
@@ -70,6 +73,7 @@ def _show_leaderboard(name: str, rows: list[dict[str, str]], console: Console) -
             f"{float(row['budget']):.0%}" if row["budget"] else "",
             f"{float(row['val_auc']):.4f}" + ("" if _on_all_of_val(row, rows) else "~"),
             _interval(row),
+            *(_interval(row, "test_spearman") for _ in graded),
         )
     console.print(table)
     if not all(_on_all_of_val(row, rows) for row in trials):
@@ -128,12 +132,18 @@ def _show_notes(rows: list[dict[str, str]], console: Console) -> None:
         console.print(note, markup=False)
 
 
-def _interval(row: dict[str, str]) -> str:
-    if not row["test_auc"]:
+def _spearman_heading(rows: list[dict[str, str]]) -> list[str]:
+    """Return the heading of a last column for Spearman's correlation, if the pairs have graded scores."""
+    return ["test Spearman [95% interval]"] if any(row.get("test_spearman") for row in rows) else []
+
+
+def _interval(row: dict[str, str], column: str = "test_auc") -> str:
+    # Leaderboards of earlier versions lack some columns.
+    if not row.get(column):
         return ""
-    auc = f"{float(row['test_auc']):.4f}"
-    low, high = row["test_auc_low"], row["test_auc_high"]
-    return f"{auc} [{float(low):.4f}, {float(high):.4f}]" if low and high else auc
+    value = f"{float(row[column]):.4f}"
+    low, high = row[f"{column}_low"], row[f"{column}_high"]
+    return f"{value} [{float(low):.4f}, {float(high):.4f}]" if low and high else value
 
 
 def show_baselines(folder: ResultsFolder, console: Console | None = None) -> None:
@@ -148,7 +158,8 @@ def show_baselines(folder: ResultsFolder, console: Console | None = None) -> Non
         "base model", "dims", "test AUC [95% interval]", "accuracy", "precision", "recall", "hard AUC",
         "USD per M texts", "GB per M vectors",
     )  # fmt: skip
-    for heading in headings:
+    graded = _spearman_heading(rows)
+    for heading in (*headings, *graded):
         table.add_column(heading, justify="left" if heading == "base model" or "[" in heading else "right")
     for row in rows:
         shares = (row[f"test_{name}"] for name in ("accuracy", "precision", "recall", "hard_auc_logistic"))
@@ -159,6 +170,7 @@ def show_baselines(folder: ResultsFolder, console: Console | None = None) -> Non
             *(f"{float(share):.4f}" for share in shares),
             usd(float(row["usd_per_million_texts"])) if row["usd_per_million_texts"] else "",
             f"{float(row['bytes_per_million_vectors']) / 1e9:.3g}",
+            *(_interval(row, "test_spearman") for _ in graded),
         )
     console.print()
     console.print(table)

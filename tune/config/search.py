@@ -3,7 +3,8 @@
 `search_config` raises all problems at once; each names the key and the fix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from pydantic_core import ErrorDetails
 from tune.config.closed import ClosedConfig, provider_of
 from tune.config.data import DataConfig
 from tune.config.space import AXES, Space
-from tune.config.space_rules import space_problems, with_defaults
+from tune.config.space_rules import is_packaged_static, space_problems, with_defaults
 from tune.config.trial import SHARED_OPTIONS
 from tune.errors import ConfigError
 
@@ -158,11 +159,15 @@ def search_config(
     data: dict[str, Any] | None = None,
     space: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
     closed: dict[str, Any] | None = None,
+    is_static: Callable[[str], bool] = is_packaged_static,
 ) -> SearchConfig:
     """Build the configuration from plain values (flags or TOML) and fill in the defaults that depend on others.
 
-    space: one table, or several as alternatives. Raises ConfigError with every problem found.
+    space: one table, or several as alternatives. is_static: whether a base model is static vectors, on which default
+    learning rates depend; asked at most once per name, and only for whole models without a learning rate. Raises
+    ConfigError with every problem found.
     """
+    is_static = cache(is_static)
     problems: list[str] = []
     options, bad_options = _section("search", SearchOptions, search or {}, problems)
     pairs, _ = _section("data", DataConfig, data or {}, problems)
@@ -175,7 +180,7 @@ def search_config(
     spaces: list[Space] = []
     for number, table in enumerate(tables, start=1):
         name = "space" if len(tables) == 1 else f"space {number}"
-        for axes in with_defaults(table, algorithm, demo):
+        for axes in with_defaults(table, algorithm, demo, is_static):
             found: list[str] = []
             checked, bad = _section(name, Space, axes, found)
             assert isinstance(checked, Space)

@@ -1,6 +1,6 @@
 """Rules between the axes of a [[space]] table: defaults that depend on other axes, and invalid combinations."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from pydantic import ValidationError
@@ -9,7 +9,7 @@ from tune.config.closed import provider_of
 from tune.config.space import DEMO_BASE_MODELS, Space
 
 _STATIC = ("wordllama",)
-"""Packaged base models without attention layers; other models are checked when they are opened."""
+"""Packaged base models of static vectors, without attention layers; other models are looked up elsewhere."""
 
 NO_ATTENTION = "train: lora needs attention layers, and {} has none; use train=full for it"
 
@@ -19,14 +19,24 @@ _LEARNING_RATES = {
     (False, "full"): ("1e-6:1e-4", 2e-5),
     (False, "lora"): ("1e-5:1e-3", 2e-4),
 }
+_STATIC_RATES = ("1e-3:3e-2", 3e-3)
+"""For static vectors trained whole: a word's vector learns only from the batches that the word is in."""
 _WHOLE_EPOCHS = 2
 """A pass through the base model costs about a thousand times one through a layer on its vectors."""
 
 
-def with_defaults(table: dict[str, Any], algorithm: str | None, demo: bool) -> list[dict[str, Any]]:
+def is_packaged_static(name: str) -> bool:
+    """Return whether a base model is a packaged one of static vectors; no model is looked up."""
+    return name in _STATIC
+
+
+def with_defaults(
+    table: dict[str, Any], algorithm: str | None, demo: bool, is_static: Callable[[str], bool] = is_packaged_static
+) -> list[dict[str, Any]]:
     """Return the table with the defaults that depend on other axes; several tables if these differ within it.
 
-    demo: the search uses the demo pairs.
+    demo: the search uses the demo pairs. is_static: whether a base model is static vectors; asked only if default
+    learning rates depend on it.
     """
     table = dict(table)
     if demo:
@@ -42,14 +52,33 @@ def with_defaults(table: dict[str, Any], algorithm: str | None, demo: bool) -> l
         return [table]
     tables = []
     for freeze, train in kinds:
-        span, single = _LEARNING_RATES[freeze, train]
         only_frozen = freeze and False not in given.freeze
         kind = {**table, "freeze": [freeze], "train": list(given.train) if only_frozen else [train]}
-        kind.setdefault("learning_rate", [single] if algorithm == "grid" else span)
         if not freeze:
             kind.setdefault("epochs", [_WHOLE_EPOCHS])
-        tables.append(kind)
+        for part, rates in _by_rates(kind, freeze, train, is_static):
+            part.setdefault("learning_rate", [rates[1]] if algorithm == "grid" else rates[0])
+            tables.append(part)
     return tables
+
+
+def _by_rates(
+    table: dict[str, Any], freeze: bool, train: str, is_static: Callable[[str], bool]
+) -> list[tuple[dict[str, Any], tuple[str, float]]]:
+    """Return the table with its default learning rates; two tables if some base models are static vectors."""
+    usual = _LEARNING_RATES[freeze, train]
+    if freeze or train != "full" or "learning_rate" in table:
+        return [(table, usual)]
+    try:
+        names = Space(**{name: table[name] for name in ("base_model",) if name in table}).base_model
+    except ValidationError:
+        return [(table, usual)]
+    static = [name for name in names if provider_of(name) is None and is_static(name)]
+    if not static:
+        return [(table, usual)]
+    others = [name for name in names if name not in static]
+    groups = ((others, usual), (static, _STATIC_RATES))
+    return [({**table, "base_model": group}, rates) for group, rates in groups if group]
 
 
 def space_problems(space: Space, algorithm: str | None, folds: int, bad: Collection[str]) -> list[str]:
@@ -76,7 +105,7 @@ def space_problems(space: Space, algorithm: str | None, folds: int, bad: Collect
         )
     if "lora" in space.train and not whole:
         found.append("train: lora trains the base model, so it needs freeze=false")
-    if "lora" in space.train and whole and (static := [name for name in space.base_model if name in _STATIC]):
+    if "lora" in space.train and whole and (static := list(filter(is_packaged_static, space.base_model))):
         found.append(NO_ATTENTION.format(static[0]))
     if True in space.matryoshka and len(space.dims) < 2:
         found.append("matryoshka: needs at least two dims, such as dims=64,128,256")

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 import os
-import tempfile
+from functools import cache
 from pathlib import Path
 
 from tune.config.closed import ClosedConfig
@@ -108,25 +108,32 @@ def is_static(name: str) -> bool:
 
 
 def _modules_list(name: str) -> str:
-    """Return modules.json of a folder or hub model.
-
-    Raises OSError if it cannot be read. Leaves the hub's cache untouched, because `_check_hub` takes a model with one
-    cached file for a complete one.
-    """
+    """Return modules.json of a folder or hub model. Raises OSError if it cannot be read."""
     path = Path(name).expanduser()
     if path.exists():
         return (path / "modules.json").read_text()
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
 
     try:
         cached = try_to_load_from_cache(_hub_name(name), "modules.json")
-        if isinstance(cached, str):
-            return Path(cached).read_text()
-        with tempfile.TemporaryDirectory() as folder:
-            return Path(hf_hub_download(_hub_name(name), "modules.json", cache_dir=folder, etag_timeout=10)).read_text()
+        return Path(cached).read_text() if isinstance(cached, str) else _fetched_modules_list(_hub_name(name))
     except Exception as error:
         # The network stack may raise anything; invalid names fail here too.
         raise OSError(str(error)) from None
+
+
+@cache
+def _fetched_modules_list(repository: str) -> str:
+    """Fetch modules.json from the hub, once per process. Raises any exception if that fails, without trying again.
+
+    Leaves the hub's cache untouched, because `_check_hub` takes a model with one cached file for a complete one.
+    """
+    from huggingface_hub import get_session, get_token, hf_hub_url
+
+    token = get_token()
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    answer = get_session().get(hf_hub_url(repository, "modules.json"), headers=headers, timeout=10)
+    return str(answer.raise_for_status().text)
 
 
 def trained_on_quora(name: str) -> bool:

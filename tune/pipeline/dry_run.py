@@ -7,7 +7,8 @@ from tune.embed.closed.prices import usd
 from tune.embed.purchase import report_estimates, search_estimates, total_usd
 from tune.events import Emit, Message
 from tune.pipeline.pairs import read_split
-from tune.search.points import planned_trials
+from tune.pipeline.rates import report_rates
+from tune.search.points import planned_trials, small_space
 
 
 def dry_run(config: SearchConfig, emit: Emit, cache: Path | None, note: str = "", trials: bool = True) -> None:
@@ -18,6 +19,9 @@ def dry_run(config: SearchConfig, emit: Emit, cache: Path | None, note: str = ""
     split, _ = read_split(config, emit)
     if trials:
         emit(Message(f"{config.search.search}: {planned_trials(config)} trials"))
+        if small := small_space(config):
+            emit(Message(small))
+        report_rates(config, emit)
     estimates = search_estimates(config, split, cache)
     report_estimates(estimates, emit, note)
     if estimates and all(one.usd is not None for one in estimates):

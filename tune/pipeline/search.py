@@ -11,19 +11,21 @@ from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
 from tune.errors import ResultsError
 from tune.evaluate.finalists import Choice, choose
+from tune.evaluate.training_warnings import training_warnings
 from tune.events import Emit, Message
 from tune.export.trial import export
 from tune.pipeline.backend import Backend, TrialsJob
 from tune.pipeline.pairs import read_split
 from tune.pipeline.phases import check_same_bases, embed_all, open_test_once, record_start, write_table
+from tune.pipeline.rates import report_rates
 from tune.pipeline.run import Run
 from tune.pipeline.timing import Clock
-from tune.pipeline.val_sample import choose_sample
+from tune.pipeline.val_sample import choose_sample, untouched_aucs
 from tune.results.layout import ResultsFolder, existing_folder, new_folder
 from tune.results.naming import name_stem
 from tune.results.provenance import now
 from tune.results.summary import Summary
-from tune.search.points import planned_trials
+from tune.search.points import planned_trials, small_space
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 from tune.train.trained import Models, TrialModel
 
@@ -53,6 +55,9 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
         split, facts = read_split(config, emit, job.data, begun=job.resume is not None)
     if config.search.search == "grid":
         emit(Message(f"grid: {planned_trials(config)} trials"))
+    if note := small_space(config):
+        emit(Message(note))
+    report_rates(config, emit)
     begun = None if job.resume is None else existing_folder(config.search.results / job.resume)
     if not (begun and begun.test.exists()):
         backend.agree(config, split, emit)
@@ -85,6 +90,7 @@ def _search(run: Run) -> tuple[Models, list[TrialModel]]:
         interrupted = run.backend.search(TrialsJob(run.config, run.folder, models.bases, shared), run.emit)
     outcomes = _outcomes(run.folder, models.bases)
     choice = choose(outcomes, models, options.finalists, options.search == "grid", run.say)
+    run.summary.update(warnings=training_warnings(outcomes, untouched_aucs(run.config, models, sample)))
     _fix_winner(run.summary, outcomes, choice, interrupted)
     run.summary.update(**run.backend.facts())
     run.backend.commit()
@@ -130,11 +136,13 @@ def _fix_winner(summary: Summary, outcomes: list[TrialOutcome], choice: Choice, 
         interrupted=interrupted,
     )
     if choice.finalists:
-        winner = choice.finalists[0]
+        winner, spearman = choice.finalists[0], _val_spearman(choice)
+        of_winner = spearman.get(winner.key(winner.dims[0]))
         summary.update(
             winner={
                 "trial": winner.outcome.trial,
                 "val_auc": winner.val_auc(),
+                **({} if of_winner is None else {"val_spearman": of_winner}),
                 "config": winner.config.model_dump(),
                 "fixed": now(),
                 "chosen_by": "highest validation AUC, before the test side was opened",
@@ -146,4 +154,15 @@ def _fix_winner(summary: Summary, outcomes: list[TrialOutcome], choice: Choice, 
                 if model.sampled
                 for dims, final in model.val().items()
             },
+            **({"val_spearman": spearman} if spearman else {}),
         )
+
+
+def _val_spearman(choice: Choice) -> dict[str, float]:
+    """Return how well the contenders' cosines agree with graded scores on all of val, by model key; {} without any."""
+    return {
+        model.key(dims): final.val_spearman
+        for model in choice.contenders
+        for dims, final in model.val().items()
+        if final.val_spearman is not None
+    }

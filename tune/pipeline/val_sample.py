@@ -9,6 +9,7 @@ from tune.embed.base_models import is_static
 from tune.embed.similarity import cosine
 from tune.embed.view import View, write_sample
 from tune.metrics.sample import stratified_order
+from tune.metrics.score import roc_auc
 from tune.pipeline.run import Run
 from tune.train.stream import REPORTS_PER_TRIAL
 from tune.train.trained import Models
@@ -59,3 +60,14 @@ def sample_size(config: SearchConfig, train_pairs: int, val_pairs: int) -> int:
     ]
     affordable = int(max(planned) * _PASSES * _SHARE / (1 - _SHARE) / REPORTS_PER_TRIAL)
     return min(max(affordable, LEAST_PAIRS), MOST_PAIRS, val_pairs)
+
+
+def untouched_aucs(config: SearchConfig, models: Models, sample: str) -> dict[str, float]:
+    """Return the AUC of each untouched base model that trials train, on the val pairs that their reports scored."""
+    found = {}
+    for name, base in models.bases.items():
+        if config.trained(name):
+            view = View.open(base.view(models.cache))
+            pairs = view.val.take(view.sample_index(sample))
+            found[name] = roc_auc(cosine(view.vectors, pairs), pairs.label)
+    return found
