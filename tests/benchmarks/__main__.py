@@ -24,6 +24,10 @@ NAMES = {
     "sweep_vs_trainer": True,
     "validation_share": True,
     "choice_regret": True,
+    "search_regret": True,
+    "hard_negatives": True,
+    "static_rates": True,
+    "asha_grace": True,
 }
 """{benchmark: whether it needs `--data`}."""
 
