@@ -95,6 +95,12 @@ def test_nothing_or_one_class_left_is_refused() -> None:
         ("«Où»…", "où"),
         ("`code`", "code"),
         ("你好。", "你好"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("\u1112\u1161\u11ab", "\ud55c"),
+        ("\uff21\uff22\uff23\u3000\uff11", "ABC 1"),
+        ("\uff76\uff9e", "\u30ac"),
+        ("pass\u200bword", "password"),
+        ("co\u00adoperate\ufeff", "cooperate"),
     ],
 )
 def test_same_text(text: str, same: str) -> None:
@@ -106,6 +112,21 @@ def test_same_text(text: str, same: str) -> None:
 )
 def test_other_text(text: str, other: str) -> None:
     assert normalise(text) != normalise(other)
+
+
+def test_twins_in_other_code_points_are_one_text() -> None:
+    twins = [("caf\u00e9 au lait", "cafe\u0301 au lait"), ("\uff21\uff22", "AB"), ("a\u200bb", "ab")]
+    rows = [(one, f"answer {i}", 1) for i, (one, _) in enumerate(twins)]
+    rows += [(f"answer {i}", other, 1 if i else 0) for i, (_, other) in enumerate(twins)]
+    rows += [("\u200b \u00ad", "seen by nobody", 1), ("Ab", "answer 1", 1), ("x", "y", 0)]
+    cleaned, counts = clean_pairs(pairs_of(rows))
+    assert counts == {
+        "read": 9, "unlabelled": 0, "empty": 1, "contradicting": 2, "identical_dropped": 0, "repeated": 2, "kept": 4,
+        "identical_kept": 0,
+    }  # fmt: skip
+    assert cleaned.text_a == ["\uff21\uff22", "a\u200bb", "Ab", "x"], (
+        "texts stay as they were written, and so does case"
+    )
 
 
 def test_raw_text_where_nothing_remains() -> None:

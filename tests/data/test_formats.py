@@ -44,6 +44,9 @@ def test_bom_and_windows_line_ends(tmp_path: Path, bom: str, newline: str) -> No
 
 def test_table_details(tmp_path: Path) -> None:
     assert triples(read(put(tmp_path / "semicolon.csv", table(ROWS, ";")))) == ROWS
+    told = put(tmp_path / "excel.csv", "sep=;\r\n" + table(ROWS, ";", "\r\n"))
+    assert triples(read(told)) == ROWS
+    assert triples(read(put(tmp_path / "bom.csv", "\ufeffsep=;\n" + table(ROWS, ";")))) == ROWS
     unnamed = ",text1,text2,label\n0,a,b,1\n\n1,c,d,0\n"
     assert triples(read(put(tmp_path / "index [1]*.csv", unnamed))) == [("a", "b", 1), ("c", "d", 0)]
     short = "text1,text2,label\na,b,1\nc,d,0\ne,f\ng\n"

@@ -77,6 +77,18 @@ def test_labels_of_other_values(tmp_path: Path) -> None:
     assert "'3.5', '4.2', 'good\\nbad'" in line and "9" not in line and "--positive-from" in line
 
 
+def test_minus_one_beside_0_and_1_is_no_label(tmp_path: Path) -> None:
+    for marks in ((-1, 0, 1), ("-1", "no", "yes"), (-1.0, 0.0, 1.0)):
+        path = put(tmp_path / "p.csv", table([("a", "b", mark) for mark in marks]))
+        assert read(path).label.tolist() == [-1, 0, 1]
+    assert read(path, positive_from=1).label.tolist() == [-1, 0, 1]
+    parquet(tmp_path / "p.parquet", [("a", "b", 0), ("c", "d", -1), ("e", "f", 1)])
+    assert read(tmp_path / "p.parquet").label.tolist() == [0, -1, 1]
+    third = put(tmp_path / "q.csv", table([("a", "b", mark) for mark in (-1, 0, 1, 2)]))
+    assert "'-1', '2'" in refusal(third)
+    assert read(third, positive_from=0.5).label.tolist() == [0, 0, 1, 1], "a scale with more than these is graded"
+
+
 def test_graded_labels(tmp_path: Path) -> None:
     rows = [("a", "b", 3.9), ("c", "d", 4), ("e", "f", "5.0"), ("g", "h", "")]
     path = put(tmp_path / "p.csv", table(rows))

@@ -128,7 +128,9 @@ def test_the_exported_model_scores_what_was_reported(
     assert scored["threshold"] == pytest.approx(float(top["threshold"])) and scored["n"] == len(
         table[table.side == "test"]
     )
+    assert scored["rows"]["read"] == len(table) and scored["rows"]["unlabelled"] == 0
     plain = tune_here(capsys, "score", folder / "best", "--data", only_test, "--threshold", "2")
+    assert f"{len(table[table.side == 'test'])} read" in plain.out
     assert plain.code == 0 and f"accuracy           {1 - scored['positives'] / scored['n']:.6f}" in plain.out
 
 

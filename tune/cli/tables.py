@@ -198,9 +198,12 @@ def show_score(result: dict[str, Any], console: Console | None = None) -> None:
     """Print the figures of `score`, a line each."""
     console = console or make_console()
     for name, value in result.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{count} {reason}" for reason, count in value.items() if count)
         if value is not None:
             console.print(
-                f"{name:<18} {value:.6f}" if isinstance(value, float) else f"{name:<18} {value}", markup=False
-            )
+                f"{name:<18} {value:.6f}" if isinstance(value, float) else f"{name:<18} {value}",
+                markup=False, soft_wrap=True,
+            )  # fmt: skip
     if "threshold" not in result:
         console.print("No threshold is known; add --threshold for accuracy, precision and recall.")

@@ -194,20 +194,18 @@ def parse_labels(values: Sequence[Any], positive_from: float | None, column: str
     """Return labels 0, 1, or -1 for none (null, NaN, "", "NA", "null", "none"), [n].
 
     Without `positive_from`: 0/1, true/false or yes/no in any case, as numbers, booleans or strings. With it: numbers,
-    1 if at least that score. Raises DataError showing up to three other values.
+    1 if at least that score. -1 beside 0 and 1 alone is none as well, as benchmarks mark rows without a label. Raises
+    DataError showing up to three other values.
     """
-    known: dict[Any, int | None] = {}
-    out = np.empty(len(values), np.int8)
-    for i, value in enumerate(values):
-        # True == 1 == 1.0 share a key and, with or without a threshold, a meaning.
-        key = value if value is None or type(value) in (str, int, float, bool) else str(value)
-        if key not in known:
-            known[key] = _label(key, positive_from)
-        label = known[key]
-        out[i] = UNLABELLED if label is None else label
+    # True == 1 == 1.0 share a key and, with or without a threshold, a meaning.
+    keys = [value if value is None or type(value) in (str, int, float, bool) else str(value) for value in values]
+    known = {key: _label(key, positive_from) for key in dict.fromkeys(keys)}
+    unmarked = [key for key in known if _number(str(key)) == -1]
+    if all(_label(key, None) is not None for key in known if key not in unmarked):
+        known.update(dict.fromkeys(unmarked, UNLABELLED))
     bad = [key for key, label in known.items() if label is None][:3]
     if not bad:
-        return out
+        return np.fromiter((known[key] for key in keys), np.int8, len(keys))
     shown = f"{where}: label column {show(column)} contains {', '.join(show(key) for key in bad)}"
     if positive_from is None:
         raise DataError(f"{shown}: use 0/1, true/false or yes/no, or --positive-from for graded scores")

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -161,12 +162,18 @@ def _table_head(file: DataFile) -> tuple[str, list[str]]:
 def _first_rows(file: DataFile, delimiter: str) -> list[list[str]]:
     rows: list[list[str]] = []
     with io.TextIOWrapper(_open(file), encoding="utf-8-sig", errors="replace", newline="") as text:
-        for row in csv.reader(text, delimiter=delimiter):
+        for row in csv.reader(islice(text, int(_names_delimiter(file)), None), delimiter=delimiter):
             if len(row) > 1 or (row and row[0].strip()):
                 rows.append(row)
             if len(rows) == 2:
                 break
     return rows
+
+
+def _names_delimiter(file: DataFile) -> bool:
+    """Return whether the first line is `sep=;` or similar, by which Excel opens a file in columns."""
+    with io.TextIOWrapper(_open(file), encoding="utf-8-sig", errors="replace") as text:
+        return re.fullmatch(r"sep=.\s*", text.readline(20), re.IGNORECASE) is not None
 
 
 def _ragged(file: DataFile, where: str, seen: int, expected: int) -> DataError:
@@ -188,6 +195,7 @@ def _read_table(file: DataFile, plain: Path, names: Sequence[str], folder: str) 
             plain,
             folder,
             sep=delimiter,
+            skiprows=int(_names_delimiter(file)),
             header=0,
             column_names=ids,
             features=Features({name: Value("string") for name in ids}),  # "007" and "1e5" stay as written

@@ -46,6 +46,7 @@ def score_command(
 ) -> dict[str, Any]:
     """Return auc; with a known threshold accuracy, precision and recall; with a known logistic threshold hard_auc.
 
+    `rows` counts the rows that were read and those that were dropped, by reason, over all sides.
     With graded scores also spearman, None if all scores or all cosines are equal.
     name: directory of an exported model, or a base model's name. side: of the data's own split, else all pairs. ask: as
     in `purchase.agree`. Raises UserError if model or data cannot be used, or the cost is not approved.
@@ -58,7 +59,7 @@ def score_command(
     if adapted is None:
         check_source(name, config.closed)
     about = read_about(Path(name)) if Path(name).is_dir() else {}
-    pairs = _pairs(config, side)
+    pairs, counts = _pairs(config, side)
     model = _model(name, adapted, about, config, pairs)
     labelled = LabelledPairs(pairs.text_a, pairs.text_b, pairs.label)
     if isinstance(model.source, ClosedSource):
@@ -72,6 +73,7 @@ def score_command(
         "model": name,
         "data": pairs.source,
         "side": side,
+        "rows": counts,
         "n": len(pairs),
         "positives": int((pairs.label == 1).sum()),
         "auc": roc_auc(scores, pairs.label),
@@ -106,9 +108,9 @@ def _adapted(directory: Path, config: SearchConfig) -> AdaptedEmbedder:
     return AdaptedEmbedder.load(directory, options, keyless=keyless)
 
 
-def _pairs(config: SearchConfig, side: str | None) -> Pairs:
+def _pairs(config: SearchConfig, side: str | None) -> tuple[Pairs, dict[str, int]]:
     check_data(config.data)
-    pairs, _ = clean_pairs(read_pairs(config.data))
+    pairs, counts = clean_pairs(read_pairs(config.data))
     if side is not None:
         if pairs.side is None:
             raise DataError(f"--side {side} needs a split; name its column with --split-column")
@@ -117,7 +119,7 @@ def _pairs(config: SearchConfig, side: str | None) -> Pairs:
         raise DataError(f"{pairs.source}: no pairs on side {side}")
     if len(set(pairs.label.tolist())) < 2:
         raise DataError(f"{pairs.source}: {len(pairs)} pairs of one class only; AUC needs both 0 and 1")
-    return pairs
+    return pairs, counts
 
 
 def _model(
