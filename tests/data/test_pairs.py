@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset, DatasetDict
 
 from tests.data.pair_files import ROWS, jsonl, parquet, put, read, refusal, refused_early, table, triples
 from tune.config.data import DataConfig
@@ -144,6 +145,41 @@ def test_folder_with_sides(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     assert pairs.text_a == ["n0", "n1", "v", "t"] and pairs.side == ["train", "train", "val", "test"]
     assert pairs.row.tolist() == [0, 1, 2, 3] and pairs.source == "my pairs"
     assert "corpus.csv" in caplog.text
+
+
+def test_a_test_file_without_labels_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(tmp_path / "train.csv", "id,question1,question2,is_duplicate\n0,a,b,1\n1,c,d,0\n")
+    put(tmp_path / "test.csv", "test_id,question1,question2\n0,e,f\n")
+    pairs = read(tmp_path)
+    assert pairs.text_a == ["a", "c"] and pairs.side is None, "one file that remains is no split"
+    assert "test.csv: left out, since it has no label column" in caplog.text
+    put(tmp_path / "val.csv", "question1,question2,is_duplicate\ng,h,1\n")
+    assert read(tmp_path).side == ["train", "train", "val"]
+    put(tmp_path / "train.csv", "question1,question2\na,b\n")
+    assert "train.csv: no label column" in refusal(tmp_path)
+
+
+def test_a_clone_of_a_hub_dataset(tmp_path: Path) -> None:
+    put(tmp_path / "README.md", "---\nconfigs: []\n---\n")
+    (tmp_path / "data").mkdir()
+    parquet(tmp_path / "data" / "train-00000-of-00001.parquet", [("a", "b", 0), ("c", "d", 1)])
+    parquet(tmp_path / "data" / "test-00000-of-00001.parquet", [("e", "f", 1)])
+    assert read(tmp_path).side == ["train", "train", "test"]
+
+
+def test_a_dataset_saved_to_disk(tmp_path: Path) -> None:
+    columns = {"text1": ["a", "c", "e"], "text2": ["b", "d", "f"], "label": [1, 0, 1]}
+    one = Dataset.from_dict(columns)
+    # Saved with the order of its rows apart from the rows.
+    one.select([2, 0, 1]).save_to_disk(str(tmp_path / "one"))
+    pairs = read(tmp_path / "one")
+    assert pairs.text_a == ["e", "a", "c"] and pairs.label.tolist() == [1, 1, 0] and pairs.side is None
+    assert pairs.source == "one"
+    splits = DatasetDict({"train": one, "validation": one.select([0]), "test": one.select([1])})
+    splits.save_to_disk(str(tmp_path / "three"))
+    assert read(tmp_path / "three").side == ["train", "train", "train", "val", "test"]
+    next((tmp_path / "one").glob("*.arrow")).unlink()
+    assert "cannot read saved dataset 'one'" in refusal(tmp_path / "one")
 
 
 def test_folder_without_a_split(tmp_path: Path) -> None:

@@ -94,6 +94,12 @@ def find_columns(names: Sequence[str], config: DataConfig, where: str) -> Column
     return columns
 
 
+def has_label(names: Sequence[str], config: DataConfig) -> bool:
+    """Return whether one of these columns may hold labels: a usual name, --label or --score."""
+    given = [_key(name) for name in (config.label, config.score) if name is not None]
+    return any(_key(name) in (given or LABEL_NAMES) for name in names)
+
+
 def _find_label(
     names: Sequence[str], config: DataConfig, texts: tuple[str, str], score: str | None, where: str
 ) -> str | None:

@@ -1,4 +1,4 @@
-"""What `--data` refers to: one file, the files of a folder, or a dataset on the hub.
+"""What `--data` refers to: one file, the files of a folder, a saved dataset, or a dataset on the hub.
 
 Looks at names only and opens nothing; every error is a one-line DataError.
 """
@@ -50,14 +50,26 @@ class HubName:
         return self.name if self.config is None else f"{self.name}:{self.config}"
 
 
-def locate(data: str) -> list[DataFile] | HubName:
-    """Return the files that `data` refers to, in reading order (by side, then by name), or the hub dataset.
+@dataclass(frozen=True)
+class SavedDataset:
+    """A folder written by `save_to_disk` of the `datasets` library, with one split or several."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return self.path.resolve().name
+
+
+def locate(data: str) -> list[DataFile] | SavedDataset | HubName:
+    """Return the files that `data` refers to, in reading order (by side, then by name), or the dataset.
 
     Raises DataError if there is no such file, its format is unknown, or a folder has no data or several files of which
     none is named after a side.
     """
     path = Path(data).expanduser()
     try:
+        if any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
+            return SavedDataset(path)
         if path.is_dir():
             return _folder(path, data)
         if path.exists():
@@ -86,6 +98,9 @@ def _known(path: Path) -> DataFile | None:
 def _folder(path: Path, data: str) -> list[DataFile]:
     found = (_known(p) for p in sorted(path.iterdir()) if p.is_file() and not p.name.startswith((".", "_")))
     files = [file for file in found if file is not None]
+    if not files and (path / "data").is_dir():
+        # As `git clone` leaves a dataset of the hub.
+        return _folder(path / "data", data)
     if not files:
         raise DataError(
             f"folder {data[:200]!r} contains no {FORMATS} file: give a file, or a folder with train, val and test files"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from tune.data._files import HubName
+from tune.data._files import HubName, SavedDataset
 from tune.errors import DataError
 
 
@@ -54,6 +54,21 @@ def load_hub(hub: HubName) -> dict[str, Any]:
     with _quiet(), _hub_errors(hub):
         splits = load_dataset(hub.name, hub.config)
         return {str(name): rows.data for name, rows in splits.items()}
+
+
+def load_saved(saved: SavedDataset) -> dict[str, Any]:
+    """Return the splits of a saved dataset as Arrow tables, by split name. Raises DataError if it is not readable."""
+    from datasets import Dataset, load_from_disk
+
+    try:
+        with _quiet():
+            found = load_from_disk(str(saved.path))
+    except Exception as error:
+        # Whatever is missing or torn, the library raises.
+        raise DataError(f"cannot read saved dataset {str(saved)!r} ({cause(error)}): save it again") from None
+    splits = {"train": found} if isinstance(found, Dataset) else dict(found)
+    # Not `.data`: a dataset that was shuffled or filtered before it was saved holds the order of its rows apart.
+    return {str(name): rows.with_format("arrow")[:] for name, rows in splits.items()}
 
 
 def cause(error: BaseException) -> str:

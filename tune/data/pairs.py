@@ -4,8 +4,8 @@
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,16 @@ from tune.config.search import flag
 from tune.data._columns import (
     Columns,
     find_columns,
+    has_label,
     parse_labels,
     parse_scores,
     parse_sides,
     parse_texts,
     sides_of_names,
 )
-from tune.data._files import DataFile, HubName, locate
+from tune.data._files import DataFile, HubName, SavedDataset, locate
 from tune.data._formats import read_columns, read_header
-from tune.data._library import hub_columns, load_hub
+from tune.data._library import hub_columns, load_hub, load_saved
 from tune.data._scores import Scale, graded
 from tune.data.sides import SIDES
 from tune.errors import DataError
@@ -99,8 +100,11 @@ def check_data(config: DataConfig) -> None:
     if isinstance(found, HubName):
         names = hub_columns(found)
         tables = [] if names is None else [(str(found), names)]
+    elif isinstance(found, SavedDataset):
+        tables = [(str(found), table.header) for table in _library_tables(found)]
     else:
-        tables = [(file.name, read_header(file)) for file in found]
+        kept, _ = _without_unlabelled_test(_file_tables(found), config)
+        tables = [(table.name, table.header) for table in kept]
     for name, header in tables:
         columns = find_columns(header, config, name)
         if columns.label is None and columns.score is None:
@@ -116,13 +120,16 @@ def read_pairs(config: DataConfig) -> Pairs:
     if config.data is None:
         return _demo(config)
     found = locate(config.data)
-    if isinstance(found, HubName):
-        source, tables = str(found), _hub_tables(found)
+    if isinstance(found, HubName | SavedDataset):
+        source, tables = str(found), _library_tables(found)
     else:
         source, tables = Path(config.data).expanduser().resolve().name, _file_tables(found)
 
     rows = _Rows()
-    for table in tables:
+    kept, left_out = _without_unlabelled_test(tables, config)
+    for table in left_out:
+        log.warning("%s: left out, since it has no label column", table.name)
+    for table in kept:
         rows.add(table, config)
     if rows.columns is None or not rows.text_a:
         raise DataError(f"{source} has no rows: add labelled pairs")
@@ -205,29 +212,44 @@ def _file_tables(files: Sequence[DataFile]) -> Iterator[_Table]:
         yield _Table(file.name, file.side, read_header(file), partial(read_columns, file))
 
 
-def _hub_tables(hub: HubName) -> Iterator[_Table]:
-    splits = load_hub(hub)
+def _library_tables(found: HubName | SavedDataset) -> Iterator[_Table]:
+    splits = load_hub(found) if isinstance(found, HubName) else load_saved(found)
     names = list(splits)
     sides = sides_of_names(names)
     if len(splits) > 1:
         ignored = [name for name, side in zip(names, sides, strict=True) if side is None]
         if len(ignored) == len(names):
             raise DataError(
-                f"hub dataset {str(hub)!r} has no split named train, val or test, only {', '.join(names[:5])}:"
+                f"dataset {str(found)!r} has no split named train, val or test, only {', '.join(names[:5])}:"
                 " save the one you need to a file"
             )
         if ignored:
-            log.warning("%s: skipped splits: %s", hub, ", ".join(ignored[:5]))
+            log.warning("%s: skipped splits: %s", found, ", ".join(ignored[:5]))
     chosen = [(name, side) for name, side in zip(names, sides, strict=True) if side or len(names) == 1]
     chosen.sort(key=lambda item: SIDES.index(item[1] or "train"))
     given = len({side for _, side in chosen}) > 1
     for name, side in chosen:
         table = splits[name]
-        yield _Table(f"{hub} ({name})", side if given else None, table.column_names, partial(_lists, table))
+        yield _Table(f"{found} ({name})", side if given else None, table.column_names, partial(_lists, table))
 
 
 def _lists(table: Any, columns: Sequence[str]) -> dict[str, list[Any]]:
     return {column: table.column(column).to_pylist() for column in columns}
+
+
+def _without_unlabelled_test(tables: Iterable[_Table], config: DataConfig) -> tuple[list[_Table], list[_Table]]:
+    """Return the tables to read, and those to leave out: test without labels beside labelled tables.
+
+    Competitions hand out data like this. If one side remains, it is no split: its rows are split as if they came alone.
+    """
+    found = list(tables)
+    labelled = [table for table in found if has_label(table.header, config)]
+    out = [table for table in found if table.side == "test" and table not in labelled]
+    if not labelled or not out:
+        return found, []
+    rest = [table for table in found if table not in out]
+    alone = len({table.side for table in rest}) == 1
+    return [replace(table, side=None) for table in rest] if alone else rest, out
 
 
 def _hint_at_split(table: _Table, columns: Columns) -> None:

@@ -61,14 +61,7 @@ def score_command(
     about = read_about(Path(name)) if Path(name).is_dir() else {}
     pairs, counts = _pairs(config, side)
     model = _model(name, adapted, about, config, pairs)
-    labelled = LabelledPairs(pairs.text_a, pairs.text_b, pairs.label)
-    if isinstance(model.source, ClosedSource):
-        vectors = _bought(model.source, labelled, model.prompts, config, emit, ask)
-        vectors = vectors if adapted is None else adapted.adapt(vectors)
-    else:
-        vectors = _embedded(model.source, labelled, model.prompts)
-    _, rows = keyed_rows(labelled, *model.prompts)
-    scores = cosine(vectors, rows)
+    scores = _cosines(model, LabelledPairs(pairs.text_a, pairs.text_b, pairs.label), config, emit, ask)
     result: dict[str, Any] = {
         "model": name,
         "data": pairs.source,
@@ -92,6 +85,19 @@ def score_command(
         "recall": scored.recall,
         "hard_auc_logistic": scored.hard_auc,
     }
+
+
+def _cosines(
+    model: _Model, pairs: LabelledPairs, config: SearchConfig, emit: Emit, ask: Ask | None
+) -> NDArray[np.float64]:
+    """Return the model's cosine similarity of the pairs, [n]."""
+    if isinstance(model.source, ClosedSource):
+        vectors = _bought(model.source, pairs, model.prompts, config, emit, ask)
+        vectors = vectors if model.adapted is None else model.adapted.adapt(vectors)
+    else:
+        vectors = _embedded(model.source, pairs, model.prompts)
+    _, rows = keyed_rows(pairs, *model.prompts)
+    return cosine(vectors, rows)
 
 
 def _adapted(directory: Path, config: SearchConfig) -> AdaptedEmbedder:
