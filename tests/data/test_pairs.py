@@ -178,6 +178,10 @@ def test_a_dataset_saved_to_disk(tmp_path: Path) -> None:
     splits = DatasetDict({"train": one, "validation": one.select([0]), "test": one.select([1])})
     splits.save_to_disk(str(tmp_path / "three"))
     assert read(tmp_path / "three").side == ["train", "train", "train", "val", "test"]
+    splits["test"] = splits["test"].remove_columns("label")
+    splits.save_to_disk(str(tmp_path / "unlabelled"))
+    check_data(DataConfig(data=str(tmp_path / "unlabelled")))
+    assert read(tmp_path / "unlabelled").side == ["train", "train", "train", "val"]
     next((tmp_path / "one").glob("*.arrow")).unlink()
     assert "cannot read saved dataset 'one'" in refusal(tmp_path / "one")
 

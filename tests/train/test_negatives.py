@@ -131,7 +131,7 @@ def test_a_text_is_not_a_query_and_a_document_in_one_batch(questions: View) -> N
         freeze=False, hard_negatives=True,
     )  # fmt: skip
     positives = questions.train.take(questions.train.label == 1)
-    batches = [batch for epoch in plan_steps(config, questions) for step in epoch for batch in step]
+    batches = [batch for epoch in plan_steps(config, questions, questions.texts()) for step in epoch for batch in step]
     assert sum(map(len, batches)) == 80 and any(len(batch.negatives) for batch in batches)
     for batch in batches:
         rows = [*positives.a[batch.index], *positives.b[batch.index], *batch.negatives]

@@ -143,12 +143,16 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _table_head(file: DataFile) -> tuple[str, list[str]]:
-    """Delimiter and column names. The delimiter that finds most columns wins; spreadsheets also write ; in csv."""
+def _table_head(file: DataFile) -> tuple[str, list[str], int]:
+    """Delimiter, column names and how many lines come before them.
+
+    The delimiter that finds most columns wins; spreadsheets also write ; in csv.
+    """
     tabs_first = ".csv" not in [suffix.lower() for suffix in file.path.suffixes]
     candidates = ("\t", ",", ";") if tabs_first else (",", ";", "\t")
+    skipped = int(_names_delimiter(file))
     with _long_fields():
-        heads = {delimiter: _first_rows(file, delimiter) for delimiter in candidates}
+        heads = {delimiter: _first_rows(file, delimiter, skipped) for delimiter in candidates}
     delimiter = max(candidates, key=lambda d: len(heads[d][0]) if heads[d] else 0)
     rows = heads[delimiter]
     if len(rows) < 2:
@@ -156,13 +160,13 @@ def _table_head(file: DataFile) -> tuple[str, list[str]]:
     # If the first row is longer than the header, pandas takes its first field as an index and silently shifts columns.
     if len(rows[1]) > len(rows[0]):
         raise _ragged(file, "the first row", len(rows[1]), len(rows[0]))
-    return delimiter, [name.strip() for name in rows[0]]
+    return delimiter, [name.strip() for name in rows[0]], skipped
 
 
-def _first_rows(file: DataFile, delimiter: str) -> list[list[str]]:
+def _first_rows(file: DataFile, delimiter: str, skipped: int) -> list[list[str]]:
     rows: list[list[str]] = []
     with io.TextIOWrapper(_open(file), encoding="utf-8-sig", errors="replace", newline="") as text:
-        for row in csv.reader(islice(text, int(_names_delimiter(file)), None), delimiter=delimiter):
+        for row in csv.reader(islice(text, skipped, None), delimiter=delimiter):
             if len(row) > 1 or (row and row[0].strip()):
                 rows.append(row)
             if len(rows) == 2:
@@ -186,7 +190,7 @@ def _ragged(file: DataFile, where: str, seen: int, expected: int) -> DataError:
 def _read_table(file: DataFile, plain: Path, names: Sequence[str], folder: str) -> dict[str, list[Any]]:
     from datasets import Features, Value
 
-    delimiter, header = _table_head(file)
+    delimiter, header, skipped = _table_head(file)
     ids = [f"c{i}" for i in range(len(header))]  # so empty and repeated names do no harm
     quoted = delimiter != "\t" or _tabs_are_quoted(plain, len(header))
     try:
@@ -195,7 +199,7 @@ def _read_table(file: DataFile, plain: Path, names: Sequence[str], folder: str) 
             plain,
             folder,
             sep=delimiter,
-            skiprows=int(_names_delimiter(file)),
+            skiprows=skipped,
             header=0,
             column_names=ids,
             features=Features({name: Value("string") for name in ids}),  # "007" and "1e5" stay as written

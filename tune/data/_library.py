@@ -8,7 +8,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -43,7 +43,7 @@ def hub_columns(hub: HubName) -> list[str] | None:
 
 
 def load_hub(hub: HubName) -> dict[str, Any]:
-    """Return the splits of the dataset as Arrow tables, by split name.
+    """Return the splits of the dataset, each a `datasets.Dataset`, by split name.
 
     Unlike files, hub datasets use the library's own cache: it is keyed by revision, so never stale, and a second search
     needs no download and no network. Raises DataError if there is no network, no such dataset or config, or it is not
@@ -52,12 +52,11 @@ def load_hub(hub: HubName) -> dict[str, Any]:
     from datasets import load_dataset
 
     with _quiet(), _hub_errors(hub):
-        splits = load_dataset(hub.name, hub.config)
-        return {str(name): rows.data for name, rows in splits.items()}
+        return dict(load_dataset(hub.name, hub.config))
 
 
 def load_saved(saved: SavedDataset) -> dict[str, Any]:
-    """Return the splits of a saved dataset as Arrow tables, by split name. Raises DataError if it is not readable."""
+    """Return the splits of a saved dataset as `load_hub` does. Raises DataError if it is not readable."""
     from datasets import Dataset, load_from_disk
 
     try:
@@ -66,9 +65,14 @@ def load_saved(saved: SavedDataset) -> dict[str, Any]:
     except Exception as error:
         # Whatever is missing or torn, the library raises.
         raise DataError(f"cannot read saved dataset {str(saved)!r} ({cause(error)}): save it again") from None
-    splits = {"train": found} if isinstance(found, Dataset) else dict(found)
+    return {"train": found} if isinstance(found, Dataset) else dict(found)
+
+
+def columns_of(rows: Any, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the values of some columns of a `datasets.Dataset`, by name."""
     # Not `.data`: a dataset that was shuffled or filtered before it was saved holds the order of its rows apart.
-    return {str(name): rows.with_format("arrow")[:] for name, rows in splits.items()}
+    table = rows.select_columns(list(names)).with_format("arrow")[:]
+    return {name: table.column(name).to_pylist() for name in names}
 
 
 def cause(error: BaseException) -> str:

@@ -29,10 +29,10 @@ def clean_pairs(pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
     Two texts are equal if they differ only in how Unicode writes them (`canonical`). A row is counted under the first
     reason that applies: `unlabelled`; with graded scores, `unscored`; `empty` (nothing in a text can be seen);
     `contradicting` (the unordered pair of texts has both labels: all its rows are dropped); `identical_dropped` (both
-    texts equal, label 0); `repeated` (the unordered pair occurs before; with a
-    given split, test goes before val and val before train). `read` = `kept` + these. Beside them, `identical_kept`
-    counts kept rows with equal texts (label 1) and, with graded scores, `other_score` the repeated rows with another
-    score than the row that is kept. Raises DataError if no rows or only one class remain.
+    texts equal, label 0); `repeated` (the unordered pair occurs before; with a given split, test goes before val and
+    val before train). `read` = `kept` + these. Beside them, `identical_kept` counts kept rows with equal texts (label
+    1) and, with graded scores, `other_score` the repeated rows with another score than the row that is kept. Raises
+    DataError if no rows or only one class remain.
     """
     n = len(pairs)
     counts = {"read": n}

@@ -27,7 +27,7 @@ from tune.data._columns import (
 )
 from tune.data._files import DataFile, HubName, SavedDataset, locate
 from tune.data._formats import read_columns, read_header
-from tune.data._library import hub_columns, load_hub, load_saved
+from tune.data._library import columns_of, hub_columns, load_hub, load_saved
 from tune.data._scores import Scale, graded
 from tune.data.sides import SIDES
 from tune.errors import DataError
@@ -100,10 +100,8 @@ def check_data(config: DataConfig) -> None:
     if isinstance(found, HubName):
         names = hub_columns(found)
         tables = [] if names is None else [(str(found), names)]
-    elif isinstance(found, SavedDataset):
-        tables = [(str(found), table.header) for table in _library_tables(found)]
     else:
-        kept, _ = _without_unlabelled_test(_file_tables(found), config)
+        kept, _ = _without_unlabelled_test(_tables(found), config)
         tables = [(table.name, table.header) for table in kept]
     for name, header in tables:
         columns = find_columns(header, config, name)
@@ -120,13 +118,9 @@ def read_pairs(config: DataConfig) -> Pairs:
     if config.data is None:
         return _demo(config)
     found = locate(config.data)
-    if isinstance(found, HubName | SavedDataset):
-        source, tables = str(found), _library_tables(found)
-    else:
-        source, tables = Path(config.data).expanduser().resolve().name, _file_tables(found)
-
+    source = Path(config.data).expanduser().resolve().name if isinstance(found, list) else str(found)
     rows = _Rows()
-    kept, left_out = _without_unlabelled_test(tables, config)
+    kept, left_out = _without_unlabelled_test(_tables(found), config)
     for table in left_out:
         log.warning("%s: left out, since it has no label column", table.name)
     for table in kept:
@@ -207,6 +201,10 @@ def _labels(values: dict[str, list[Any]], columns: Columns, config: DataConfig, 
     return parse_labels(values[columns.label], config.positive_from, columns.label, where)
 
 
+def _tables(found: list[DataFile] | SavedDataset | HubName) -> Iterator[_Table]:
+    return _file_tables(found) if isinstance(found, list) else _library_tables(found)
+
+
 def _file_tables(files: Sequence[DataFile]) -> Iterator[_Table]:
     for file in files:
         yield _Table(file.name, file.side, read_header(file), partial(read_columns, file))
@@ -229,12 +227,8 @@ def _library_tables(found: HubName | SavedDataset) -> Iterator[_Table]:
     chosen.sort(key=lambda item: SIDES.index(item[1] or "train"))
     given = len({side for _, side in chosen}) > 1
     for name, side in chosen:
-        table = splits[name]
-        yield _Table(f"{found} ({name})", side if given else None, table.column_names, partial(_lists, table))
-
-
-def _lists(table: Any, columns: Sequence[str]) -> dict[str, list[Any]]:
-    return {column: table.column(column).to_pylist() for column in columns}
+        rows = splits[name]
+        yield _Table(f"{found} ({name})", side if given else None, rows.column_names, partial(columns_of, rows))
 
 
 def _without_unlabelled_test(tables: Iterable[_Table], config: DataConfig) -> tuple[list[_Table], list[_Table]]:

@@ -193,8 +193,7 @@ def _joined(train: LabelledPairs, val: LabelledPairs) -> LabelledPairs:
 def _write_vectors(source: EmbeddingSource, snapshot: Snapshot, keyed: _Keyed, train_pairs: int, views: Path) -> str:
     """Write the view of keyed pairs, train before val, unless it exists intact; return its digest."""
     keys, rows, same = keyed
-    place = np.arange(len(rows))
-    train, val = rows.take(place[:train_pairs]), rows.take(place[train_pairs:])
+    train, val = rows.take(slice(train_pairs)), rows.take(slice(train_pairs, None))
     # A provider's model can change, so vectors that are bought again under the same name may differ.
     bought = snapshot.vectors(keys) if isinstance(source, Batched) else None
     digest = view_digest(source.fingerprint, keys, train, val, bought, same)

@@ -43,10 +43,10 @@ class PairRows:
         """Return the first `size` pairs; all of them if size is 0 or exceeds their number."""
         if size == 0 or size >= len(self):
             return self
-        return self.take(np.arange(size))
+        return self.take(slice(size))
 
-    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "PairRows":
-        """Return the pairs at `index`: positions, in their order, or a mask [n]."""
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "PairRows":
+        """Return the pairs at `index`: positions, in their order, a mask [n], or a slice, which copies nothing."""
         score = None if self.score is None else self.score[index]
         return PairRows(self.a[index], self.b[index], self.label[index], score)
 

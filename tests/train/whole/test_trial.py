@@ -118,7 +118,7 @@ def test_a_trial_matches_the_trainers_train(dropping: Topics, tmp_path: Path, ch
     kind, extra = SCHEDULES[config.scheduler]
     rows: list[dict[str, Any]] = []
     epochs: list[list[list[int]]] = []
-    for epoch in plan_steps(config, dropping.view):
+    for epoch in plan_steps(config, dropping.view, texts):
         epochs.append([])
         for batch in (batch for step in epoch for batch in step):
             epochs[-1].append(list(range(len(rows), len(rows) + len(batch))))

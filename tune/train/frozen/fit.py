@@ -95,7 +95,7 @@ class Fit:
         a, b = same[train.a], same[train.b]
         plan = Plan(a, b, config.batch_size, config.epochs, config.seed, distinct=config.positives_only)
         self._batches = list(chain.from_iterable(plan.epoch(number) for number in range(config.epochs)))
-        self._negatives = [vectors.rows(rows) for rows in negatives_for_loss(config, both, same, self._batches)]
+        self._negatives = negatives_for_loss(config, both, same, self._batches)
         sizes = [len(batch) for batch in self._batches]
         self.steps, self.step = len(sizes), 0
         self._due = report_steps(sizes)
@@ -103,9 +103,9 @@ class Fit:
         self._factors = learning_rate_factors(config.scheduler, len(sizes), config.warmup)
         self._rate = config.learning_rate
 
-        self._device, self._vectors, self._rows = vectors.device, vectors.vectors, vectors.rows_of(train)
+        self._device, self._vectors, self._rows = vectors.device, vectors, vectors.rows_of(train)
         self._labels = torch.from_numpy(labels_for(config.loss, train)).to(device=self._device, dtype=kind.labels)
-        self.dense = make_dense(config, self._vectors.shape[1]).to(self._device).train()
+        self.dense = make_dense(config, vectors.vectors.shape[1]).to(self._device).train()
         modules: list[torch.nn.Module] = [self.dense]
         if config.dropout > 0:
             modules = [Dropout(config.dropout), self.dense]
@@ -141,12 +141,14 @@ class Fit:
     def _train_to(self, stop: int) -> tuple[int, float]:
         """Train the steps before `stop`; return (pairs seen, seconds taken)."""
         loss_sum, pairs, began = torch.zeros((), device=self._device), 0, time.perf_counter()
-        vectors, rows, labels, optimizer = self._vectors, self._rows, self._labels, self._optimizer
+        vectors, rows, labels, optimizer = self._vectors.vectors, self._rows, self._labels, self._optimizer
         parameters = list(self.dense.parameters())
         for batch in islice(self._batches, self.step, stop):
             index = torch.from_numpy(batch).to(self._device)
-            columns = [*rows[:, index], self._negatives[self.step]]
-            features = [{"sentence_embedding": vectors[column]} for column in columns if len(column)]
+            columns = list(rows[:, index])
+            if len(negatives := self._negatives[self.step]):
+                columns.append(self._vectors.rows(negatives))
+            features = [{"sentence_embedding": vectors[column]} for column in columns]
             loss = self._loss_of(features, labels[index])
             for group in optimizer.param_groups:
                 group["lr"] = self._rate * self._factors[self.step]

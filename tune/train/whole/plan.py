@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.config.trial import TrialConfig
-from tune.embed.view import PairRows, View
+from tune.embed.view import PairRows, View, ViewTexts
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.setup import negatives_for_loss, pairs_for_loss
 from tune.train.whole.looks import plan_looks
@@ -43,9 +43,9 @@ class WholePlan:
     val: PairRows
 
 
-def whole_plan(config: TrialConfig, view: View) -> WholePlan:
-    """Return the plan of a trial. Raises TrialFailed as `pairs_for_loss` does."""
-    epochs = plan_steps(config, view)
+def whole_plan(config: TrialConfig, view: View, texts: ViewTexts) -> WholePlan:
+    """Return the plan of a trial. texts: of the view. Raises TrialFailed as `pairs_for_loss` does."""
+    epochs = plan_steps(config, view, texts)
     steps = [step for epoch in epochs for step in epoch]
     sizes = [step_size(step) for step in steps]
     val = view.val.take(view.sample_index(config.val_sample))
@@ -66,10 +66,10 @@ def training_pairs(config: TrialConfig, train: PairRows) -> PairRows:
     return pairs_for_loss(config, train.prefix(config.train_size))
 
 
-def plan_steps(config: TrialConfig, view: View) -> list[list[Step]]:
+def plan_steps(config: TrialConfig, view: View, texts: ViewTexts) -> list[list[Step]]:
     """Return the optimizer steps of every epoch."""
     pairs, same = training_pairs(config, view.train), view.text_rows()
-    length = np.array([len(text) for text in view.texts().texts], dtype=np.int64)
+    length = np.array([len(text) for text in texts.texts], dtype=np.int64)
     plan = Plan(
         same[pairs.a],
         same[pairs.b],

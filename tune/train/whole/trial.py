@@ -35,12 +35,7 @@ from tune.train.losses import LOSS_KINDS, labels_for, make_loss
 from tune.train.progress import Progress
 from tune.train.random_state import Isolated
 from tune.train.session import open_trial_directory
-from tune.train.setup import (
-    MAX_GRADIENT_NORM,
-    loss_diverged,
-    training_device,
-    weights_diverged,
-)
+from tune.train.setup import MAX_GRADIENT_NORM, loss_diverged, training_device, weights_diverged
 from tune.train.stream import Reports, TrialFailed
 from tune.train.whole.lora import merged
 from tune.train.whole.model import build_model, trained_weights, whole_model_scores
@@ -59,7 +54,7 @@ def _train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Repo
     """Yield all reports: first those kept on disk, then new ones."""
     began = time.perf_counter()
     texts = view.texts()
-    plan = whole_plan(config, view)
+    plan = whole_plan(config, view, texts)
     isolated = Isolated(config.seed, training_device())
     with isolated():
         learner = _Learner(config, trial, texts, plan.pairs, isolated)
