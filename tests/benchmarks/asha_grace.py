@@ -23,11 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.common import Options, Result, Target, first, pairs_config, split_of, threads
+from tests.benchmarks.common import Options, Result, Target, prepared, threads
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig, trial_config
-from tune.embed.prepare import PreparedBase, ViewOptions, prepare_base
-from tune.embed.sources import load_source
+from tune.embed.prepare import PreparedBase
 from tune.embed.view import View
 from tune.search.asha import MIN_STEPS
 from tune.search.points import random_points
@@ -83,10 +82,7 @@ def run(options: Options) -> Result:
 
 
 def _base(options: Options, base_model: str) -> PreparedBase:
-    _, sides = split_of(pairs_config(options, space={"base_model": base_model}))
-    sides["train"] = first(sides["train"], TRAIN_PAIRS)
-    sides["val"] = first(sides["val"], options.pick(len(sides["val"]), 600))
-    return prepare_base(load_source(base_model), sides, options.cache, ("", ""), ViewOptions(texts=True))
+    return prepared(options, base_model, TRAIN_PAIRS, 600 if options.quick else None)
 
 
 def _trained(base: PreparedBase, options: Options, folder: Path, pool: int, axes: dict[str, Any]) -> list[list[Report]]:

@@ -23,6 +23,8 @@ from rich.table import Table
 from tune.config.search import DEFAULT_CACHE, SearchConfig, search_config
 from tune.data.sides import LabelledPairs
 from tune.data.split import Split, labelled_sides
+from tune.embed.prepare import PreparedBase, ViewOptions, prepare_base
+from tune.embed.sources import load_source
 from tune.events import ignore
 from tune.files import write_atomic
 from tune.pipeline.pairs import read_split
@@ -191,6 +193,14 @@ def split_of(config: SearchConfig) -> tuple[Split, dict[str, LabelledPairs]]:
     """Return the split of a search's data, and the pairs of each side, train in its seeded order."""
     split, _ = read_split(config, ignore)
     return split, labelled_sides(split, config.search.seed)
+
+
+def prepared(options: Options, base_model: str, train: int, val: int | None = None) -> PreparedBase:
+    """Embed the first `train` pairs and the first `val` (default: all) of `--data`; the view holds the texts."""
+    _, sides = split_of(pairs_config(options, space={"base_model": base_model}))
+    sides["train"] = first(sides["train"], train)
+    sides["val"] = sides["val"] if val is None else first(sides["val"], val)
+    return prepare_base(load_source(base_model), sides, options.cache, ("", ""), ViewOptions(texts=True))
 
 
 def first(pairs: LabelledPairs, count: int) -> LabelledPairs:

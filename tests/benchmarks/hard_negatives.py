@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.common import Options, Result, first, pairs_config, split_of, threads
+from tests.benchmarks.common import Options, Result, prepared, threads
 from tune.config.trial import TrialConfig
-from tune.embed.prepare import ViewOptions, prepare_base
-from tune.embed.sources import load_source
 from tune.embed.view import View, write_sample
 from tune.train.kinds import kind_of
 from tune.train.stream import Report
@@ -47,9 +45,7 @@ def run(options: Options) -> Result:
 
 def _compared(options: Options, setting: tuple[Any, ...], folder: Path) -> dict[str, Any]:
     base_model, size, freeze, epochs, rates, seeds = setting
-    _, sides = split_of(pairs_config(options, space={"base_model": base_model}))
-    sides["train"] = first(sides["train"], options.pick(size, 300))
-    base = prepare_base(load_source(base_model), sides, options.cache, ("", ""), ViewOptions(texts=True))
+    base = prepared(options, base_model, options.pick(size, 300))
     view = View.open(base.view(options.cache))
     sample = "" if freeze else write_sample(view.directory, np.arange(min(SAMPLE, len(view.val))))
     best: dict[bool, list[float]] = {False: [], True: []}

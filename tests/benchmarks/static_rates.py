@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.common import Options, Result, Target, first, pairs_config, split_of, threads
+from tests.benchmarks.common import Options, Result, Target, prepared, threads
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
-from tune.embed.prepare import ViewOptions, prepare_base
 from tune.embed.similarity import cosine
-from tune.embed.sources import load_source
 from tune.embed.view import View
 from tune.metrics.score import roc_auc
 from tune.train.kinds import kind_of
@@ -48,10 +46,7 @@ def run(options: Options) -> Result:
 
 
 def _view(options: Options) -> View:
-    _, sides = split_of(pairs_config(options, space={"base_model": BASE_MODEL}))
-    sides["train"] = first(sides["train"], options.pick(TRAIN_PAIRS, 300))
-    sides["val"] = first(sides["val"], options.pick(len(sides["val"]), 600))
-    base = prepare_base(load_source(BASE_MODEL), sides, options.cache, ("", ""), ViewOptions(texts=True))
+    base = prepared(options, BASE_MODEL, options.pick(TRAIN_PAIRS, 300), 600 if options.quick else None)
     return View.open(base.view(options.cache))
 
 

@@ -16,11 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.common import Options, Result, Target, first, pairs_config, split_of, threads
+from tests.benchmarks.common import Options, Result, Target, pairs_config, prepared, threads
 from tune.config.trial import TrialConfig
-from tune.embed.prepare import ViewOptions, prepare_base
 from tune.embed.similarity import cosine
-from tune.embed.sources import load_source
 from tune.embed.view import View, write_sample
 from tune.metrics.sample import stratified_order
 from tune.pipeline.val_sample import sample_size
@@ -59,10 +57,7 @@ def run(options: Options) -> Result:
 
 
 def _view(options: Options, base_model: str, largest: int) -> View:
-    _, sides = split_of(pairs_config(options, space={"base_model": base_model}))
-    sides["train"] = first(sides["train"], options.pick(largest, 288))
-    base = prepare_base(load_source(base_model), sides, options.cache, ("", ""), ViewOptions(texts=True))
-    return View.open(base.view(options.cache))
+    return View.open(prepared(options, base_model, options.pick(largest, 288)).view(options.cache))
 
 
 def _sample(options: Options, base_model: str, size: int, view: View) -> str:

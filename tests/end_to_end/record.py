@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.embed_server import KEY, embed_server
-from tests.helpers.tiny import save_tiny_bert, topic_pairs, write_some_pairs
+from tests.helpers.tiny import save_tiny_bert, write_some_pairs, write_topic_pairs
 
 TIMEOUT = 400
 VOLATILE = {
@@ -81,7 +81,7 @@ def record(folder: Path) -> None:
     folder.mkdir(parents=True)
     recorder = Recorder(folder)
     bert = save_tiny_bert(folder / "bert")
-    topics = _write_topics(folder / "topics.csv")
+    topics = write_topic_pairs(folder / "topics.csv", {"train": 700, "val": 400, "test": 400})
     some = write_some_pairs(folder / "some.csv", {"train": 700, "val": 260, "test": 260})
     places = ("--results", folder, "--cache", folder / "cache")
     with embed_server() as server:
@@ -119,16 +119,6 @@ def _other_commands(recorder: Recorder, some: Path, places: tuple[object, ...], 
         "no winner": ("search", "--resume", "gone", *places),
     }.items():
         run(f"refused: {name}", *arguments)
-
-
-def _write_topics(path: Path) -> Path:
-    with open(path, "w", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["text1", "text2", "label", "side"])
-        for seed, (side, count) in enumerate({"train": 700, "val": 400, "test": 400}.items()):
-            made = topic_pairs(count, seed)
-            writer.writerows(zip(made.text_a, made.text_b, made.label, [side] * count, strict=True))
-    return path
 
 
 def _folder(folder: Path) -> dict[str, Any]:

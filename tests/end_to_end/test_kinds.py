@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.helpers.command import Ran, leaderboard, summary, tune
 from tests.helpers.exported import exported_auc
-from tests.helpers.tiny import save_tiny_bert, topic_pairs
+from tests.helpers.tiny import save_tiny_bert, write_topic_pairs
 from tune.export.trial import export
 from tune.results.layout import ResultsFolder
 
@@ -47,13 +47,7 @@ epochs = [3]
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """700 pairs to train on, 400 for either of the others, as a csv with its own split."""
     path = tmp_path_factory.mktemp("pairs") / "topics.csv"
-    with open(path, "w", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["text1", "text2", "label", "side"])
-        for seed, (side, count) in enumerate({"train": 700, "val": 400, "test": 400}.items()):
-            made = topic_pairs(count, seed)
-            writer.writerows(zip(made.text_a, made.text_b, made.label, [side] * count, strict=True))
-    return path
+    return write_topic_pairs(path, {"train": 700, "val": 400, "test": 400})
 
 
 def of_side(pairs: Path, side: str) -> tuple[list[str], list[str], list[int]]:

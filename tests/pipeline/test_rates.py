@@ -1,13 +1,12 @@
 """The learning rates of a search are printed before it, and warned about after it if they did not suit."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.helpers.command import Ran, leaderboard, summary, tune, tune_here
-from tests.helpers.tiny import TOPIC_WORDS, save_tiny_model, topic_pairs
+from tests.helpers.tiny import TOPIC_WORDS, save_tiny_model, write_topic_pairs
 from tune.config.search import search_config
 from tune.config.toml import read_toml
 from tune.events import Event, Message
@@ -67,12 +66,7 @@ def topics(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("topics")
     for seed, name in enumerate(("slow", "good")):
         save_tiny_model(folder / name, dims=32, seed=seed, words=TOPIC_WORDS)
-    with open(folder / "topics.csv", "w", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["text1", "text2", "label", "side"])
-        for seed, (side, count) in enumerate({"train": 500, "val": 300, "test": 300}.items()):
-            made = topic_pairs(count, seed)
-            writer.writerows(zip(made.text_a, made.text_b, made.label, [side] * count, strict=True))
+    write_topic_pairs(folder / "topics.csv", {"train": 500, "val": 300, "test": 300})
     return folder
 
 

@@ -1,13 +1,12 @@
 """Trials of every kind and length are compared on the same validation pairs, and the contenders on all of them."""
 
-import csv
 import json
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.command import leaderboard, summary, tune
-from tests.helpers.tiny import save_tiny_bert, topic_pairs
+from tests.helpers.tiny import save_tiny_bert, write_topic_pairs
 from tune.config.search import search_config
 from tune.pipeline.val_sample import LEAST_PAIRS, MOST_PAIRS, sample_size
 
@@ -37,12 +36,7 @@ def test_the_size_follows_from_what_the_longest_trial_can_afford(
 
 def test_a_search_over_frozen_and_whole_trials(tmp_path: Path) -> None:
     base = save_tiny_bert(tmp_path / "bert")
-    with open(tmp_path / "topics.csv", "w", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["text1", "text2", "label", "side"])
-        for seed, (side, count) in enumerate({"train": 500, "val": VAL, "test": 400}.items()):
-            made = topic_pairs(count, seed)
-            writer.writerows(zip(made.text_a, made.text_b, made.label, [side] * count, strict=True))
+    write_topic_pairs(tmp_path / "topics.csv", {"train": 500, "val": VAL, "test": 400})
     ran = tune(
         "search", "--data", tmp_path / "topics.csv", "--split-column", "side", "--base-model", base,
         "--freeze", "true,false", "--search", "grid", "--dims", 8, "--loss", "cosent,cosine",
