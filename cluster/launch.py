@@ -33,6 +33,7 @@ from cluster.volume_files import names_in, read_text, upload_data
 from cluster.watch import fetch_results, stop_status_line, watch
 from tune.cli.options import SearchRequest, search_parser, search_request
 from tune.cli.parser import Parser
+from tune.config.addresses import without_secrets
 from tune.config.search import DEFAULT_CACHE, SearchConfig
 from tune.errors import ConfigError, ResultsError, UserError
 from tune.events import ignore
@@ -93,7 +94,7 @@ def launch(arguments: Sequence[str]) -> int:
     parser = make_parser()
     request, parsed = search_request(parser, arguments, _begun_on_modal)
     options, config = _options(parser, parsed, request.config)
-    command = shlex.join(["modal", "run", "cluster/launch.py", *arguments])
+    command = shlex.join(["modal", "run", "cluster/launch.py", *map(without_secrets, arguments)])
     if parsed.dry_run:
         return _dry_run(config, options)
     if request.resume is not None:

@@ -8,6 +8,7 @@ import modal
 from modal.types import FileEntryType
 
 from cluster import settings
+from tune.data.local_files import local_files
 from tune.files import replace_atomic
 
 DATA = ".data"
@@ -34,28 +35,28 @@ def read_text(volume: modal.Volume, path: str) -> str | None:
 
 
 def upload_data(volume: modal.Volume, data: str | None) -> str | None:
-    """Upload local pairs to the Volume, once per content; return their path in a container.
+    """Upload local pairs to the Volume, once per content; return what `--data` is in a container.
 
-    Returns None if there is nothing to upload: the demo pairs, or a dataset on the hub.
+    Returns None if there is nothing to upload: the demo pairs, a dataset on the hub, an address.
     """
-    path = None if data is None else Path(data).expanduser()
-    if path is None or not path.exists():
+    found = None if data is None else local_files(data)
+    if found is None:
         return None
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file() and p.name[0] not in "._")
+    root = found.root if found.root.is_dir() else found.root.parent
+    files = {str(file.relative_to(root)): file for file in found.files}
     digest = hashlib.sha256()
-    for file in files:
+    for name, file in files.items():
         with open(file, "rb") as handle:
-            digest.update(f"{file.name}\0{hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
+            digest.update(f"{name}\0{hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
     folder = f"{DATA}/{digest.hexdigest()[:24]}"
     # Keep the name of the user's file or folder.
-    place = folder if path.is_file() else f"{folder}/{path.resolve().name}"
-    wanted = {f"{place}/{file.name}" for file in files}
-    if not wanted <= set(names_in(volume, folder, recursive=True)):
+    place = f"{folder}/{root.resolve().name}" if found.root.is_dir() else folder
+    if not {f"{place}/{name}" for name in files} <= set(names_in(volume, folder, recursive=True)):
         with volume.batch_upload(force=True) as batch:
-            for file in files:
-                batch.put_file(str(file), f"/{place}/{file.name}")
-    inside = f"{place}/{path.name}" if path.is_file() else place
-    return str(settings.RESULTS / inside)
+            for name, file in files.items():
+                batch.put_file(str(file), f"/{place}/{name}")
+    inside = place if found.root.is_dir() else f"{place}/{found.root.name}"
+    return f"{settings.RESULTS / inside}{found.rest}"
 
 
 def download(volume: modal.Volume, name: str, to: Path) -> int:

@@ -213,3 +213,12 @@ def test_pairs_are_uploaded_once_per_content(cloud: Cloud, tmp_path: Path) -> No
     assert read_text(volume, f"{inside}/train.csv") == "x" and read_text(volume, "nowhere") is None
     assert download(volume, str(inside), tmp_path / "back") == 2 and (tmp_path / "back" / "test.csv").read_text() == "y"
     assert upload_data(volume, None) is None and upload_data(volume, "owner/name") is None, "not local files"
+    parts = tmp_path / "parts" / "split=train"
+    parts.mkdir(parents=True)
+    (parts / "0.csv").write_text("text_a,text_b,label\n")
+    (tmp_path / "parts" / "notes.txt").write_text("not pairs")
+    for data in ("parts", "parts/split=*/*.csv"):
+        there = upload_data(volume, f"{tmp_path}/{data}")
+        assert there is not None and there.endswith(f"/{data}")
+        stored_parts = stored / Path(there).relative_to(settings.RESULTS / DATA).parts[0] / "parts"
+        assert [path.name for path in stored_parts.rglob("*") if path.is_file()] == ["0.csv"]

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.data.pair_files import ROWS, jsonl, put, refusal, refused_early, table, write
+from tests.data.pair_files import ROWS, jsonl, parquet, put, refusal, refused_early, table, write
 
 
 @pytest.mark.parametrize(
@@ -33,10 +33,23 @@ def test_folders_refused(tmp_path: Path) -> None:
     assert "contains no csv" in refused_early(tmp_path)
     put(tmp_path / "notes.txt", "x")
     assert "contains no csv" in refused_early(tmp_path)
-    for name in ("b", "a"):
-        put(tmp_path / f"{name}.csv", table(ROWS))
+    put(tmp_path / "b.csv", table(ROWS))
+    put(tmp_path / "a.csv", table(ROWS, header="question1 question2 label"))
     line = refused_early(tmp_path)
-    assert "a.csv, b.csv" in line and "give one file" in line
+    assert "a.csv, b.csv" in line and "their columns or formats differ: give one file" in line
+    put(tmp_path / "a.csv", table(ROWS)).rename(tmp_path / "a.tsv")
+    parquet(tmp_path / "a.parquet", ROWS)
+    assert "their columns or formats differ" in refused_early(tmp_path)
+    for name in ("pair", "pair-class"):
+        (tmp_path / "sub" / name).mkdir(parents=True)
+        put(tmp_path / "sub" / name / "pairs.csv", table(ROWS))
+    assert "give one of its folders pair, pair-class" in refused_early(tmp_path / "sub")
+
+
+def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    for name in ("p.csv", "p.parquet"):
+        assert "is a git-lfs pointer" in refused_early(put(tmp_path / name, pointer))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".tsv", ".jsonl", ".parquet"])
@@ -103,7 +116,7 @@ def test_ragged_tables(tmp_path: Path) -> None:
     assert "4 fields" in line and "names 3" in line and "double quotes" in line
     line = refusal(put(tmp_path / "q.csv", "text1,text2,label\na,b,1\nd,e,0\na,b,c,1\n"))
     assert "line 4 has 4 fields" in line
-    assert "never closed" in refusal(put(tmp_path / "r.csv", 'text1,text2,label\na,b,1\n"d,e,0\n'))
+    assert "in line 3 is never closed" in refusal(put(tmp_path / "r.csv", 'text1,text2,label\na,b,1\n"d\nf",e,"0\n'))
 
 
 def test_values_that_are_not_text(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypedDict
 
+from tune.config.addresses import without_secrets
 from tune.config.search import DEFAULT_CACHE, SearchConfig
 from tune.errors import ConfigError
 
@@ -83,6 +84,8 @@ def write_toml(config: SearchConfig) -> str:
     if config.search.cache == DEFAULT_CACHE:
         del search["cache"]
     data = config.data.model_dump(mode="json")
+    if config.data.data is not None:
+        data["data"] = without_secrets(config.data.data)
     lines = _table("[search]", search) + _table("[data]", data)
     if config.closed_models:
         lines += _table("[closed]", config.closed.model_dump(mode="json"))

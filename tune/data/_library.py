@@ -1,7 +1,7 @@
-"""The `datasets` library, kept quiet: loads one file or a hub dataset.
+"""The `datasets` library, kept quiet: loads a hub dataset or a saved one.
 
-Progress bars, logging and telemetry are off during a call and restored afterwards. Chained errors are raised as their
-first cause (files) or as one DataError (hub). The library is imported late because that takes a second.
+Progress bars, logging and telemetry are off during a call and restored afterwards. Every error is a one-line DataError.
+The library is imported late because that takes a second.
 """
 
 import contextlib
@@ -13,24 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from tune.data._files import HubName, SavedDataset
+from tune.data._sources import HubName, SavedDataset
 from tune.errors import DataError
-
-
-def load_file(builder: str, path: Path, cache: str, **options: Any) -> Any:
-    """Return one local file as an Arrow table, read by the library's csv or parquet builder, cached under `cache`.
-
-    Raises the first cause of the library's error, unchanged.
-    """
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetGenerationError
-
-    with _quiet():
-        try:
-            rows = load_dataset(builder, data_files={"train": str(path)}, cache_dir=cache, **options)
-        except DatasetGenerationError as error:
-            raise (error.__cause__ or error) from None
-    return rows["train"].data
 
 
 def hub_columns(hub: HubName) -> list[str] | None:
@@ -53,6 +37,14 @@ def load_hub(hub: HubName) -> dict[str, Any]:
 
     with _quiet(), _hub_errors(hub):
         return dict(load_dataset(hub.name, hub.config))
+
+
+def hub_file(hub: HubName, path: str, revision: str | None) -> Path:
+    """Return a file of a dataset, downloaded to the hub's cache. Raises DataError as `load_hub` does."""
+    from huggingface_hub import hf_hub_download
+
+    with _quiet(), _hub_errors(hub):
+        return Path(hf_hub_download(hub.name, path, repo_type="dataset", revision=revision))
 
 
 def load_saved(saved: SavedDataset) -> dict[str, Any]:
@@ -135,7 +127,7 @@ def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
     bars = datasets.is_progress_bar_enabled()
     with contextlib.ExitStack() as stack:
-        # The library sends a HEAD request even for a local file, which takes 3 s behind a firewall.
+        # The library sends a HEAD request even for a saved dataset, which takes 3 s behind a firewall.
         stack.enter_context(_set(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False))
         stack.enter_context(_set(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True))
         for logger in loggers:

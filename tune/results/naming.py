@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tune.config.addresses import shown
 from tune.config.search import SearchConfig
 
 
@@ -12,5 +13,7 @@ def name_stem(config: SearchConfig) -> str:
 
 def data_name(config: SearchConfig) -> str:
     """Return the data's name, fit for a file name."""
-    data = "demo" if config.data.data is None else Path(config.data.data.split(":")[0]).name.split(".")[0]
+    given = "demo" if config.data.data is None else shown(config.data.data)
+    # Of a hub name, the part before :CONFIG; in an address, a colon comes before its host and its port.
+    data = Path(given if "://" in given else given.split(":")[0]).name.split(".")[0]
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in data)[:40]
