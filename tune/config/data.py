@@ -3,12 +3,19 @@
 Names, types and defaults of the options of the `[data]` table.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 SplitMode = Literal["components", "queries", "queries-a", "queries-b", "cut"]
 """How pairs are split without a given split."""
+
+
+def _written(value: Any) -> Any:
+    """Return a TOML number, boolean or list as it would be typed in a flag."""
+    if isinstance(value, list):
+        return ",".join(str(_written(one)) for one in value)
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
 
 
 class DataConfig(BaseModel):
@@ -18,11 +25,22 @@ class DataConfig(BaseModel):
 
     data: Annotated[
         str | None,
-        Field(description="csv, csv.gz, tsv, jsonl or parquet file, folder, or hub dataset NAME[:CONFIG]"),
+        Field(
+            description="csv, csv.gz, tsv, jsonl or parquet file, its address (https://, s3://), folder, pattern, or"
+            " hub dataset NAME[:CONFIG]"
+        ),
     ] = None
     text_a: Annotated[str | None, Field(description="column of the first text")] = None
     text_b: Annotated[str | None, Field(description="column of the second text")] = None
     label: Annotated[str | None, Field(description="column of the label")] = None
+    positive_label: Annotated[
+        str | None,
+        BeforeValidator(_written),
+        Field(
+            description="the label value that means the two texts belong together, such as 0, same or entailment (or"
+            " several: a,b); all others are negative"
+        ),
+    ] = None
     positive_from: Annotated[
         float | None, Field(description="the label is a graded score; pairs with at least this score are positive")
     ] = None
@@ -53,6 +71,14 @@ class DataConfig(BaseModel):
     prompt_a: Annotated[str | None, Field(description="prompt put before every first text")] = None
     prompt_b: Annotated[str | None, Field(description="prompt put before every second text")] = None
     max_length: Annotated[int | None, Field(ge=1, description="maximum tokens per text")] = None
+
+    @field_validator("positive_from")
+    @classmethod
+    def _alone(cls, value: float | None, info: ValidationInfo) -> float | None:
+        """Refuse two ways to say which pairs are positive."""
+        if value is not None and info.data.get("positive_label") is not None:
+            raise ValueError("cannot be combined with positive_label; give one of them")
+        return value
 
     @field_validator("score_min", "score_max")
     @classmethod

@@ -5,18 +5,13 @@ DataError that shows the offending names or values.
 """
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tune.config.data import DataConfig
 from tune.errors import DataError
-
-UNLABELLED = -1
-"""Label of rows without a label; cleaning drops them."""
 
 _NUMBERED = [(f"{word}{a}", f"{word}{b}") for word in (
     "text", "sentence", "question", "title", "sent", "string", "s", "q"
@@ -24,6 +19,7 @@ _NUMBERED = [(f"{word}{a}", f"{word}{b}") for word in (
 _ROLES = [
     ("query", "document"), ("query", "doc"), ("query", "passage"), ("query", "answer"), ("query", "positive"),
     ("question", "answer"), ("question", "passage"), ("question", "document"), ("anchor", "positive"),
+    ("anchor", "pos"), ("query", "pos"), ("question", "positive"), ("question", "pos"),
     ("premise", "hypothesis"), ("ticket", "article"), ("left", "right"), ("a", "b"),
 ]  # fmt: skip
 PAIR_NAMES: tuple[tuple[str, str], ...] = (*_NUMBERED, *_ROLES)
@@ -32,6 +28,8 @@ LABEL_NAMES: tuple[str, ...] = (
     "similar", "score", "similarity", "similarityscore", "goldlabel", "gold", "target", "class", "y",
 )  # fmt: skip
 _DOCUMENTS = ("document", "doc", "passage")
+_POSITIVES = ("positive", "pos")
+_NEGATIVE = re.compile(r"neg(?:ative)?s?\d*")
 
 _SIDE_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -39,10 +37,6 @@ _SIDE_WORDS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _EVAL = ("eval", "evaluation")
-
-_POSITIVE = ("1", "true", "yes")
-_NEGATIVE = ("0", "false", "no")
-_MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ def find_columns(names: Sequence[str], config: DataConfig, where: str) -> Column
     text_a, text_b = _find_pair(names, config, where)
     score = _given(names, config.score, "--score", where)
     label = _find_label(names, config, (text_a, text_b), score, where)
-    if label is None and score is None and _key(text_b) != "positive":
+    if label is None and score is None and _key(text_b) not in _POSITIVES:
         raise DataError(f"{where}: no label column found among {_listed(names)}: name it with --label")
     split = _given(names, config.split_column, "--split-column", where)
     columns = Columns(text_a, text_b, label, split, score)
@@ -92,6 +86,13 @@ def find_columns(names: Sequence[str], config: DataConfig, where: str) -> Column
     if twice:
         raise DataError(f"{where}: column {show(twice[0])} appears twice: rename one of them")
     return columns
+
+
+def negative_columns(names: Sequence[str], columns: Columns) -> list[str]:
+    """Return the columns of texts that do not belong to the first text, if the rows are triplets without labels."""
+    if columns.label is not None or columns.score is not None or _key(columns.text_b) not in _POSITIVES:
+        return []
+    return [name for name in names if _NEGATIVE.fullmatch(_key(name)) and name not in columns.names()]
 
 
 def has_label(names: Sequence[str], config: DataConfig) -> bool:
@@ -177,7 +178,7 @@ def parse_texts(values: Sequence[Any], column: str, where: str) -> list[str]:
 
 
 def _text(value: Any, row: int, column: str, where: str) -> str:
-    if _is_null(value):
+    if is_null(value):
         return ""
     if isinstance(value, bool):
         return str(value).lower()  # as JSON writes it
@@ -196,76 +197,7 @@ def _text(value: Any, row: int, column: str, where: str) -> str:
     return str(value)
 
 
-def parse_labels(values: Sequence[Any], positive_from: float | None, column: str, where: str) -> NDArray[np.int8]:
-    """Return labels 0, 1, or -1 for none (null, NaN, "", "NA", "null", "none"), [n].
-
-    Without `positive_from`: 0/1, true/false or yes/no in any case, as numbers, booleans or strings. With it: numbers,
-    1 if at least that score. -1 beside 0 and 1 alone is none as well, as benchmarks mark rows without a label. Raises
-    DataError showing up to three other values.
-    """
-    # True == 1 == 1.0 share a key and, with or without a threshold, a meaning.
-    keys = [value if value is None or type(value) in (str, int, float, bool) else str(value) for value in values]
-    known = {key: _label(key, positive_from) for key in dict.fromkeys(keys)}
-    unmarked = [key for key in known if _number(str(key)) == -1]
-    if all(_label(key, None) is not None for key in known if key not in unmarked):
-        known.update(dict.fromkeys(unmarked, UNLABELLED))
-    bad = [key for key, label in known.items() if label is None][:3]
-    if not bad:
-        return np.fromiter((known[key] for key in keys), np.int8, len(keys))
-    shown = f"{where}: label column {show(column)} contains {', '.join(show(key) for key in bad)}"
-    if positive_from is None:
-        raise DataError(f"{shown}: use 0/1, true/false or yes/no, or --positive-from for graded scores")
-    raise DataError(
-        f"{shown}, which --positive-from cannot compare: use numbers, or leave out --positive-from for 0/1 labels"
-    )
-
-
-def parse_scores(values: Sequence[Any], column: str, where: str) -> NDArray[np.float64]:
-    """Return graded scores, NaN for none (as in `parse_labels`), [n]. Raises DataError showing up to three others."""
-    out = np.full(len(values), np.nan)
-    bad: dict[str, None] = {}
-    for i, value in enumerate(values):
-        word = "" if _is_null(value) else str(value).strip().casefold()
-        if word in _MISSING:
-            continue
-        number = float(value) if isinstance(value, bool) else _number(word)
-        if number is None or math.isinf(number):
-            bad[show(value)] = None
-        else:
-            out[i] = number
-    if bad:
-        raise DataError(
-            f"{where}: score column {show(column)} contains {', '.join(list(bad)[:3])}: use finite numbers, or leave"
-            " the field empty to drop the row"
-        )
-    return out
-
-
-def _label(value: Any, positive_from: float | None) -> int | None:
-    """0, 1, -1 for a missing label, or None if the value is not a label."""
-    if _is_null(value):
-        return UNLABELLED
-    word = str(value).strip().casefold()
-    if word in _MISSING:
-        return UNLABELLED
-    if positive_from is None:
-        if word in _POSITIVE or word in _NEGATIVE:
-            return int(word in _POSITIVE)
-        number = _number(word)
-        return int(number) if number in (0.0, 1.0) else None
-    number = float(value) if isinstance(value, bool) else _number(word)
-    return None if number is None else int(number >= positive_from)
-
-
-def _number(word: str) -> float | None:
-    try:
-        number = float(word)
-    except ValueError:
-        return None
-    return None if math.isnan(number) else number
-
-
-def _is_null(value: Any) -> bool:
+def is_null(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -275,7 +207,7 @@ def parse_sides(values: Sequence[Any], column: str, where: str) -> list[str]:
     Raises DataError showing up to three values that do not name a side.
     """
     distinct = list(dict.fromkeys(values))
-    words = ["" if _is_null(value) else str(value).strip().casefold() for value in distinct]
+    words = ["" if is_null(value) else str(value).strip().casefold() for value in distinct]
     sides = dict(zip(distinct, _sides(words), strict=True))
     bad = [value for value, side in sides.items() if side is None][:3]
     if bad:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tune.data._columns import UNLABELLED
+from tune.data._labels import UNLABELLED
 from tune.data.pairs import Pairs, require_both_classes
 from tune.data.sides import SIDES
 

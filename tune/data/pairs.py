@@ -4,9 +4,8 @@
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,17 @@ from numpy.typing import NDArray
 
 from tune.config.data import DataConfig
 from tune.config.search import flag
-from tune.data._columns import (
-    Columns,
-    find_columns,
-    has_label,
-    parse_labels,
-    parse_scores,
-    parse_sides,
-    parse_texts,
-    sides_of_names,
-)
-from tune.data._files import DataFile, HubName, SavedDataset, locate
-from tune.data._formats import read_columns, read_header
-from tune.data._library import columns_of, hub_columns, load_hub, load_saved
+from tune.data._columns import Columns, find_columns, has_label, negative_columns, parse_sides, parse_texts
+from tune.data._files import DataFile, HubName, RemoteFile, SavedDataset, locate
+from tune.data._labels import PLAIN, LabelColumn, Meaning, parse_labels, parse_scores
+from tune.data._library import hub_columns
+from tune.data._remote import local
 from tune.data._scores import Scale, graded
-from tune.data.sides import SIDES
+from tune.data._tables import Table, tables_of
+from tune.data._triplets import as_pairs
 from tune.errors import DataError
 
-__all__ = ["Columns", "Pairs", "check_data", "read_pairs", "require_both_classes"]
+__all__ = ["Columns", "Meaning", "Pairs", "check_data", "read_pairs", "require_both_classes"]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +38,8 @@ class Pairs:
     label: NDArray[np.int8]
     """[n], 1 = belong together."""
     row: NDArray[np.int64]
-    """[n], row number in the source, from 0, over all files in reading order (that of SIDES)."""
+    """[n], row number in the source, from 0, over all files in reading order (that of SIDES). The pairs of a triplet
+    share it."""
     side: list[str] | None
     """[n], the given split, each one of SIDES; None if there is none."""
     columns: Columns
@@ -57,6 +50,10 @@ class Pairs:
     """[n], graded scores scaled to [0, 1], before cleaning NaN for none; None if the pairs are not graded."""
     scale: Scale | None = None
     """How `score` was scaled."""
+    meaning: Meaning = PLAIN
+    """Which values of the label column are positive."""
+    hint: str = ""
+    """A sentence on a column that looks like a split but is not used, or ""."""
 
     def __len__(self) -> int:
         return len(self.text_a)
@@ -75,37 +72,33 @@ class Pairs:
             synthetic=self.synthetic,
             score=None if self.score is None else self.score[index],
             scale=self.scale,
+            meaning=self.meaning,
+            hint=self.hint,
         )
-
-
-@dataclass(frozen=True)
-class _Table:
-    """One file, or one split of a hub dataset, not read yet."""
-
-    name: str
-    side: str | None
-    header: list[str]
-    read: Callable[[Sequence[str]], dict[str, list[Any]]]
 
 
 def check_data(config: DataConfig) -> None:
     """Check what needs no reading of the data: existence, format, header, columns.
 
-    Takes milliseconds for files; asks the hub (or its local cache) about a hub name. Raises a one-line DataError.
+    Takes milliseconds for files; asks the hub (or its local cache) about a hub name. Of an address, only the form is
+    checked. Raises a one-line DataError.
     """
     if config.data is None:
         _check_demo(config)
         return
     found = locate(config.data)
+    if isinstance(found, RemoteFile):
+        # Fetched once, when it is read.
+        return
     if isinstance(found, HubName):
         names = hub_columns(found)
         tables = [] if names is None else [(str(found), names)]
     else:
-        kept, _ = _without_unlabelled_test(_tables(found), config)
+        kept, _ = _without_unlabelled_test(tables_of(found), config)
         tables = [(table.name, table.header) for table in kept]
     for name, header in tables:
         columns = find_columns(header, config, name)
-        if columns.label is None and columns.score is None:
+        if columns.label is None and columns.score is None and not negative_columns(header, columns):
             raise _only_positives(name)
 
 
@@ -119,8 +112,16 @@ def read_pairs(config: DataConfig) -> Pairs:
         return _demo(config)
     found = locate(config.data)
     source = Path(config.data).expanduser().resolve().name if isinstance(found, list) else str(found)
+    with local(found) as here:
+        return _pairs_of(here, source, config)
+
+
+def _pairs_of(found: list[DataFile] | SavedDataset | HubName, source: str, config: DataConfig) -> Pairs:
+    if isinstance(found, list) and found[0].part_of is not None:
+        shown = ", ".join(file.name for file in found[:3])
+        log.warning("%s: read as one table: %s%s", source, shown, f" and {len(found) - 3} more" if found[3:] else "")
     rows = _Rows()
-    kept, left_out = _without_unlabelled_test(_tables(found), config)
+    kept, left_out = _without_unlabelled_test(tables_of(found), config)
     for table in left_out:
         log.warning("%s: left out, since it has no label column", table.name)
     for table in kept:
@@ -133,19 +134,33 @@ def read_pairs(config: DataConfig) -> Pairs:
         score, scale = graded(
             np.concatenate(rows.scores), None if rows.no_label else label, rows.columns, config, source
         )
-    elif rows.columns.label is None:
+    elif rows.columns.label is None and not rows.triplets:
         raise _only_positives(source)
+    if rows.triplets:
+        log.warning("%s: %d triplets read as %d pairs", source, rows.triplets, len(label))
     require_both_classes(label, source)
     log.info("%s: %d rows read", source, len(label))
-    row = np.arange(len(label))
-    return Pairs(rows.text_a, rows.text_b, label, row, rows.sides or None, rows.columns, source, False, score, scale)
+    return Pairs(
+        text_a=rows.text_a,
+        text_b=rows.text_b,
+        label=label,
+        row=np.concatenate(rows.numbers),
+        side=rows.sides or None,
+        columns=rows.columns,
+        source=source,
+        score=score,
+        scale=scale,
+        meaning=_together(rows.meanings),
+        hint=rows.hint,
+    )
 
 
 @dataclass
 class _Rows:
     """The rows of all tables so far. columns: of the first table. no_label: whether a table has scores, but no label.
 
-    labels, scores: an array per table; scores as written, and only if there are some.
+    labels, scores, numbers: an array per table; scores as written, and only if there are some; numbers of rows in the
+    source. read, triplets: how many rows there are, and how many of them are triplets.
     """
 
     text_a: list[str] = field(default_factory=list)
@@ -155,25 +170,49 @@ class _Rows:
     sides: list[str] = field(default_factory=list)
     columns: Columns | None = None
     no_label: bool = False
+    numbers: list[NDArray[np.int64]] = field(default_factory=list)
+    read: int = 0
+    triplets: int = 0
+    meanings: list[Meaning] = field(default_factory=list)
+    hint: str = ""
 
-    def add(self, table: _Table, config: DataConfig) -> None:
+    def add(self, table: Table, config: DataConfig) -> None:
         """Read a table. Raises DataError as `read_pairs` does."""
         columns = find_columns(table.header, config, table.name)
-        values = table.read(columns.names())
+        against = negative_columns(table.header, columns)
+        values = table.read([*columns.names(), *against])
+        n = len(values[columns.text_a])
+        number = np.arange(n)
+        if against:
+            self.triplets += n
+            values, label, number = as_pairs(values, columns, against)
+        self.numbers.append(self.read + number)
+        self.read += n
         self.text_a += parse_texts(values[columns.text_a], columns.text_a, table.name)
         self.text_b += parse_texts(values[columns.text_b], columns.text_b, table.name)
-        n = len(values[columns.text_a])
         if columns.score is not None:
             # First: of a column that is label and score, this names what is wrong with it as a score.
             self.scores.append(parse_scores(values[columns.score], columns.score, table.name))
             self.no_label |= columns.label is None
-        self.labels.append(_labels(values, columns, config, n, table.name))
+        if against:
+            self.labels.append(label)
+        else:
+            self._add_labels(table, columns, values, config)
         if columns.split is not None:
             self.sides += parse_sides(values[columns.split], columns.split, table.name)
         elif table.side is not None:
-            self.sides += [table.side] * n
+            self.sides += [table.side] * len(values[columns.text_a])
         self.columns = self.columns or columns
-        _hint_at_split(table, columns)
+        self.hint = self.hint or _hint_at_split(table, columns)
+
+    def _add_labels(self, table: Table, columns: Columns, values: dict[str, list[Any]], config: DataConfig) -> None:
+        if columns.label is None:
+            self.labels.append(np.ones(len(values[columns.text_a]), np.int8))
+            return
+        column = LabelColumn(columns.label, table.name, table.classes.get(columns.label))
+        label, meaning = parse_labels(values[columns.label], column, config)
+        self.labels.append(label)
+        self.meanings.append(meaning)
 
 
 def require_both_classes(label: NDArray[np.int8], where: str) -> None:
@@ -195,43 +234,15 @@ def _only_positives(where: str) -> DataError:
     )
 
 
-def _labels(values: dict[str, list[Any]], columns: Columns, config: DataConfig, n: int, where: str) -> NDArray[np.int8]:
-    if columns.label is None:
-        return np.ones(n, np.int8)
-    return parse_labels(values[columns.label], config.positive_from, columns.label, where)
+def _together(meanings: Sequence[Meaning]) -> Meaning:
+    """Return one meaning for all tables. They differ if their classes are numbered or written differently."""
+    told = [one for one in meanings if one.text] or [PLAIN]
+    texts = dict.fromkeys(one.text for one in told)
+    fullest = max(told, key=lambda one: bool(one.positive and one.negative))
+    return replace(fullest, text="; ".join(texts), notable=any(one.notable for one in told))
 
 
-def _tables(found: list[DataFile] | SavedDataset | HubName) -> Iterator[_Table]:
-    return _file_tables(found) if isinstance(found, list) else _library_tables(found)
-
-
-def _file_tables(files: Sequence[DataFile]) -> Iterator[_Table]:
-    for file in files:
-        yield _Table(file.name, file.side, read_header(file), partial(read_columns, file))
-
-
-def _library_tables(found: HubName | SavedDataset) -> Iterator[_Table]:
-    splits = load_hub(found) if isinstance(found, HubName) else load_saved(found)
-    names = list(splits)
-    sides = sides_of_names(names)
-    if len(splits) > 1:
-        ignored = [name for name, side in zip(names, sides, strict=True) if side is None]
-        if len(ignored) == len(names):
-            raise DataError(
-                f"dataset {str(found)!r} has no split named train, val or test, only {', '.join(names[:5])}:"
-                " save the one you need to a file"
-            )
-        if ignored:
-            log.warning("%s: skipped splits: %s", found, ", ".join(ignored[:5]))
-    chosen = [(name, side) for name, side in zip(names, sides, strict=True) if side or len(names) == 1]
-    chosen.sort(key=lambda item: SIDES.index(item[1] or "train"))
-    given = len({side for _, side in chosen}) > 1
-    for name, side in chosen:
-        rows = splits[name]
-        yield _Table(f"{found} ({name})", side if given else None, rows.column_names, partial(columns_of, rows))
-
-
-def _without_unlabelled_test(tables: Iterable[_Table], config: DataConfig) -> tuple[list[_Table], list[_Table]]:
+def _without_unlabelled_test(tables: Iterable[Table], config: DataConfig) -> tuple[list[Table], list[Table]]:
     """Return the tables to read, and those to leave out: test without labels beside labelled tables.
 
     Competitions hand out data like this. If one side remains, it is no split: its rows are split as if they came alone.
@@ -246,16 +257,17 @@ def _without_unlabelled_test(tables: Iterable[_Table], config: DataConfig) -> tu
     return [replace(table, side=None) for table in rest] if alone else rest, out
 
 
-def _hint_at_split(table: _Table, columns: Columns) -> None:
-    """Log a hint if a column looks like a split but is not used; the user decides whether to keep that split."""
-    if columns.split is None and table.side is None:
-        for name in table.header:
-            if name.casefold() == "split" and name not in columns.names():
-                log.info("%s: column %r is not used; --split-column %s keeps that split", table.name, name, name)
+def _hint_at_split(table: Table, columns: Columns) -> str:
+    """Return a hint if a column looks like a split but is not used; the user decides whether to keep that split."""
+    unused = columns.split is None and table.side is None
+    for name in table.header if unused else ():
+        if name.casefold() == "split" and name not in columns.names():
+            return f"{table.name}: column {name!r} is not used; --split-column {name} keeps that split"
+    return ""
 
 
 def _check_demo(config: DataConfig) -> None:
-    options = ("text_a", "text_b", "label", "positive_from", "score", "split_column")
+    options = ("text_a", "text_b", "label", "positive_label", "positive_from", "score", "split_column")
     given = [flag(name) for name in options if getattr(config, name) is not None]
     if given:
         raise DataError(

@@ -1,0 +1,76 @@
+"""What a search would read, in seconds and without a model: columns, label meaning with examples, rows, sides."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tune.config.search import SearchConfig
+from tune.data.clean import clean_pairs
+from tune.data.pairs import Pairs, check_data, read_pairs
+from tune.data.sides import SIDES
+from tune.data.split import split_pairs
+from tune.errors import DataError
+
+EXAMPLES = 3
+"""Pairs of each label that are shown."""
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What was recognised. labels: which values are positive, in words. rows: counts, as `clean_pairs` returns them.
+
+    hint: as in `Pairs`. sides: pairs and positives by side; None if the pairs cannot be split. problem: why not, or "".
+    examples: pairs of texts as written, by "positive" and "negative".
+    """
+
+    source: str
+    hint: str
+    columns: dict[str, Any]
+    labels: str
+    scores: str
+    rows: dict[str, int]
+    sides: dict[str, dict[str, int]] | None
+    problem: str
+    examples: dict[str, list[tuple[str, str]]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values by field name."""
+        return asdict(self)
+
+
+def report_data(config: SearchConfig) -> DataReport:
+    """Read, clean and split the pairs. Raises DataError if they cannot be read; `problem` says what else is wrong."""
+    check_data(config.data)
+    raw = read_pairs(config.data)
+    pairs, rows = clean_pairs(raw)
+    sides, problem = None, ""
+    try:
+        split = split_pairs(pairs, config.search.seed, config.data.split)
+    except DataError as error:
+        problem = str(error)
+    else:
+        at = {side: split.side == side for side in SIDES}
+        label = split.pairs.label
+        sides = {
+            side: {"pairs": int(rows_of.sum()), "positive": int(label[rows_of].sum())} for side, rows_of in at.items()
+        }
+    return DataReport(
+        source=raw.source,
+        hint=raw.hint,
+        columns=raw.columns.__dict__,
+        labels=raw.meaning.text,
+        scores="" if raw.scale is None else raw.scale.described(),
+        rows=rows,
+        sides=sides,
+        problem=problem,
+        examples={name: list(_examples(pairs, label)) for label, name in ((1, "positive"), (0, "negative"))},
+    )
+
+
+def _examples(pairs: Pairs, label: int) -> Iterator[tuple[str, str]]:
+    """Yield pairs of a label, spread over the data: files are often sorted, so their first rows are alike."""
+    found = np.flatnonzero(pairs.label == label)
+    for at in np.linspace(0, len(found) - 1, min(EXAMPLES, len(found))).astype(int):
+        yield pairs.text_a[found[at]], pairs.text_b[found[at]]
