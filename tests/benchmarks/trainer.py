@@ -20,7 +20,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from tune.config.trial import TrialConfig
 from tune.data.sides import LabelledPairs
-from tune.embed.sentence_transformer import load_model
+from tune.embed.loading import load_model
 from tune.train.frozen.dense import make_dense
 from tune.train.losses import make_loss
 from tune.train.schedule import Plan

@@ -11,7 +11,7 @@ from tune.config.space import DEMO_BASE_MODELS, Space
 _STATIC = ("wordllama",)
 """Packaged base models of static vectors, without attention layers; other models are looked up elsewhere."""
 
-NO_ATTENTION = "train: lora needs attention layers, and {} has none; use train=full for it"
+NO_ATTENTION = "train: lora needs attention layers, and {} has none that it can adapt; use train=full for it"
 
 # (range, value in a grid) by (freeze, train): the rates that a new layer needs would ruin a pretrained model.
 _LEARNING_RATES = {

@@ -17,7 +17,7 @@ Scheduler = Literal["constantlr", "warmupconstant", "warmuplinear", "warmupcosin
 Activation = Literal["identity", "tanh"]
 Train = Literal["full", "lora"]
 
-_WHOLE_ONLY = ("eval_pairs", "accumulation", "checkpointing", "chunk_size")
+_WHOLE_ONLY = ("eval_pairs", "accumulation", "checkpointing", "chunk_size", "trust_remote_code")
 SHARED_OPTIONS = ("seed", "folds", *_WHOLE_ONLY)
 """Options that all trials of a search share; not axes of the space."""
 
@@ -66,6 +66,8 @@ class TrialConfig(BaseModel):
     """Recompute activations instead of keeping them (freeze=False): less memory, more time."""
     chunk_size: Annotated[int, Field(ge=0)] = 0
     """Pairs at a time through the model for mnr with large batches (freeze=False); 0: the whole batch."""
+    trust_remote_code: bool = False
+    """Whether the base model may run code of its own when it is loaded (freeze=False)."""
     seed: Annotated[int, Field(ge=0)] = 0
 
     @property

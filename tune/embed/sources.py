@@ -51,17 +51,24 @@ Source = SentenceTransformerSource | ClosedSource
 
 
 def load_source(
-    name: str, precision: str = "fp32", max_length: int | None = None, closed: ClosedConfig | None = None
+    name: str,
+    precision: str = "fp32",
+    max_length: int | None = None,
+    closed: ClosedConfig | None = None,
+    *,
+    trust_remote_code: bool = False,
 ) -> Source:
     """Load the source of a base model, open or closed. Raises ModelError if it is unavailable."""
     if provider_of(name) is not None:
         return load_closed(name, max_length, closed)
-    return load_open(name, precision, max_length)
+    return load_open(name, precision, max_length, trust_remote_code=trust_remote_code)
 
 
-def load_open(name: str, precision: str = "fp32", max_length: int | None = None) -> SentenceTransformerSource:
+def load_open(
+    name: str, precision: str = "fp32", max_length: int | None = None, *, trust_remote_code: bool = False
+) -> SentenceTransformerSource:
     """Load the source of a base model with open weights. Raises ModelError if it is unavailable."""
-    return SentenceTransformerSource(name, precision, max_length)
+    return SentenceTransformerSource(name, precision, max_length, trust_remote_code=trust_remote_code)
 
 
 def load_closed(name: str, max_length: int | None = None, closed: ClosedConfig | None = None) -> ClosedSource:

@@ -152,8 +152,8 @@ def _cost_columns(base: PreparedBase, dims: int) -> Row:
     return {"usd_per_million_texts": base.usd_per_million_texts, "bytes_per_million_vectors": dims * 4 * 1_000_000}
 
 
-def base_notes(config: SearchConfig, facts: dict[str, Any]) -> dict[str, str]:
-    """Return a note per base model: that it was trained on the data, that the data are synthetic."""
+def base_notes(config: SearchConfig, facts: dict[str, Any], bases: dict[str, PreparedBase]) -> dict[str, str]:
+    """Return a note per base model: that it was trained on the data, that the data are synthetic, and its own note."""
     columns = {str(name).casefold() for name in facts["columns"].values()}
     quora = "quora" in str(config.data.data).casefold() or columns >= {
         "question1",
@@ -165,5 +165,7 @@ def base_notes(config: SearchConfig, facts: dict[str, Any]) -> dict[str, str]:
         parts = ["synthetic data"] if facts["synthetic"] else []
         if quora and trained_on_quora(name):
             parts.append("base model was trained on Quora pairs")
+        if bases[name].note:
+            parts.append(bases[name].note)
         notes[name] = "; ".join(parts)
     return notes

@@ -7,6 +7,7 @@ from typing import Any
 
 from tune.config.trial import TrialConfig
 from tune.embed.prepare import PreparedBase
+from tune.embed.routes import split_route
 from tune.train.kinds import kind_of
 
 
@@ -45,29 +46,29 @@ def model_card(facts: ExportFacts) -> str:
         what += ", with a Dense layer"
     usage = ", ".join(
         f"`{name}`: {prompt!r}"
-        for name, prompt in (("first text", facts.base.prompt_a), ("second text", facts.base.prompt_b))
+        for name, (_, prompt) in zip(("first text", "second text"), named_prompts(facts.base), strict=True)
         if prompt
     )
     threshold = facts.final["threshold"]
     graded_by = (facts.search.get("scores") or {}).get("column")
     closed = facts.base.closed is not None
     belongs = f"belongs_together = float(a @ b) >= {threshold:.6f}" if threshold is not None else "cosine = a @ b"
-    usage_of_it = Template(_USE_CLOSED if closed else _USE).substitute(belongs=belongs)
+    usage_of_it = Template(_USE_CLOSED if closed else _USE).substitute(
+        belongs=belongs, encode=_encode(facts.base), trust=", trust_remote_code=True" if facts.base.trusted else ""
+    )
     return Template(_CARD).substitute(
         head=_HEAD_CLOSED if closed else _HEAD,
         use=usage_of_it,
         needs=_NEEDS_CLOSED.format(extra=facts.base.name.partition(":")[0])
         if closed
-        else _NEEDS.format(version=version("sentence-transformers")),
+        else _NEEDS.format(version=version("sentence-transformers")) + (_CODE if facts.base.trusted else ""),
         base=facts.base.name,
         dims=facts.dims,
         what=what,
         synthetic=" The pairs are synthetic." if facts.search.get("synthetic") else "",
         prompts=f"\nTrained with these prompts: {usage}.\n" if usage else "",
-        scores="\n\n".join(
-            _scores(dims, final, len(facts.finals) > 1) + _spearman(final, graded_by)
-            for dims, final in facts.finals.items()
-        ),
+        warning=f"**Warning:** {inverted}.\n\n" if (inverted := facts.search.get("inverted")) else "",
+        scores="\n\n".join(_scores(facts, dims) + _spearman(final, graded_by) for dims, final in facts.finals.items()),
         smaller=(_SMALLER_CLOSED if closed else _SMALLER).format(dims=min(facts.finals))
         if len(facts.finals) > 1
         else "",
@@ -75,17 +76,49 @@ def model_card(facts: ExportFacts) -> str:
     )
 
 
-def _scores(dims: int, final: dict[str, Any], several: bool) -> str:
-    head = f"At {dims} dims: validation" if several else "Validation"
+def named_prompts(base: PreparedBase) -> list[tuple[str, str]]:
+    """Return (name, prompt) of first and second texts, without routes, as the exported model knows them."""
+    first, second = (split_route(prompt, base.routed) for prompt in (base.prompt_a, base.prompt_b))
+    if first[0] is not None and first[0] == second[0]:
+        # `encode_query` would take the query route, whatever the prompt.
+        return [("first", first[1]), ("second", second[1])]
+    return [(first[0] or "query", first[1]), (second[0] or "document", second[1])]
+
+
+def _encode(base: PreparedBase) -> str:
+    """Return the lines that encode a first and a second text."""
+    if base.prompt_a == base.prompt_b:
+        return 'a, b = model.encode(["first text", "second text"])'
+    calls = {"query": "encode_query({})", "document": "encode_document({})"}
+    lines = []
+    for letter, text, (name, _) in zip("ab", ("first text", "second text"), named_prompts(base), strict=True):
+        call = calls.get(name, f'encode({{}}, prompt_name="{name}")').format(f'["{text}"]')
+        lines.append(f"[{letter}] = model.{call}")
+    return "\n".join(lines)
+
+
+def _scores(facts: ExportFacts, dims: int) -> str:
+    final, judged = facts.finals[dims], facts.search.get("out_of_fold")
+    head = f"At {dims} dims: validation" if len(facts.finals) > 1 else "Validation"
     threshold = ""
     if final["threshold"] is not None:
         threshold = f" The threshold {final['threshold']:.6f} maximises accuracy on validation."
     test = final["test"]
-    if test is None:
+    if judged is not None:
+        of_winner = facts.search["winner"] and dims == min(facts.finals)
+        said = _judgement(judged) if of_winner else "There was no test side."
+    elif test is None:
         said = "This trial was not a finalist, so it was not scored on the test side."
     else:
         said = f"Test, scored once: ROC AUC {_interval(test)}, accuracy {test['accuracy']:.4f} on {test['n']} pairs."
     return f"{head}: ROC AUC {final['val_auc']:.4f}. {said}{threshold}"
+
+
+def _judgement(judged: dict[str, Any]) -> str:
+    """Return sentences on the winner of a search without a test side."""
+    ends = "no interval" if judged["low"] is None else f"95% interval [{judged['low']:.4f}, {judged['high']:.4f}]"
+    sentences = [judged["sentence"], f"ROC AUC {judged['auc']:.4f}, {ends}", *judged["verdicts"]]
+    return f"There was no test side. {' '.join(f'{one[0].upper()}{one[1:]}.' for one in sentences)}"
 
 
 def _spearman(final: dict[str, Any], column: str | None) -> str:
@@ -124,8 +157,8 @@ tags: [feature-extraction, embedtune]"""
 
 _USE = """from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer("PATH/OF/THIS/DIRECTORY")
-a, b = model.encode(["first text", "second text"])
+model = SentenceTransformer("PATH/OF/THIS/DIRECTORY"$trust)
+$encode
 $belongs"""
 
 _USE_CLOSED = """from tune.embed.adapted import AdaptedEmbedder
@@ -136,6 +169,8 @@ model = AdaptedEmbedder.load("PATH/OF/THIS/DIRECTORY")
 $belongs"""
 
 _NEEDS = "It needs sentence-transformers 6 or later (saved by {version}; earlier versions cannot read it)."
+
+_CODE = " It runs code of its own (`trust_remote_code`), which its base model brought: read it before you load it."
 
 _NEEDS_CLOSED = (
     "It contains only the Dense layer: every text it encodes is bought from the provider, with the API key from the "
@@ -156,7 +191,7 @@ $use
 $smaller$prompts
 ## Scores
 
-$scores
+$warning$scores
 
 ## How it was trained
 

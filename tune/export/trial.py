@@ -48,10 +48,20 @@ def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
             "split_hash": summary["data"]["split_hash"],
             "winner": outcome.trial == winner,
             "embedtune": version_of("embedtune"),
+            **({"out_of_fold": _judgement(summary)} if summary.get("out_of_fold") else {}),
+            **({"inverted": found["sentence"]} if (found := summary.get("inverted")) else {}),
             **({"scores": scores} if (scores := summary["data"].get("scores")) else {}),
         },
     )
     return write_model(model, facts, to)
+
+
+def _judgement(summary: Summary) -> dict[str, Any]:
+    """Return how the winner was judged without a test side, and the verdicts as they were reported."""
+    judged = summary["out_of_fold"]
+    return {name: judged[name] for name in ("auc", "low", "high", "reason", "sentence")} | {
+        "verdicts": summary.get("verdicts") or []
+    }
 
 
 def _chosen(folder: ResultsFolder, trial: str) -> tuple[TrialOutcome, Report]:

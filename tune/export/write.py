@@ -12,10 +12,11 @@ from tune.embed.adapted import ABOUT, ADAPTER, BIAS, WEIGHT, AdaptedEmbedder
 from tune.embed.closed.names import ClosedName, ClosedOptions, parse_closed
 from tune.embed.closed.source import ClosedSource
 from tune.embed.prepare import PreparedBase
+from tune.embed.routes import one_route, split_route, use_task
 from tune.embed.sources import load_open
 from tune.errors import ModelError, ResultsError
 from tune.export.about import about
-from tune.export.card import ExportFacts, model_card
+from tune.export.card import ExportFacts, model_card, named_prompts
 from tune.files import make_directory
 from tune.train.trained import TrialModel
 
@@ -52,7 +53,7 @@ def _write_on_open(model: TrialModel, facts: ExportFacts, to: Path) -> Path:
 
     if to.exists():
         raise ResultsError(f"{to} exists; choose another directory")
-    source = load_open(facts.base.name, "fp32", model.max_length)
+    source = load_open(facts.base.name, "fp32", model.max_length, trust_remote_code=facts.base.trusted)
     if facts.base.weights != source.weights:
         raise ModelError(f"base model {facts.base.name} has different weights now than when the search ran")
     prompts, default = _prompts(facts.base)
@@ -63,6 +64,8 @@ def _write_on_open(model: TrialModel, facts: ExportFacts, to: Path) -> Path:
         similarity_fn_name="cosine",
         device="cpu",
     )
+    if route := one_route(exported, (facts.base.prompt_a, facts.base.prompt_b)):
+        use_task(exported, route)
     write_exported(
         to,
         lambda part: exported.save(str(part), create_model_card=False),
@@ -73,9 +76,11 @@ def _write_on_open(model: TrialModel, facts: ExportFacts, to: Path) -> Path:
 
 
 def _prompts(base: PreparedBase) -> tuple[dict[str, str], str | None]:
+    """Return the prompts by name, and the default's name."""
     if base.prompt_a == base.prompt_b:
-        return ({"text": base.prompt_a}, "text") if base.prompt_a else ({}, None)
-    return {"query": base.prompt_a, "document": base.prompt_b}, None
+        _, prompt = split_route(base.prompt_a, base.routed)
+        return ({"text": prompt}, "text") if prompt else ({}, None)
+    return dict(named_prompts(base)), None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """LoRA: small matrices trained beside the attention layers of a base model with fixed weights.
 
-A linear layer W becomes W + scale * B A, with A [rank, in] and B [out, rank] (Hu et al. 2021, arXiv:2106.09685).
-Scores always come from the merged layer, as it is exported.
+A linear layer W becomes W + scale * B A, with A [rank, in] and B [out, rank] (Hu et al. 2021, arXiv:2106.09685); where
+W is kept as [in, out] (GPT-2's Conv1D), the transpose of B A is added. Scores always come from the merged layer, as it
+is exported.
 """
 
 import contextlib
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 
 from tune.config.trial import TrialConfig
-from tune.embed.attention import lora_targets
+from tune.embed.attention import is_linear, is_transposed, lora_targets
+from tune.errors import ModelError
 from tune.train.stream import TrialFailed
 
 _A, _B = ".lora_A.default.weight", ".lora_B.default.weight"  # peft's names for a layer's matrices
@@ -28,7 +30,10 @@ def add_lora(model: torch.nn.Module, config: TrialConfig) -> None:
     if not targets:
         raise TrialFailed(f"base model {config.base_model} has no attention layers for LoRA; use train=full")
     alpha: Any = config.lora_alpha  # annotated as int in peft, which only divides by it
-    lora = LoraConfig(r=config.lora_rank, lora_alpha=alpha, target_modules=targets, bias="none")
+    transposed = any(is_transposed(model.get_submodule(name)) for name in targets)
+    lora = LoraConfig(
+        r=config.lora_rank, lora_alpha=alpha, target_modules=targets, bias="none", fan_in_fan_out=transposed
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         inject_adapter_in_model(lora, model)
@@ -46,7 +51,7 @@ def merged(model: torch.nn.Module, config: TrialConfig) -> Iterator[None]:
             layer: Any = model.get_submodule(name)
             plain = layer.get_base_layer()
             before.append((name, layer, plain.weight.detach().clone()))
-            _merge(plain, a, b, config)
+            _merge(plain, name, (a, b), config)
             model.set_submodule(name, plain)
         yield
     finally:
@@ -56,12 +61,13 @@ def merged(model: torch.nn.Module, config: TrialConfig) -> Iterator[None]:
 
 
 def merge_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], config: TrialConfig) -> set[str]:
-    """Merge the LoRA matrices among `weights` into the plain `model` in place; return their names."""
+    """Merge the LoRA matrices among `weights` into the plain `model` in place; return their names.
+
+    Raises ModelError for a layer that they cannot be merged into.
+    """
     matrices = _matrices(weights)
-    for name, (a, b) in matrices.items():
-        layer = model.get_submodule(name)
-        assert isinstance(layer, torch.nn.Linear)
-        _merge(layer, a, b, config)
+    for name, pair in matrices.items():
+        _merge(model.get_submodule(name), name, pair, config)
     return {name + end for name in matrices for end in (_A, _B)}
 
 
@@ -72,6 +78,9 @@ def _matrices(weights: dict[str, Any]) -> dict[str, tuple[torch.Tensor, torch.Te
 
 
 @torch.no_grad()
-def _merge(layer: torch.nn.Linear, a: torch.Tensor, b: torch.Tensor, config: TrialConfig) -> None:
-    device = layer.weight.device
-    layer.weight += (config.lora_alpha / config.lora_rank) * (b.to(device) @ a.to(device))
+def _merge(layer: Any, name: str, matrices: tuple[torch.Tensor, torch.Tensor], config: TrialConfig) -> None:
+    if not is_linear(layer):
+        raise ModelError(f"LoRA matrices of {name} cannot be merged into a layer of type {type(layer).__name__}")
+    a, b = (matrix.to(layer.weight.device) for matrix in matrices)
+    change = b @ a
+    layer.weight += (config.lora_alpha / config.lora_rank) * (change.T if is_transposed(layer) else change)

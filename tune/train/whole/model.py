@@ -18,6 +18,7 @@ from sentence_transformers.sentence_transformer.modules import Dropout
 from transformers.utils import logging as transformers_logging
 
 from tune.config.trial import TrialConfig
+from tune.embed.routes import encoding
 from tune.embed.similarity import cosine, used_rows
 from tune.embed.sources import load_open
 from tune.embed.view import PairRows, ViewTexts
@@ -81,7 +82,7 @@ def encode_rows(model: SentenceTransformer, texts: ViewTexts, rows: NDArray[np.i
         # encode sorts by length; an empty prompt means none, even for models with a default prompt.
         encoded = model.encode(
             [texts.texts[rows[position]] for position in positions],
-            prompt=prompt,
+            **encoding(model, prompt),
             convert_to_numpy=False,
             convert_to_tensor=True,
             show_progress_bar=False,
@@ -106,7 +107,7 @@ def whole_model_scores(
 def _whole(config: TrialConfig, base_model: str, max_length: int | None) -> SentenceTransformer:
     """Load the base with its prompts and settings, and append Dropout and Dense."""
     with _no_bars():
-        source = load_open(base_model, "fp32", max_length)
+        source = load_open(base_model, "fp32", max_length, trust_remote_code=config.trust_remote_code)
     model: SentenceTransformer = source.model.requires_grad_(True)
     if config.dropout > 0:
         model.append(Dropout(config.dropout))

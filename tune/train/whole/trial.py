@@ -28,6 +28,7 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers import PreTrainedModel
 
 from tune.config.trial import TrialConfig
+from tune.embed.routes import encoding
 from tune.embed.view import PairRows, View, ViewTexts
 from tune.metrics.score import fit_accuracy_threshold, roc_auc
 from tune.train.directory import TrialDirectory
@@ -191,8 +192,12 @@ class _Learner:
         self.model = build_model(config, config.base_model, texts.max_length)
         arguments = training_arguments(config, str(self.trial.path))
         # All rows of a side have the same prompt.
-        first, second = (texts.prompts[texts.prompt_of[side[0]]] for side in (self.pairs.a, self.pairs.b))
-        arguments.prompts = {"text_a": first, "text_b": second, NEGATIVE: second}
+        first, second = (
+            encoding(self.model, texts.prompts[texts.prompt_of[side[0]]]) for side in (self.pairs.a, self.pairs.b)
+        )
+        columns = {"text_a": first, "text_b": second, NEGATIVE: second}
+        arguments.prompts = {column: given["prompt"] for column, given in columns.items()}
+        arguments.router_mapping = {column: given["task"] for column, given in columns.items() if "task" in given}
         self._trainer = _Trainer(model=self.model, args=arguments, loss=training_loss(config, self.model))
         # Sets up bf16 autocast if the arguments ask for it.
         self._trainer.accelerator.prepare_model(self.model)

@@ -1,0 +1,113 @@
+"""The small files that say what a base model is, of a folder or a hub model: read without loading its weights."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+def local_folder(name: str) -> Path | None:
+    """Return the folder that a base model's name is the path of; None for a hub model."""
+    path = Path(name).expanduser()
+    return path if path.exists() else None
+
+
+def hub_name(name: str) -> str:
+    """Return the hub repository of a base model's name."""
+    return name if "/" in name else f"sentence-transformers/{name}"
+
+
+def read_json(name: str, file: str, *, fetch: bool = True) -> Any:
+    """Return the content of a JSON file of a folder or hub model.
+
+    fetch: ask the hub for what its cache lacks. Raises OSError or ValueError if it cannot be read.
+    """
+    folder = local_folder(name)
+    if folder is not None:
+        return json.loads((folder / file).read_text(encoding="utf-8"))
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(hub_name(name), file)
+        if isinstance(cached, str):
+            return json.loads(Path(cached).read_text(encoding="utf-8"))
+        if not fetch:
+            raise FileNotFoundError(f"{name} has no {file} in the hub cache")
+        return json.loads(_fetched(hub_name(name), file))
+    except Exception as error:
+        # The network stack may raise anything; invalid names fail here too.
+        raise OSError(str(error)) from None
+
+
+@cache
+def _fetched(repository: str, file: str) -> str:
+    """Fetch a file from the hub, once per process. Raises any exception if that fails, without trying again.
+
+    Leaves the hub's cache untouched, because `check_source` takes a model with one cached file for a complete one.
+    """
+    from huggingface_hub import get_session, get_token, hf_hub_url
+
+    token = get_token()
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    answer = get_session().get(hf_hub_url(repository, file), headers=headers, timeout=10)
+    return str(answer.raise_for_status().text)
+
+
+def json_object(name: str, file: str, *, fetch: bool = False) -> dict[str, Any]:
+    """Return a JSON object of a model's file; {} if the file is absent, unreadable or something else."""
+    try:
+        content = read_json(name, file, fetch=fetch)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def is_model2vec(name: str) -> bool:
+    """Return whether a folder or cached hub model is model2vec's own format, without a list of modules."""
+    kind = json_object(name, "config.json").get("model_type")
+    return kind == "model2vec" and not module_types(name, fetch=False)
+
+
+def module_types(name: str, *, fetch: bool = True) -> list[str]:
+    """Return the full class names of a SentenceTransformer's modules; [] if modules.json is not available."""
+    try:
+        return [str(module["type"]) for module in read_json(name, "modules.json", fetch=fetch)]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def module_classes(name: str, *, fetch: bool = True) -> list[str]:
+    """Return the class names of a SentenceTransformer's modules, in order; [] if modules.json is not available."""
+    return [_class(kind) for kind in module_types(name, fetch=fetch)]
+
+
+def module_folders(name: str) -> list[str]:
+    """Return the folders of the modules inside a folder or cached hub model, "" for its root; those of routes too."""
+    try:
+        found = [str(module["path"]) for module in read_json(name, "modules.json", fetch=False)]
+    except (OSError, ValueError, LookupError, TypeError):
+        return [""]
+    routes = json_object(name, "router_config.json").get("types")
+    return [*found, *(routes if isinstance(routes, dict) else [])]
+
+
+def first_classes(name: str, *, fetch: bool = True) -> list[str]:
+    """Return the class of the first module, or for a Router those of the first module of every route."""
+    classes = module_classes(name, fetch=fetch)[:1]
+    if classes not in (["Router"], ["Asym"]):
+        return classes
+    # Earlier versions wrote the Router's settings to config.json.
+    config = json_object(name, "router_config.json", fetch=fetch) or json_object(name, "config.json", fetch=fetch)
+    try:
+        return [_class(config["types"][modules[0]]) for modules in config["structure"].values()]
+    except (LookupError, TypeError, AttributeError):
+        return classes
+
+
+def inside(folder: str, file: str) -> str:
+    """Return the path of a file in one of `module_folders`."""
+    return f"{folder}/{file}" if folder else file
+
+
+def _class(path: Any) -> str:
+    return str(path).rpartition(".")[2]
