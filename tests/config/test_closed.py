@@ -48,12 +48,19 @@ def test_prices_by_name_and_for_all_without_a_list_price(tmp_path: Path) -> None
 
 
 def test_closed_options_follow_the_table() -> None:
-    config = ClosedConfig(base_url="http://127.0.0.1:1/v1", request_timeout=5, too_long="refuse")
-    assert ClosedOptions.of(config, "openai") == ClosedOptions("http://127.0.0.1:1/v1", timeout=5, too_long="refuse")
+    config = ClosedConfig(base_url="http://127.0.0.1:1/v1", request_timeout=5, too_long="refuse", texts_per_request=10)
+    assert ClosedOptions.of(config, "openai") == ClosedOptions(
+        "http://127.0.0.1:1/v1", timeout=5, too_long="refuse", texts_per_request=10
+    )
     assert ClosedOptions.of(config, "cohere").base_url is None
     before = ClosedOptions(base_url="http://127.0.0.1:2", input_type="clustering", max_in_flight=9, timeout=7)
     assert ClosedOptions.of(config, "cohere", before) == ClosedOptions(
-        "http://127.0.0.1:2", input_type="clustering", max_in_flight=9, timeout=5, too_long="refuse"
+        "http://127.0.0.1:2",
+        input_type="clustering",
+        max_in_flight=9,
+        timeout=5,
+        too_long="refuse",
+        texts_per_request=10,
     )
 
 
@@ -66,6 +73,7 @@ def test_closed_options_follow_the_table() -> None:
         ("input_type", "query", "search_query"),
         ("too_long", "drop", "truncate"),
         ("max_in_flight", "0", "greater than or equal to 1"),
+        ("texts_per_request", "0", "greater than or equal to 1"),
         ("max_embed_usd", "-1", "greater than or equal to 0"),
         ("price_per_million", "-1", "greater than or equal to 0"),
         ("price_per_million", "openai:a=1,cheap", "'cheap' is neither PRICE nor NAME=PRICE"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.modules import Dense
 
-from tests.helpers.embed_server import KEY, EmbedServer, embed
+from tests.helpers.embed_server import KEY, OWN_MODEL, EmbedServer, embed
 from tune.embed.adapted import AdaptedEmbedder
 from tune.embed.closed import ClosedName, ClosedOptions, clients
 from tune.errors import ModelError, ResultsError
@@ -97,6 +97,29 @@ def test_an_address_from_the_directory_gets_no_key(
     assert AdaptedEmbedder.load(written, options).encode(TEXTS).shape == (3, 16)
     assert KEY in server.keys_seen
     assert f"the key in {name.provider.upper()}_API_KEY goes to {host}" in caplog.text and KEY not in caplog.text
+
+
+def test_it_copes_with_an_odd_server(server: EmbedServer, tmp_path: Path) -> None:
+    options = ClosedOptions(base_url=server.openai_url, max_retries=0)
+    name, dense = ClosedName("openai", OWN_MODEL), dense_of()
+    written = write_adapted(
+        tmp_path / "m", Adapter(dense.state_dict(), name, options, "identity", ("", "")), {}, {"README.md": "a card"}
+    )
+    server.base64_type = "<f8"
+    server.fault_from("no_zero_index")
+    said = {"error": {"message": "batch size is invalid, it should not be larger than 10"}}
+    server.refuse = lambda body: (400, said) if len(body["input"]) > 10 else None
+    texts = [f"text number {at}" for at in range(40)]
+    embedder = AdaptedEmbedder.load(written, options)
+    with torch.inference_mode():
+        expected = dense({"sentence_embedding": torch.from_numpy(embed(texts, 256))})["sentence_embedding"]
+    for texts_sold in (41, 81):
+        got = embedder.encode(texts)
+        assert np.allclose(got, torch.nn.functional.normalize(expected, dim=1).numpy(), atol=1e-5)
+        assert server.book.sold.total() == texts_sold, "one text more, once"
+    server.zero = {texts[5]}
+    with pytest.raises(ModelError, match="got a vector of zeros for the text 'text number 5'; leave this text out"):
+        embedder.encode(texts)
 
 
 def test_an_unencrypted_address_is_not_the_providers_own() -> None:

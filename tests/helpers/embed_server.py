@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,6 +39,9 @@ Fault = Literal[
     "wrong_order",  # OpenAI: with the right indices; Cohere: with the texts in the same order
     "same_index",  # all indices 0
     "no_index",  # no indices
+    "no_zero_index",  # no index where it is 0, in another order than the texts
+    "no_two_indices",  # no index on two vectors
+    "from_one",  # indices from 1
     "short",  # one vector missing
     "other_dims",  # vectors of another length
     "ragged",  # one vector of another length
@@ -46,6 +49,9 @@ Fault = Literal[
     "zero",
     "page",  # 200 with a web page
     "empty",  # 200 with {}
+    "error_body",  # 200 with an error in place of vectors
+    "wrong_key_body",  # 200 with an error that has code 401
+    "cut_json",  # 200 with half of the JSON, as if it were all
 ]
 
 
@@ -119,6 +125,10 @@ class EmbedServer:
         self.delay = 0.0
         self.retry_after = "1"
         self.echo = True
+        # A request's JSON -> (status, JSON to answer), or None to sell.
+        self.refuse: Callable[[dict[str, Any]], tuple[int, Any] | None] = lambda body: None
+        self.base64_type = "<f4"
+        self.zero: set[str] = set()
         self.book = Book()
         self._faults: dict[int, Fault] = {}
         self._always: tuple[int, Fault] | None = None
@@ -213,7 +223,17 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "page":
             self._send(200, b"<html>welcome</html>", {"content-type": "text/html"})
             return
-        data = json.dumps({} if fault == "empty" else self._content(at, body, texts, fault)).encode()
+        if fault in ("error_body", "wrong_key_body"):
+            code, said = (401, "no such key") if fault == "wrong_key_body" else (None, "provider returned an error")
+            self._send(200, json.dumps({"error": {"message": said, "code": code}, "message": said}).encode())
+            return
+        if fault == "empty":
+            self._send(200, b"{}")
+            return
+        data = json.dumps(self._content(at, body, texts, fault)).encode()
+        if fault == "cut_json":
+            self._send(200, data[: len(data) // 2])
+            return
         if fault == "cut":
             self.send_response(200)
             self.send_header("content-type", "application/json")
@@ -254,6 +274,9 @@ class _Handler(BaseHTTPRequestHandler):
             return 400, self._error(f"'input' must be 1 to {most} texts, none empty", "invalid_request_error"), {}
         if self.path == COHERE_PATH and body.get("input_type") is None:
             return 400, self._error("input_type is required", "bad_request"), {}
+        refused = at.refuse(body)
+        if refused is not None:
+            return *refused, {}
         if fault == "rate_limit":
             text = "Rate limit reached for requests"
             return 429, self._error(text, "rate_limit_exceeded"), {"retry-after": at.retry_after}
@@ -279,12 +302,6 @@ class _Handler(BaseHTTPRequestHandler):
         facts = MODELS.get(f"{provider}:{body['model']}")
         asked = body.get("dimensions") or body.get("output_dimension")
         vectors = list(embed(texts, facts.dims if facts else 256, asked, body.get("input_type")))
-        echo = list(texts)
-        indices: list[int | None] = list(range(len(texts)))
-        if fault == "wrong_order":
-            vectors, echo, indices = vectors[::-1], echo[::-1], indices[::-1]
-        if fault == "short":
-            vectors, echo, indices = vectors[1:], echo[1:], indices[:-1]
         if fault == "other_dims":
             vectors = [vector[:-1] for vector in vectors]
         if fault == "ragged":
@@ -293,26 +310,43 @@ class _Handler(BaseHTTPRequestHandler):
             vectors[0] = np.full_like(vectors[0], np.nan)
         if fault == "zero":
             vectors[0] = np.zeros_like(vectors[0])
-        if fault == "same_index":
-            indices = [0] * len(texts)
+        vectors = [vector * (text not in at.zero) for text, vector in zip(texts, vectors, strict=True)]
         if provider == "cohere":
+            sold = list(zip(texts, vectors, strict=True))
+            sold = {"wrong_order": sold[::-1], "short": sold[1:]}.get(str(fault), sold)
             content = {"id": "1", "response_type": "embeddings_by_type", "meta": {"api_version": {"version": "2"}}}
-            content["embeddings"] = {"float": [vector.tolist() for vector in vectors]}
-            return {**content, "texts": echo} if at.echo else content
+            content["embeddings"] = {"float": [vector.tolist() for _, vector in sold]}
+            return {**content, "texts": [text for text, _ in sold]} if at.echo else content
         in_base64 = body.get("encoding_format") == "base64"
         data = []
-        for index, vector in zip(indices, vectors, strict=True):
-            embedding = base64.b64encode(vector.astype("<f4").tobytes()).decode() if in_base64 else vector.tolist()
+        for index, vector in enumerate(vectors):
+            embedding = vector.tolist()
+            if in_base64:
+                embedding = base64.b64encode(vector.astype(at.base64_type).tobytes()).decode()
             data.append({"object": "embedding", "index": index, "embedding": embedding})
-        if fault == "no_index":
-            for item in data:
-                del item["index"]
+        data = _misnumbered(data, fault)
         return {
             "object": "list",
             "data": data,
             "model": body["model"],
             "usage": {"prompt_tokens": 1, "total_tokens": 1},
         }
+
+
+def _misnumbered(data: list[dict[str, Any]], fault: Fault | None) -> list[dict[str, Any]]:
+    """Return OpenAI's items in the order and with the indices of a fault."""
+    if fault == "wrong_order":
+        data = data[::-1]
+    if fault == "no_zero_index":
+        data = data[::2][::-1] + data[1::2]
+    if fault == "short":
+        data = data[1:]
+    if fault in ("same_index", "from_one"):
+        data = [{**item, "index": 0 if fault == "same_index" else item["index"] + 1} for item in data]
+    unnumbered = {"no_index": len(data), "no_zero_index": 1, "no_two_indices": 2}.get(str(fault), 0)
+    return [
+        {name: value for name, value in item.items() if name != "index" or item["index"] >= unnumbered} for item in data
+    ]
 
 
 _model_lock = threading.Lock()

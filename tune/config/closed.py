@@ -121,11 +121,15 @@ class ClosedConfig(BaseModel):
         ),
     ] = None
     too_long: Annotated[TooLong, Field(description="what to do with texts above the model's limit")] = "truncate"
+    texts_per_request: Annotated[
+        int | None,
+        Field(ge=1, description="most texts in one request (default: the provider's limit, 32 for other servers)"),
+    ] = None
     max_in_flight: Annotated[int, Field(ge=1, description="requests at a time")] = 4
     request_timeout: Annotated[float, Field(gt=0, le=3600, description="seconds to wait without receiving a byte")] = (
         60.0
     )
-    request_retries: Annotated[int, Field(ge=0, description="retries by the provider's SDK on 429, 5xx and such")] = 6
+    request_retries: Annotated[int, Field(ge=0, description="retries after 429, 5xx, cut answers and such")] = 6
     max_embed_usd: Annotated[
         float, Field(ge=0, description="embed without asking if the estimated price is at most this")
     ] = 1.0

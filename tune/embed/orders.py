@@ -5,6 +5,7 @@ An EmbedOrder is plain data, so it can be carried out on another machine.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from tune.data.split import Split, labelled_sides
 from tune.embed.closed import ClosedSource
 from tune.embed.closed.prices import estimate_for
 from tune.embed.leaks import near_copies_by_side
+from tune.embed.left_out import LeftOut, without
+from tune.embed.own_code import own_classes
 from tune.embed.prepare import PreparedBase, ViewOptions, prepare_base, texts_by_prompt, with_exact_test
+from tune.embed.routes import has_routes
 from tune.embed.sources import Source, load_open, load_source
 from tune.errors import ConfigError
-from tune.events import Emit, Message
+from tune.events import Emit, Message, ignore
 
 EmbedAll = Callable[[Sequence["EmbedOrder"], Path, Emit], list[PreparedBase]]
 """(orders, cache, emit) -> the prepared base models, in the order of the orders."""
@@ -33,6 +37,7 @@ class EmbedOrder:
     sides: train (in its seeded order), val and test. query_document: whether the two columns are queries and documents.
     view: what the view holds. lora: whether some trial trains the base model with LoRA. matryoshka_dims: the largest of
     the dims that must be below the base model's own, or 0. closed: how to call closed models.
+    trust_remote_code: whether an open one may run code of its own.
     """
 
     base_model: str
@@ -44,6 +49,7 @@ class EmbedOrder:
     lora: bool = False
     matryoshka_dims: int = 0
     closed: ClosedConfig = field(default_factory=ClosedConfig)
+    trust_remote_code: bool = False
 
 
 def embed_bases(
@@ -51,8 +57,8 @@ def embed_bases(
 ) -> tuple[dict[str, PreparedBase], dict[str, Any]]:
     """Embed for every base model; return the prepared base models by name, and the first one's `near_copies_by_side`.
 
-    embed: how to carry out the orders; None for `embed_in_turn`. Raises ConfigError, DataError or ModelError as
-    `embed_base` does.
+    embed: how to carry out the orders; None for `embed_in_turn`. Pairs that a base model has no vector for are left out
+    for all. Raises ConfigError, DataError or ModelError as `embed_base` does, ModelError also if too many are left out.
     """
     sides = labelled_sides(split, config.search.seed)
     query_document = split.pairs.columns.query_document
@@ -67,11 +73,26 @@ def embed_bases(
             lora=config.trained_by_lora(name),
             matryoshka_dims=_matryoshka_dims(config, name),
             closed=config.closed,
+            trust_remote_code=config.search.trust_remote_code,
         )
         for name in config.base_models
     ]
-    bases = {base.name: base for base in (embed or embed_in_turn)(orders, cache, emit)}
+    carry_out = embed or embed_in_turn
+    bases = {base.name: base for base in carry_out(orders, cache, emit)}
+    gone = {name: base.left_out for name, base in bases.items() if base.left_out}
+    if left := LeftOut.count(sides, gone):
+        emit(Message(left.sentence()))
+        sides = without(sides, chain.from_iterable(gone.values()))
+        # Everything is embedded: this only writes the views again.
+        again = carry_out([replace(order, sides=sides) for order in orders], cache, ignore)
+        bases = {base.name: _as_embedded(base, bases[base.name], gone) for base in again}
     return bases, near_copies_by_side(bases[config.base_models[0]], sides, cache, config.search.seed)
+
+
+def _as_embedded(base: PreparedBase, before: PreparedBase, gone: dict[str, list[str]]) -> PreparedBase:
+    """Return the base model with fewer pairs, with what was embedded before and all the texts that are left out."""
+    left_out = sorted(set(chain.from_iterable(gone.values())))
+    return replace(base, embedded=before.embedded, seconds=before.seconds, left_out=left_out)
 
 
 def _matryoshka_dims(config: SearchConfig, base_model: str) -> int:
@@ -99,20 +120,30 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
     name, data, sides = order.base_model, order.data, order.sides
     if provider_of(name) is None:
         emit(Message(f"{name}: loading"))
-    source = load_source(name, order.precision, data.max_length, order.closed)
+    source = load_source(
+        name, order.precision, data.max_length, order.closed, trust_remote_code=order.trust_remote_code
+    )
     _check(order, source)
     prompts = source.prompts(order.query_document, (data.prompt_a, data.prompt_b))
+    if not isinstance(source, ClosedSource):
+        for remark in source.remarks(prompts):
+            emit(Message(f"{name}: {remark}"))
 
     base = prepare_base(source, sides, cache, prompts, order.view, emit)
     rate = f", {base.embedded} embedded now ({base.embedded / base.seconds:.0f} texts/s)"
-    emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}"))
+    cut = source.cut_by_server if isinstance(source, ClosedSource) else 0
+    too_long = f", {cut} of them too long for the server, cut" if cut else ""
+    emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}{too_long}"))
     if isinstance(source, ClosedSource):
         return replace(
             base, closed=source.options.to_json(), usd_per_million_texts=_usd_per_million(source, order, prompts)
         )
+    trusted = order.trust_remote_code and bool(own_classes(source.model))
+    base = replace(base, routed=has_routes(source.model), trusted=trusted, note=source.note(prompts))
     if order.precision == "bf16":
         # Test is scored as by the exported model, which has fp32 weights.
-        base = with_exact_test(base, load_open(name, "fp32", data.max_length), sides["test"], cache, emit)
+        exact = load_open(name, "fp32", data.max_length, trust_remote_code=order.trust_remote_code)
+        base = with_exact_test(base, exact, sides["test"], cache, emit)
     return base
 
 

@@ -5,7 +5,7 @@ The view has train and val only. Test rows stay in the snapshot until test is op
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tune.data.folds import fold_of
 from tune.data.sides import LabelledPairs
+from tune.embed.left_out import texts_without_vector
 from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.snapshot import Batched, Snapshot, text_key
 from tune.embed.sources import EmbeddingSource
@@ -59,7 +60,10 @@ class PreparedBase:
     made with fp32 weights as in the exported model (weights: their hash). digest: the name of its view. embedded:
     number of texts embedded by this run, of `texts`; seconds: how long that took. closed: the ClosedOptions of a closed
     model as plain values. usd_per_million_texts: a closed model's price for texts of this mean length. folds, seed: of
-    the folds that its trials are validated on; 0 folds for none.
+    the folds that its trials are validated on; 0 folds for none. routed: whether its prompts begin with a route.
+    trusted: whether it runs code of its own. note: what a reader of its results should know, "" for nothing. left_out:
+    the `text_id`s of texts that it, or another base model of the search, has no vector for: pairs with them are in no
+    view and not in test.
     """
 
     name: str
@@ -77,6 +81,10 @@ class PreparedBase:
     usd_per_million_texts: float | None = None
     folds: int = 0
     seed: int = 0
+    routed: bool = False
+    trusted: bool = False
+    note: str = ""
+    left_out: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values."""
@@ -173,6 +181,7 @@ def prepare_base(
         seconds=time.perf_counter() - began,
         folds=view.folds,
         seed=view.seed,
+        left_out=texts_without_vector(snapshot, by_prompt) if isinstance(source, Batched) else [],
     )
 
 

@@ -28,8 +28,9 @@ def texts_to_buy(
 ) -> Estimate:
     """Estimate what has to be bought from a closed model.
 
-    by_prompt: the texts under each prompt. cache: where its snapshot is; None to count all texts, the worst case.
-    Raises ModelError if the model cannot take one of the texts, bought already or not.
+    by_prompt: the texts under each prompt. cache: where its snapshot is; None to count all texts, the worst case. One
+    more text is counted if the source has to measure its vectors. Raises ModelError if the model cannot take one of the
+    texts, bought already or not.
     """
     snapshot = None if cache is None else Snapshot.in_cache(cache, source.fingerprint, source.known_dims)
     sent: list[Iterable[str]] = []
@@ -39,6 +40,8 @@ def texts_to_buy(
         lacking = texts if snapshot is None else snapshot.lacking(prompt, texts)
         sent.append(whole if snapshot is None else source.sent(lacking, prompt))
         cut += source.above_limit(lacking, prompt)
+    if source.measures and (measured := max(chain.from_iterable(sent), key=len, default=None)) is not None:
+        sent.append([measured])
     return replace(estimate_for(source, chain.from_iterable(sent), config), cut=cut)
 
 

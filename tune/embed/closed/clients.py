@@ -4,18 +4,21 @@ Keys are read from the environment here, when the client is made, and are kept n
 becomes a one-line ModelError without the key; the SDK's exception, which holds the request, is not chained to it.
 """
 
-import base64
 import importlib.util
 import logging
 import os
-import re
+import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from tune.config.closed import Provider
+from tune.embed.closed._answers import check_count, matrix, numbers, openai_items, raw_bytes
+from tune.embed.closed._failures import NO_KEY, BadAnswer, Failures, Refused
 from tune.embed.closed.names import OFFICIAL, ClosedName, ClosedOptions, is_private_server
 from tune.errors import ModelError
 
@@ -25,20 +28,26 @@ KEYS: dict[Provider, tuple[str, ...]] = {"openai": ("OPENAI_API_KEY",), "cohere"
 """Environment variables for a provider's key; the first one that is set is used."""
 
 _ADDRESSES: dict[Provider, str] = {"openai": "OPENAI_BASE_URL", "cohere": "CO_API_URL"}
-_NO_KEY = "none"
-_QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+"""Seconds before a request is repeated, doubled each time up to the longest; the SDKs' own."""
+
+Answer = TypeVar("Answer")
 
 
 class Client(Protocol):
     """A provider's SDK, ready to send requests."""
 
-    def ask(self, texts: Sequence[str], input_type: str | None) -> NDArray[np.float32]:
-        """Return float32 [n, d], in the order of the texts, from one request. Raises ModelError if it fails."""
+    def ask(self, texts: Sequence[str], input_type: str | None, dims: int | None) -> NDArray[np.float32]:
+        """Return float32 [n, d], in the order of the texts, from one request. dims: what is expected, if known.
+
+        Raises Refused if the server may accept a smaller request, ModelError for any other failure.
+        """
         ...
 
 
 _WARNED: set[str] = set()
-"""Warnings about where keys go that were logged already; each is logged once."""
+"""Warnings that were logged already; each is logged once."""
 
 
 def check_closed(
@@ -65,7 +74,7 @@ def check_closed(
     url, server = options.base_url, options.server(name.provider)
     if keyless:
         _warn_once(f"base model {name}: its directory names {server or url} as the server; texts go there, keys do not")
-    elif _key_to_send(name, options) != _NO_KEY and url is not None and not options.is_official(name.provider):
+    elif _key_to_send(name, options) != NO_KEY and url is not None and not options.is_official(name.provider):
         unencrypted = " unencrypted; use https" if url.startswith("http:") and not is_private_server(url) else ""
         _warn_once(f"base model {name}: the key in {_find_key(name)[0]} goes to {server or url}{unencrypted}")
 
@@ -100,14 +109,14 @@ def _find_key(name: ClosedName) -> tuple[str, str]:
 
 def _key_to_send(name: ClosedName, options: ClosedOptions, keyless: bool = False) -> str:
     if keyless:
-        return _NO_KEY
+        return NO_KEY
     variable, key = _find_key(name)
     if key:
         if not (key.isascii() and key.isprintable() and key == "".join(key.split())):
             raise ModelError(f"base model {name}: {variable} contains characters that no key has; set it again")
         return key
     if name.provider == "openai" and options.server(name.provider):
-        return _NO_KEY
+        return NO_KEY
     raise ModelError(
         f"base model {name}: no key; set {' or '.join(KEYS[name.provider])} in the environment "
         "(never in a flag or a file)"
@@ -117,43 +126,74 @@ def _key_to_send(name: ClosedName, options: ClosedOptions, keyless: bool = False
 class OpenAIClient:
     """OpenAI, or a server that speaks its API. Vectors are put in order by the `index` in the answer.
 
-    A server that omits the index is assumed to keep the order.
+    Vectors are asked for in base64, a third of the size of numbers, unless the server refuses that. OpenAI sends
+    float32, a few servers float64: another server's are measured once, unless they have the expected size.
     """
 
     def __init__(self, name: ClosedName, options: ClosedOptions, keyless: bool = False) -> None:
         import openai
 
         key = _key_to_send(name, options, keyless)
-        self._failures = _Failures(name, options, key, keyless)
-        self._name = name
+        self._failures = Failures(name, options, key, keyless, _find_key(name)[0])
+        self._name, self._options = name, options
         self._sdk = openai.OpenAI(
             api_key=key,
             base_url=options.base_url or OFFICIAL["openai"],
             timeout=options.timeout,
             max_retries=options.max_retries,
         )
+        self._lock = threading.Lock()
+        self._encoding: str | None = "base64"
+        self._own_dims: int | None = None
 
-    def ask(self, texts: Sequence[str], input_type: str | None) -> NDArray[np.float32]:
+    def ask(self, texts: Sequence[str], input_type: str | None, dims: int | None) -> NDArray[np.float32]:
         """See `Client`; OpenAI has no input types."""
-        dims: dict[str, Any] = {} if self._name.asked_dims is None else {"dimensions": self._name.asked_dims}
-        answer = self._failures.call(
-            self._sdk.embeddings.create,
-            model=self._name.model,
-            input=list(texts),
-            encoding_format="base64",
-            **dims,
-        )
-        items = getattr(answer, "data", None)
-        if not isinstance(items, list):
-            raise self._failures.of("the server's answer is not a list of vectors; check base_url (…/v1)")
-        _check_count(self._failures, len(items), len(texts))
-        places = [getattr(item, "index", None) for item in items]
-        # Some servers omit the index, which leaves only the order of the answer.
-        if any(place is not None for place in places):
-            if sorted(places, key=str) != sorted(range(len(texts)), key=str):
-                raise self._failures.of("the answer's vectors cannot be put in order: the indices are not 0, 1, 2, …")
-            items = [item for _, item in sorted(zip(places, items, strict=True), key=lambda pair: int(pair[0] or 0))]
-        return _matrix(self._failures, [_decoded(item.embedding) for item in items])
+        items = self._items(texts, self._encoding)
+        size = next((len(data) for data in map(raw_bytes, items) if data), None)
+        if size is None or size == 4 * (dims or 0) or self._options.is_official("openai"):
+            return matrix(self._failures, [numbers(item, 4) for item in items])
+        with self._lock:
+            if self._own_dims is None:
+                self._own_dims = self._measure(min(texts, key=len), dims)
+        width, rest = divmod(size, self._own_dims)
+        if rest or width not in (4, 8):
+            self._no_more_base64("sends base64 that is neither float32 nor float64")
+            return matrix(self._failures, self._items(texts, None))
+        return matrix(self._failures, [numbers(item, width) for item in items])
+
+    def _measure(self, text: str, dims: int | None) -> int:
+        """Return the dims of the server's vectors, by buying one text as numbers; `dims` if it sends base64 anyway."""
+        [vector] = self._items([text], "float")
+        own = len(vector) if isinstance(vector, list) else dims
+        if not own:
+            raise self._failures.of("the server answers in base64 only, of unknown dims; add @DIMS to the name")
+        return own
+
+    def _items(self, texts: Sequence[str], encoding: str | None) -> list[Any]:
+        """Return the embeddings of an answer. encoding: None leaves the parameter out, which asks for numbers."""
+        try:
+            return with_retries(lambda: self._request(texts, encoding), self._options.max_retries)
+        except Refused as refusal:
+            if refusal.kind != "format" or encoding is None:
+                raise
+        self._no_more_base64("refuses encoding_format")
+        return with_retries(lambda: self._request(texts, None), self._options.max_retries)
+
+    def _no_more_base64(self, why: str) -> None:
+        self._encoding = None
+        _warn_once(f"base model {self._name}: the server {why}; asking for numbers instead")
+
+    def _request(self, texts: Sequence[str], encoding: str | None) -> list[Any]:
+        body: dict[str, Any] = {"model": self._name.model, "input": list(texts)}
+        if self._name.asked_dims is not None:
+            body["dimensions"] = self._name.asked_dims
+        if encoding is not None:
+            body["encoding_format"] = encoding
+        # Not embeddings.create, which always sends an encoding_format.
+        answer = self._failures.call(self._sdk.post, path="/embeddings", cast_to=object, body=body)
+        items = openai_items(self._failures, answer, len(texts))
+        self._failures.answered = True
+        return items
 
 
 class CohereClient:
@@ -166,9 +206,8 @@ class CohereClient:
         import cohere
 
         key = _key_to_send(name, options, keyless)
-        self._failures = _Failures(name, options, key, keyless)
-        self._name = name
-        self._truncate = "END" if options.too_long == "truncate" else "NONE"
+        self._failures = Failures(name, options, key, keyless, _find_key(name)[0])
+        self._name, self._options = name, options
         self._sdk = cohere.ClientV2(
             api_key=key,
             base_url=options.base_url or OFFICIAL["cohere"],
@@ -177,8 +216,11 @@ class CohereClient:
             log_warning_experimental_features=False,
         )
 
-    def ask(self, texts: Sequence[str], input_type: str | None) -> NDArray[np.float32]:
-        """See `Client`."""
+    def ask(self, texts: Sequence[str], input_type: str | None, dims: int | None) -> NDArray[np.float32]:
+        """See `Client`; vectors are numbers, so `dims` is not needed."""
+        return with_retries(lambda: self._request(texts, input_type), self._options.max_retries)
+
+    def _request(self, texts: Sequence[str], input_type: str | None) -> NDArray[np.float32]:
         dims: dict[str, Any] = {} if self._name.asked_dims is None else {"output_dimension": self._name.asked_dims}
         answer = self._failures.call(
             self._sdk.embed,
@@ -186,19 +228,22 @@ class CohereClient:
             texts=list(texts),
             input_type=input_type,
             embedding_types=["float"],
-            truncate=self._truncate,
+            truncate="END" if self._options.too_long == "truncate" else "NONE",
             # Repeating a request changes nothing on the server, so it is safe after a cut connection.
             request_options={"retry_remote_protocol_errors": True},
             **dims,
         )
         rows = getattr(getattr(answer, "embeddings", None), "float_", None)
         if not isinstance(rows, list):
-            raise self._failures.of("the server's answer contains no vectors; check base_url")
-        _check_count(self._failures, len(rows), len(texts))
+            # The SDK's object keeps what it does not know, such as an error.
+            body = dict(answer) if isinstance(answer, BaseModel) else answer
+            raise self._failures.no_vectors("the server's answer contains no vectors; check base_url", body)
+        self._failures.answered = True
+        check_count(self._failures, len(rows), len(texts))
         sent, echoed = _plain(texts), _plain(getattr(answer, "texts", None) or ())
         if sent != echoed and sorted(sent) == sorted(echoed):
             raise self._failures.of("the answer's vectors are not in the order of the texts")
-        return _matrix(self._failures, rows)
+        return matrix(self._failures, rows)
 
 
 def _plain(texts: Sequence[str]) -> list[str]:
@@ -206,108 +251,18 @@ def _plain(texts: Sequence[str]) -> list[str]:
     return ["".join(text.casefold().split()) for text in texts]
 
 
-def _decoded(vector: Any) -> Any:
-    """Return a vector as floats, from base64 (float32, little-endian) or numbers; None if it is damaged."""
-    if not isinstance(vector, str):
-        return vector
-    try:
-        return np.frombuffer(base64.b64decode(vector, validate=True), dtype="<f4")
-    except ValueError:
-        return None
+def with_retries(request: Callable[[], Answer], retries: int) -> Answer:
+    """Return the request's answer, asked for again after a bad one, at most `retries` times, after growing pauses.
 
-
-def _check_count(failures: "_Failures", got: int, asked: int) -> None:
-    if got != asked:
-        raise failures.of(f"{asked} texts were sent and {got} vectors came back; the answer was discarded")
-
-
-def _matrix(failures: "_Failures", rows: Sequence[Any]) -> NDArray[np.float32]:
-    try:
-        array = np.array(rows, dtype=np.float32)
-    except (TypeError, ValueError):
-        array = np.empty(0, np.float32)
-    if array.ndim != 2 or not array.shape[1]:
-        raise failures.of("the answer's vectors are not numbers or differ in length")
-    return array
-
-
-class _Failures:
-    """Turns whatever goes wrong with a model into one line, never with the key in it."""
-
-    def __init__(self, name: ClosedName, options: ClosedOptions, key: str, keyless: bool) -> None:
-        self._name, self._options, self._key, self._keyless = name, options, key, keyless
-        self._variable, _ = _find_key(name)
-        self._where = options.server(name.provider) or OFFICIAL[name.provider].split("//")[1]
-
-    def __reduce__(self) -> Any:
-        raise TypeError("a client holds a key and cannot be pickled")
-
-    def call(self, function: Callable[..., Any], **arguments: Any) -> Any:
-        """Return what the SDK's function returns. Raises ModelError for whatever it raises."""
+    The SDKs repeat what fails; they take a cut or error-bodied answer with status 200 for a success.
+    """
+    pause = FIRST_PAUSE
+    for _ in range(retries):
         try:
-            return function(**arguments)
-        except Exception as error:
-            failure = self.explain(error)
-        # Raised outside the except, so that the SDK's exception, with the request and its key, is not its context.
-        raise failure
-
-    def of(self, what: str) -> ModelError:
-        """Return the error with this text."""
-        return ModelError(f"base model {self._name}: {what}")
-
-    def explain(self, error: Exception) -> ModelError:
-        """Return the error for what an SDK raised. Classes are compared by name, as the SDK may not be installed."""
-        kinds = {kind.__name__ for kind in type(error).__mro__}
-        status = getattr(error, "status_code", None)
-        if kinds & {"APITimeoutError", "TimeoutException"}:
-            return self.of(
-                f"no answer from {self._where} within {self._options.timeout:g} s; run again later, with a longer "
-                "timeout or with fewer requests at a time"
-            )
-        if kinds & {"APIConnectionError", "TransportError"} or not isinstance(status, int):
-            if kinds & {"APIConnectionError", "TransportError", "OSError"}:
-                return self.of(f"no connection to {self._where}, or it was cut; check the address and run again")
-            return self.of(f"{self._where} cannot be used ({type(error).__name__}): {self._message(error)}")
-        return self.of(self._status(status, error))
-
-    def _status(self, status: int, error: Exception) -> str:
-        reply = self._message(error)
-        code = {str(getattr(error, name, None)) for name in ("code", "type")}
-        if status in (401, 403):
-            if self._keyless:
-                return (
-                    f"{self._where} requires a key ({status}), but keys are not sent to an address from a model's "
-                    "directory; if you trust it, give the address yourself, with --base-url or ClosedOptions"
-                )
-            refused = "was rejected" if status == 401 else "lacks access"
-            if self._key == _NO_KEY:
-                return f"{self._where} requires a key ({status}); set {self._variable} in the environment"
-            return (
-                f"the key in {self._variable} {refused} ({status}); set the key of an account that may use this model"
-            )
-        if status == 402 or code & set(_QUOTA) or (status == 429 and ("quota" in reply or "month" in reply)):
-            return f"the account's quota or credit is used up ({status}); add credit, or wait for the next month"
-        if status == 429:
-            return (
-                f"too many requests ({status}), even after {self._options.max_retries} retries; run again later "
-                "or with fewer requests at a time"
-            )
-        if status == 404:
-            return f"{self._where} has no such model (404); check the name: {reply}"
-        if status in (400, 413, 422) and re.search(r"token|too (long|large|many)|context.length|maximum", reply, re.I):
-            return f"a text or request exceeds the model's limit ({status}): {reply}; set a smaller max_length"
-        if status >= 500:
-            return f"{self._where} failed ({status}), even after {self._options.max_retries} retries; run again later"
-        return f"{self._where} rejected the request ({status}): {reply}"
-
-    def _message(self, error: Exception) -> str:
-        """Return the server's message as one short line."""
-        body: Any = getattr(error, "body", None)
-        if isinstance(body, dict) and isinstance(body.get("error"), dict):
-            body = body["error"]
-        message = body.get("message") if isinstance(body, dict) else body
-        text = " ".join(str(message if isinstance(message, str) else (body or error)).split())
-        if self._key != _NO_KEY:
-            text = text.replace(self._key, "[key]")
-        # Servers may quote part of a key, as in "sk-ab***yz".
-        return re.sub(r"(sk-|Bearer )\S+", r"\1[key]", text)[:200] or "no reason given"
+            return request()
+        except BadAnswer as bad:
+            if not bad.again:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+    return request()

@@ -127,9 +127,9 @@ class ClosedOptions:
 
     base_url: an OpenAI-compatible server (or a gateway to Cohere); None for the provider itself. input_type: for all
     texts, Cohere only; None for query and document if the pairs are such, else search_query for both. max_in_flight:
-    concurrent requests. timeout: seconds without receiving a byte. max_retries: by the SDK, on 429, 5xx and (OpenAI)
-    timeouts; a provider may bill an answer that came too late. too_long: what to do with texts above the model's limit.
-    texts_per_request: None for the provider's limit, 32 for other servers.
+    concurrent requests. timeout: seconds without receiving a byte. max_retries: on 429, 5xx, (OpenAI) timeouts and
+    answers that are cut or report an error; a provider may bill an answer that came too late. too_long: what to do with
+    texts above the model's limit. texts_per_request: at most; None for the provider's limit, 32 for other servers.
     """
 
     base_url: str | None = None
@@ -170,6 +170,7 @@ class ClosedOptions:
             for own, option in (
                 ("base_url", ADDRESS_OPTION[provider]),
                 ("input_type", "input_type"),
+                ("texts_per_request", "texts_per_request"),
                 ("max_in_flight", "max_in_flight"),
                 ("timeout", "request_timeout"),
                 ("max_retries", "request_retries"),

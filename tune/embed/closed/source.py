@@ -3,27 +3,27 @@
 Each finished batch is handed over at once, so that it can be stored before the next is requested.
 """
 
-import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeVar, get_args
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tune.config.closed import InputType
+from tune.embed.closed._asking import Again, Partial, ask_all
+from tune.embed.closed._purchase import Purchase, ServerLimits
 from tune.embed.closed.clients import Client, make_client
 from tune.embed.closed.names import ClosedName, ClosedOptions, parse_closed
-from tune.embed.closed.tokens import batches, cut, estimate_tokens, utf8
+from tune.embed.closed.tokens import cut, estimate_tokens, utf8
 from tune.embed.fingerprint import fingerprint
 from tune.errors import ModelError
 
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
-
 _SYMMETRIC: InputType = "search_query"
 """Cohere's "Introduction to Embeddings at Cohere" uses this input type to compare phrases with one another."""
+
+_LARGE_BATCH = 8
+"""If most vectors of a batch of at least this size are zeros, the server is broken."""
 
 
 class ClosedSource:
@@ -33,7 +33,8 @@ class ClosedSource:
     as document is two rows of a snapshot and the same input type is never bought twice. `prompts` returns such prompts.
 
     max_length: most estimated tokens per text; longer texts are cut. keyless: send no key, because the address comes
-    from a file that may be a stranger's. Raises ModelError if `name` is not a closed model's.
+    from a file that may be a stranger's. cut_by_server: how many texts were cut because the server refused them whole.
+    Raises ModelError if `name` is not a closed model's.
     """
 
     def __init__(
@@ -57,17 +58,20 @@ class ClosedSource:
         facts = [closed.provider, closed.model, closed.asked_dims, self.options.server(closed.provider), max_length]
         self.fingerprint = fingerprint(closed.model.split("/")[-1], facts, ascii_only=True)
         self.weights = self.fingerprint
-        self._client: Client | None = None
-        self._lock = threading.Lock()
+        self.cut_by_server = 0
+        self.__setstate__({})
 
     def __repr__(self) -> str:
         return f"ClosedSource({self.name!r}, {self.options!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_lock")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_lock", "_limits")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _client=None, _lock=threading.Lock())
+        self.__dict__.update(state)
+        self._client: Client | None = None
+        self._lock = threading.Lock()
+        self._limits = ServerLimits(self.options.limits(self.closed.provider))
 
     @property
     def dims(self) -> int:
@@ -87,6 +91,11 @@ class ClosedSource:
         facts = self.closed.facts
         known = [limit for limit in (facts.tokens if facts else None, self.max_length) if limit is not None]
         return min(known, default=None)
+
+    @property
+    def measures(self) -> bool:
+        """Whether one text may be bought twice, to learn the dims of a server that is not the provider's own."""
+        return self.closed.provider == "openai" and self.known_dims is None and not self.options.is_official("openai")
 
     def prompts(self, query_document: bool, given: tuple[str | None, str | None] = (None, None)) -> tuple[str, str]:
         """Return the prompts for first and second texts. given: the user's own, placed between input type and text."""
@@ -129,18 +138,27 @@ class ClosedSource:
         return sum(_exceeds(before + text, limit) for text in texts)
 
     def embed(self, texts: Sequence[str], prompt: str = "") -> NDArray[np.float32]:
-        """Buy vectors, float32 [n, dims]. If a request fails all are lost; `embed_batches` keeps those that arrived."""
+        """Buy vectors, float32 [n, dims]. If a request fails all are lost; `embed_batches` keeps those that arrived.
+
+        Raises ModelError if a text has a vector of zeros, which says nothing about it.
+        """
         parts = list(self.embed_batches(texts, prompt))
         vectors = np.empty((len(texts), self.dims), np.float32)
         for positions, part in parts:
             vectors[positions] = part
+        if not vectors.any(axis=1).all():
+            text = texts[int(np.argmin(vectors.any(axis=1)))][:40]
+            raise ModelError(
+                f"base model {self.name}: got a vector of zeros for the text {text!r}; leave this text out"
+            )
         return vectors
 
     def embed_batches(self, texts: Sequence[str], prompt: str = "") -> Iterator[tuple[list[int], NDArray[np.float32]]]:
         """Buy vectors; yield (positions, vectors [len(positions), dims]) of each batch as it arrives, in any order.
 
         At most options.max_in_flight batches are requested or waiting for the caller. After a failed request no more
-        are sent; the answers still under way are yielded, then the first ModelError is raised.
+        are sent; the answers still under way are yielded, then the first ModelError is raised. A vector may be all
+        zeros: the model finds nothing in the text.
         """
         input_type, _ = self._split(prompt)
         sent = self.sent(texts, prompt)
@@ -148,17 +166,30 @@ class ClosedSource:
             return
         with self._lock:
             self._client = client = self._client or make_client(self.closed, self.options, self.keyless)
+        purchase = Purchase(
+            self.name,
+            sent,
+            self._limits,
+            truncate=self.options.too_long == "truncate",
+            # An estimate below a known limit is no reason to distrust the limit for other texts.
+            keep=self.closed.facts is None,
+        )
 
-        def ask(positions: list[int]) -> NDArray[np.float32]:
-            vectors = client.ask([sent[position] for position in positions], input_type)
+        def ask(positions: list[int]) -> NDArray[np.float32] | Again[list[int]]:
+            answer = purchase.ask(client, positions, input_type, self.known_dims)
+            if isinstance(answer, Again):
+                return answer
             with self._lock:
-                self._check_vectors(vectors)
-            return vectors
+                self._check_dims(answer)
+            self._check_numbers(answer, positions, sent)
+            return answer
 
-        waiting = batches(sent, self.options.limits(self.closed.provider))
-        yield from ask_all(ask, waiting, self.options.max_in_flight)
+        try:
+            yield from ask_all(ask, purchase.batches(), self.options.max_in_flight)
+        finally:
+            self.cut_by_server += len(purchase.cut)
 
-    def _check_vectors(self, vectors: NDArray[np.float32]) -> None:
+    def _check_dims(self, vectors: NDArray[np.float32]) -> None:
         if self.known_dims is None:
             self.known_dims = vectors.shape[1]
         if vectors.shape[1] != self.known_dims:
@@ -166,10 +197,21 @@ class ClosedSource:
                 f"base model {self.name}: got vectors of {vectors.shape[1]} dims instead of {self.known_dims}; "
                 "check model and base_url"
             )
-        if not np.isfinite(vectors).all():
-            raise ModelError(f"base model {self.name}: got vectors that are not finite; check the server")
-        if not vectors.any(axis=1).all():
-            raise ModelError(f"base model {self.name}: got a vector of zeros; check the server")
+
+    def _check_numbers(self, vectors: NDArray[np.float32], positions: list[int], sent: Sequence[str]) -> None:
+        """Raise Partial if some vectors are not finite; ModelError if none are, or most of a large batch are zeros."""
+        finite = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+        if len(finite) == len(vectors):
+            zeros = len(vectors) - np.count_nonzero(vectors.any(axis=1))
+            if len(vectors) >= _LARGE_BATCH and 2 * zeros > len(vectors):
+                what = f"got vectors of zeros for {zeros} of {len(vectors)} texts"
+                raise ModelError(f"base model {self.name}: {what}; check the server")
+            return
+        first = np.setdiff1d(np.arange(len(vectors)), finite)[0]
+        text = sent[positions[int(first)]][:40]
+        line = f"base model {self.name}: got vectors that are not finite, for the text {text!r}; check the server"
+        kept = [positions[at] for at in finite.tolist()]
+        raise Partial(line, kept, vectors[finite]) if kept else ModelError(line)
 
     def _split(self, prompt: str) -> tuple[InputType | None, str]:
         """Split a prompt into the input type and the words before the text."""
@@ -184,47 +226,3 @@ class ClosedSource:
 def _exceeds(text: str, limit: int) -> bool:
     # An estimate is at most two tokens per character, so short texts need none.
     return 2 * len(text) > limit and estimate_tokens(text) > limit
-
-
-def ask_all(ask: Callable[[Item], Answer], items: Iterable[Item], most: int) -> Iterator[tuple[Item, Answer]]:
-    """Yield (item, ask(item)) as answers arrive, with at most `most` under way or waiting for the caller.
-
-    After the first exception nothing more is asked; answers under way are yielded, then it is raised. The threads are
-    daemons, so Ctrl-C does not wait for a server that hangs.
-    """
-    asked: queue.SimpleQueue[tuple[Item] | None] = queue.SimpleQueue()
-    answers: queue.SimpleQueue[tuple[Item, Answer | None, Exception | None]] = queue.SimpleQueue()
-
-    def work() -> None:
-        while (job := asked.get()) is not None:
-            try:
-                answers.put((job[0], ask(job[0]), None))
-            except Exception as error:
-                answers.put((job[0], None, error))
-
-    waiting = iter(items)
-    first = list(islice(waiting, most))
-    threads = [threading.Thread(target=work, daemon=True, name="embed request") for _ in first]
-    for thread in threads:
-        thread.start()
-    for item in first:
-        asked.put((item,))
-    open_requests, failure = len(first), None
-    try:
-        while open_requests:
-            item, answer, error = answers.get()
-            open_requests -= 1
-            if error is None:
-                yield item, answer  # type: ignore[misc]
-            failure = failure or error
-            if failure is None:
-                for following in islice(waiting, 1):
-                    asked.put((following,))
-                    open_requests += 1
-    finally:
-        for _ in threads:
-            asked.put(None)
-    for thread in threads:
-        thread.join()
-    if failure is not None:
-        raise failure

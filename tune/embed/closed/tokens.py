@@ -5,11 +5,20 @@ Estimates are meant to be high, so that the bill does not exceed the price that 
 
 import math
 from collections.abc import Iterator, Sequence
-
-from tune.embed.closed.names import RequestLimits
+from typing import Protocol
 
 _HIGH = bytes(range(128, 256))
 _WORDS = b" abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class Limits(Protocol):
+    """The most texts and estimated tokens in one request."""
+
+    @property
+    def texts(self) -> int: ...
+
+    @property
+    def tokens(self) -> int: ...
 
 
 def utf8(text: str) -> bytes:
@@ -44,13 +53,16 @@ def cut(text: str, tokens: int) -> str:
     return text[:low]
 
 
-def batches(texts: Sequence[str], limits: RequestLimits) -> Iterator[list[int]]:
-    """Yield the positions of the texts, in order, in batches within the limits; a text above them goes alone."""
+def batches(texts: Sequence[str], limits: Limits) -> Iterator[list[int]]:
+    """Yield the positions of the texts, in order, in batches within the limits; a text above them goes alone.
+
+    The limits are read for each batch, so they may change in between.
+    """
     batch: list[int] = []
     held = 0
     for position, text in enumerate(texts):
         tokens = estimate_tokens(text)
-        if batch and (len(batch) == limits.texts or held + tokens > limits.tokens):
+        if batch and (len(batch) >= limits.texts or held + tokens > limits.tokens):
             yield batch
             batch, held = [], 0
         batch.append(position)

@@ -1,0 +1,125 @@
+"""Texts that a closed model has no vector for: their pairs are left out for all base models, and counted."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.command import leaderboard, summary
+from tests.helpers.embed_server import KEY, EmbedServer, embed_server
+from tests.helpers.tiny import write_some_pairs
+from tune.cli.main import main
+from tune.embed.view import View
+
+OPENAI = "openai:text-embedding-3-small"
+SIZES = {"train": 700, "val": 260, "test": 260}
+
+
+@pytest.fixture(scope="module")
+def one_server() -> Iterator[EmbedServer]:
+    with embed_server() as one:
+        yield one
+
+
+@pytest.fixture
+def server(one_server: EmbedServer, monkeypatch: pytest.MonkeyPatch) -> EmbedServer:
+    one_server.reset()
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return one_server
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_some_pairs(tmp_path_factory.mktemp("pairs") / "some.csv", SIZES)
+
+
+def rows_of(pairs: Path) -> list[dict[str, str]]:
+    with open(pairs, newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def some_texts(pairs: Path, many: int) -> set[str]:
+    """The first texts of as many pairs, from every side."""
+    rows = rows_of(pairs)
+    return {row["text1"] for row in rows[:: len(rows) // many][:many]}
+
+
+def left_out(pairs: Path, gone: set[str]) -> dict[str, int]:
+    rows = [row for row in rows_of(pairs) if gone & {row["text1"], row["text2"]}]
+    return {side: sum(row["side"] == side for row in rows) for side in SIZES}
+
+
+def arguments(server: EmbedServer, pairs: Path, root: Path, *more: str) -> list[str]:
+    data = ["--data", str(pairs), "--split-column", "side", "--cache", str(root / "cache")]
+    return [*data, "--base-url", server.openai_url, *more]
+
+
+def test_their_pairs_are_left_out_for_all_base_models(
+    server: EmbedServer, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.zero = some_texts(pairs, 9)
+    gone = left_out(pairs, server.zero)
+    assert all(gone.values()) and sum(gone.values()) < 40
+    of = arguments(server, pairs, tmp_path, "--base-model", f"wordllama,{OPENAI}", "--results", str(tmp_path))
+    assert main(["baselines", *of, "--name", "one"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    begins = f"base model {OPENAI}: vectors of zeros for {len(server.zero)} texts (the first begins "
+    assert any(f"{begins}{text[:40]!r}" in said for text in server.zero)
+    counted = ", ".join(f"{side} {gone[side]} of {SIZES[side]}" for side in SIZES)
+    assert f"pairs left out, for all base models: {counted}" in said
+    facts = summary(tmp_path / "one")
+    assert facts["data"]["left_out"] == {"texts": len(server.zero), "pairs": gone}
+    assert facts["test"]["pairs"] == SIZES["test"] - gone["test"]
+    assert not [text for text in server.zero if text in json.dumps(facts)], "no texts in the results"
+    views = [View.open(tmp_path / "cache" / "views" / base["digest"]) for base in facts["bases"].values()]
+    for view in views:
+        assert (len(view.train), len(view.val)) == (SIZES["train"] - gone["train"], SIZES["val"] - gone["val"])
+        assert view.vectors.any(axis=1).all() and np.array_equal(view.val.label, views[0].val.label)
+    assert {row["val_pairs"] for row in leaderboard(tmp_path / "one")} == {str(SIZES["val"] - gone["val"])}
+    # A vector of zeros was paid for too: nothing is bought again, and the pairs stay left out.
+    sold = server.book.sold.total()
+    assert main(["baselines", *of, "--name", "two"]) == 0
+    assert server.book.sold.total() == sold and max(server.book.sold.values()) == 1
+    assert summary(tmp_path / "two")["data"] == facts["data"]
+
+
+def test_a_score_counts_them(
+    server: EmbedServer, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.zero = some_texts(pairs, 9)
+    gone = left_out(pairs, server.zero)
+    assert main(["score", OPENAI, *arguments(server, pairs, tmp_path, "--side", "test", "--json")]) == 0
+    captured = capsys.readouterr()
+    scored = json.loads(captured.out)
+    assert scored["rows"]["no_vector"] == gone["test"] and scored["n"] == SIZES["test"] - gone["test"]
+    assert f"{gone['test']} of {SIZES['test']} pairs are left out" in captured.err
+    server.zero = set()
+    assert main(["score", OPENAI, *arguments(server, pairs, tmp_path / "b", "--side", "test", "--json")]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert "no_vector" not in whole["rows"] and whole["auc"] == pytest.approx(scored["auc"], abs=0.02)
+
+
+@pytest.mark.parametrize("command", ["baselines", "score"])
+def test_too_many_are_the_servers_fault(
+    command: str, server: EmbedServer, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.zero = some_texts(pairs, 200)
+    name = [OPENAI] if command == "score" else ["--base-model", OPENAI, "--results", str(tmp_path)]
+    assert main([command, *arguments(server, pairs, tmp_path, *name)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "vectors of zeros" in last and "check the server" in last
+
+
+def test_nothing_but_zeros_is_refused_at_once(
+    server: EmbedServer, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.zero = {text for row in rows_of(pairs) for text in (row["text1"], row["text2"])}
+    of = arguments(server, pairs, tmp_path, "--base-model", OPENAI, "--max-in-flight", "1", "--results", str(tmp_path))
+    assert main(["baselines", *of]) == 2
+    assert "got vectors of zeros for 32 of 32 texts; check the server" in capsys.readouterr().err
+    assert len(server.book.requests) == 1
