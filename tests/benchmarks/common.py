@@ -27,6 +27,7 @@ from tune.embed.prepare import PreparedBase, ViewOptions, prepare_base
 from tune.embed.sources import load_source
 from tune.events import ignore
 from tune.files import write_atomic
+from tune.machine import usable_cores
 from tune.pipeline.pairs import read_split
 from tune.results.provenance import PACKAGES
 
@@ -81,7 +82,7 @@ class Result:
 def machine() -> dict[str, Any]:
     """Describe the machine: processor, cores, threads, load and versions."""
     return {
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "processor": _processor(),
         "torch_threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",

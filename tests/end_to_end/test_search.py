@@ -202,7 +202,7 @@ def test_a_grid_says_its_size_and_runs_again_to_the_same_numbers(tmp_path: Path,
     assert all("learning rate" in row["error"] and not row["val_auc"] for row in failed)
     trial = tmp_path / "one" / "trials" / failed[0]["trial"]
     assert "Traceback" in json.loads((trial / "failed.json").read_text())["traceback"]
-    assert "4 failed" in first.out and "4 trials failed, such as" in first.out
+    assert "4 failed" in first.out and "4 trials failed; the leaderboard has the reasons" in first.out
     # The best of every cell (base model, train size, dims) is a finalist in a grid.
     tested = [row["dims"] for row in rows if row["test_auc"] and row["status"] != "baseline"]
     assert sorted(tested) == ["16", "32"]

@@ -55,6 +55,18 @@ def test_constant_axes_are_not_parameters_of_the_study() -> None:
     assert point["dims"] == 32 and set(search._ot_study.trials[0].params) == {"learning_rate"}
 
 
+def test_a_range_from_0_is_drawn_evenly_and_known_after_a_resume() -> None:
+    spaces = space(dims="32", loss="cosent", learning_rate="1e-3", weight_decay="0:0.1")
+    search = TPESearch(spaces, seed=0, past=[], study_name="d")
+    points = [search.suggest(str(number)) for number in range(8)]
+    decays = [point["weight_decay"] for point in points]
+    assert 0 <= min(decays) < 0.05 < max(decays) <= 0.1
+    past = [PastTrial({**points[0], "weight_decay": decay}, "done", {16: 0.9}) for decay in (0.0, *decays)]
+    resumed = TPESearch(spaces, seed=0, past=past, study_name="d")
+    assert [trial.params["weight_decay"] for trial in resumed._ot_study.trials] == [0.0, *decays]
+    assert 0 <= resumed.suggest("next")["weight_decay"] <= 0.1
+
+
 LISTS = {"dims": "8,16,32", "loss": "cosent,angle,cosine,contrastive", "learning_rate": "1e-3,1e-2"}
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.helpers.made_up_trials import space
 from tune.config.search import search_config
+from tune.errors import ConfigError
 from tune.search.points import (
     distinct_points,
     grid_points,
@@ -36,6 +37,25 @@ def test_random_points_are_seeded_distinct_and_within_their_ranges() -> None:
     searcher = PointsSearch(points[:2])
     assert [searcher.suggest("a"), searcher.suggest("b")] == points[:2]
     assert searcher.suggest("c") == PointsSearch.FINISHED
+
+
+def test_a_range_from_0_is_linear_and_one_above_0_logarithmic() -> None:
+    points = random_points(space(weight_decay="0:0.1"), 200, seed=3)
+    decays = sorted(point["weight_decay"] for point in points)
+    assert 0 <= decays[0] < 0.005 and 0.04 < decays[100] < 0.06 and decays[-1] <= 0.1
+    assert random_points(space(weight_decay="0.0:0.1"), 200, seed=3) == points, "as search.toml writes it"
+    decays = sorted(point["weight_decay"] for point in random_points(space(weight_decay="1e-4:0.01"), 200, seed=3))
+    assert 0.0005 < decays[100] < 0.002
+
+
+def test_a_learning_rate_of_0_is_refused_in_a_range_as_in_a_list() -> None:
+    for given, why in (("0:0.1", "range '0:0.1' is logarithmic, so its low end must be above 0"), ("0", "above 0")):
+        with pytest.raises(ConfigError) as caught:
+            space(learning_rate=given)
+        [line] = caught.value.problems
+        assert line.startswith("[space] learning_rate") and why in line
+    with pytest.raises(ConfigError, match="-1 is too small; it must be at least 0"):
+        space(weight_decay="-1:0.1")
 
 
 def test_a_small_space_is_counted_with_all_its_conditions() -> None:

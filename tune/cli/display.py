@@ -29,6 +29,7 @@ class SearchDisplay:
         self._started: SearchStarted | None = None
         self._embedding: Embedding | None = None
         self._trials: dict[str, TrialEvent] = {}
+        self._lost: set[str] = set()
         self._best: tuple[float, str] | None = None
         self._began = time.monotonic()
         self._last_line = 0.0
@@ -84,7 +85,8 @@ class SearchDisplay:
             self._trial(event)
 
     def _trial(self, event: TrialEvent) -> None:
-        if event.status == "lost":
+        if event.status == "lost" and event.trial not in self._lost:
+            self._lost.add(event.trial)
             self.console.print(f"trial {event.trial}: its worker died; resuming from its last state", markup=False)
         if event.status == "failed":
             self.console.print(f"trial {event.trial} failed: {event.reason}", markup=False)

@@ -106,7 +106,10 @@ def _numbers(
     ranged: str = "",
     words: dict[str, int | None] | None = None,
 ) -> Callable[[Any], Range | tuple[Any, ...]]:
-    """Return a parser of number lists within limits, and of ranges if `ranged` is "log" or "linear"."""
+    """Return a parser of number lists within limits, and of ranges if `ranged` is "log" or "linear".
+
+    A logarithmic range cannot begin at 0. If 0 is within the limits, a range from 0 is linear.
+    """
 
     def parse(value: Any) -> Range | tuple[Any, ...]:
         if isinstance(value, Range):
@@ -118,9 +121,11 @@ def _numbers(
             if len(parts) > 1:
                 raise ValueError("takes either one range or a list, not both")
             span = Range.parse(parts[0], ranged == "log")
-            _check(span.low, low, above or span.log, below)
+            if span.log and above and span.low == low:
+                raise ValueError(f"range {parts[0]!r} is logarithmic, so its low end must be above {low:g}")
+            _check(span.low, low, above, below)
             _check(span.high, low, above, below)
-            return span
+            return span.model_copy(update={"log": span.log and span.low > 0})
         numbers = [words[part] if words and part in words else _number(part, kind) for part in parts]
         for number in numbers:
             if number is not None:
@@ -196,7 +201,9 @@ class Space(BaseModel):
         Field(description="with mnr: true also contrasts every text with texts from pairs labelled 0"),
     ] = (True,)
     learning_rate: Annotated[
-        Floats, PlainValidator(_numbers(float, 0, above=True, ranged="log")), Field(description="AdamW's learning rate")
+        Floats,
+        PlainValidator(_numbers(float, 0, above=True, ranged="log")),
+        Field(description="AdamW's learning rate; a range is logarithmic"),
     ] = Range(low=1e-4, high=1e-2, log=True)
     batch_size: Annotated[Ints, PlainValidator(_numbers(int, 1)), Field(description="pairs per step")] = (32,)
     epochs: Annotated[Ints, PlainValidator(_numbers(int, 1)), Field(description="passes over the training pairs")] = (
@@ -205,7 +212,10 @@ class Space(BaseModel):
     warmup: Annotated[
         Floats,
         PlainValidator(_numbers(float, 0, ranged="linear")),
-        Field(description="learning rate warmup: below 1 a share of the steps, otherwise a number of steps"),
+        Field(
+            description="learning rate warmup: below 1 a share of the steps, otherwise a number of steps; a range is "
+            "linear"
+        ),
     ] = (0.1,)
     scheduler: Annotated[
         Words, PlainValidator(_words(*get_args(Scheduler))), Field(description="learning rate schedule")
@@ -213,10 +223,12 @@ class Space(BaseModel):
     dropout: Annotated[
         Floats,
         PlainValidator(_numbers(float, 0, below=1, ranged="linear")),
-        Field(description="dropout on the base model's vectors while training"),
+        Field(description="dropout on the base model's vectors while training; a range is linear"),
     ] = (0.0,)
     weight_decay: Annotated[
-        Floats, PlainValidator(_numbers(float, 0, ranged="log")), Field(description="AdamW's weight decay")
+        Floats,
+        PlainValidator(_numbers(float, 0, ranged="log")),
+        Field(description="AdamW's weight decay; a range is logarithmic, but linear if it begins at 0"),
     ] = (0.0,)
     activation: Annotated[
         Words, PlainValidator(_words(*get_args(Activation))), Field(description="activation after the Dense layer")

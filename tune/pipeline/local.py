@@ -1,6 +1,5 @@
 """LocalBackend: trials in worker processes of a Ray cluster, started here or joined."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from tune.embed.orders import EmbedOrder, embed_in_turn
 from tune.embed.prepare import PreparedBase
 from tune.embed.purchase import Ask, agree, search_estimates
 from tune.events import Emit, Message
+from tune.machine import usable_cores
 from tune.pipeline.backend import TrialsJob
 
 
@@ -38,6 +38,7 @@ class LocalBackend:
         """See `Backend`."""
         from tune.search.callbacks import StopMarks
         from tune.search.ray_cluster import connected
+        from tune.search.ray_place import ray_place
         from tune.search.run import TrialSetup, run_trials
         from tune.search.trainable import TrialDirectories
         from tune.train.local import LocalOpener
@@ -47,8 +48,10 @@ class LocalBackend:
         cache = options.cache.expanduser().resolve()
         opener = LocalOpener({name: base.view(cache) for name, base in job.bases.items()})
         joined = options.ray_address is not None
+        for note in () if joined else ray_place().notes:
+            emit(Message(note))
         emit(Message(f"joining Ray at {options.ray_address}" if joined else "starting Ray"))
-        jobs = options.jobs or os.cpu_count() or 1
+        jobs = options.jobs or usable_cores()
         with connected(config, jobs) as (resources, cores):
             if joined and options.jobs is None:
                 jobs = cores

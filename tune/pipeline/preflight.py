@@ -1,34 +1,48 @@
 """Checks that need neither the data nor a model: they run before torch is imported."""
 
-import os
 import socket
 from collections.abc import Callable, Collection
 from functools import partial
-from pathlib import Path
 
 from tune.config.search import SearchConfig
 from tune.data.pairs import check_data
 from tune.embed.base_models import check_lora, check_source
 from tune.errors import ConfigError, UserError
+from tune.pipeline.environment import check_cache, check_hub_cache, check_ray_folder
 from tune.results.layout import check_results
 
 
 def check_search(
-    config: SearchConfig, resume: bool, elsewhere: Collection[str] = (), *, buys: bool = True, sdks: bool = True
+    config: SearchConfig,
+    resume: bool,
+    elsewhere: Collection[str] = (),
+    *,
+    buys: bool = True,
+    sdks: bool = True,
+    trains: bool = False,
 ) -> None:
     """Check everything that needs neither the data nor a model. Raises ConfigError with every problem.
 
     resume: whether the results folder may exist. elsewhere: base models known to be available where the search will
     run. buys: whether closed models will be queried, so their keys are needed; sdks: whether from this machine.
+    trains: whether trials will run here, under Ray.
     """
     problems: list[str] = []
     here = [name for name in config.base_models if name not in elsewhere]
+    trust = config.search.trust_remote_code
     checks: list[Callable[[], None]] = [
-        *(partial(check_source, name, config.closed, key=buys, sdk=buys and sdks) for name in here),
+        *(
+            partial(check_source, name, config.closed, key=buys, sdk=buys and sdks, trust_remote_code=trust)
+            for name in here
+        ),
         *(partial(check_lora, name) for name in here if config.trained_by_lora(name)),
         partial(check_data, config.data),
     ]
-    checks.append(partial(check_cache, config.search.cache.expanduser()))
+    checks.append(partial(check_cache, config.search.cache))
+    if buys and sdks:
+        checks.append(partial(check_hub_cache, here))
+    if trains and config.search.ray_address is None:
+        checks.append(check_ray_folder)
     if not resume:
         checks.append(partial(check_results, config.search.results, config.search.name))
     if config.search.ray_address is not None:
@@ -42,13 +56,6 @@ def check_search(
             problems.append(str(error))
     if problems:
         raise ConfigError(problems)
-
-
-def check_cache(cache: Path) -> None:
-    """Check that the cache can be written. Raises UserError if not."""
-    existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"[search] cache: {cache} cannot be written ({existing}); choose another --cache")
 
 
 def _check_address(address: str) -> None:

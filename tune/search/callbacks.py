@@ -42,10 +42,8 @@ class TrialEvents(ray_tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Emit a report, or the failure of a trial."""
-        if "failed" in result:
-            self._emit_status(trial, "failed", reason=result["failed"])
-        else:
+        """Emit a report. A failure is the trial's end, and is emitted there."""
+        if "failed" not in result:
             self._emit_status(trial, "running", budget=result["budget"], best_auc=result["best_auc"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -3,18 +3,31 @@
 import contextlib
 import logging
 import os
+import shutil
+import signal
+import threading
 from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import ray
 
 from tune.config.search import SearchConfig
 from tune.errors import UserError
+from tune.machine import address_space, usable_cores
+from tune.search.ray_place import last_log_line, new_ray_folder, own_environment, ray_place
 
 SLOT = "trial_slot"
 """The Ray resource of a trial that only waits here for a container elsewhere."""
 
-_SLOTS_OBJECT_STORE = 200 * 1024 * 1024
+START_SECONDS = 90.0
+"""Ray starts in a few seconds; on a busy machine or a slow disk in tens of them."""
+_INTERRUPT_SECONDS = 5.0
+"""How long an interrupted start may take to end."""
+
+_OBJECT_STORE = 200 * 1024 * 1024
+"""Trials read their data from disk. Ray's default, 30% of memory, would be too much for a container's /dev/shm."""
 
 
 @contextlib.contextmanager
@@ -25,7 +38,7 @@ def connected(config: SearchConfig, jobs: int) -> Iterator[tuple[dict[str, float
     address, or if a trial would never fit into it.
     """
     address = config.search.ray_address
-    with _started(num_cpus=jobs) if address is None else _joined(address):
+    with started(num_cpus=jobs) if address is None else _joined(address):
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = config.search.gpus_per_trial
         if gpus is None:
@@ -45,25 +58,96 @@ def slots(jobs: int) -> Iterator[dict[str, float]]:
 
     Such a trial only waits here for a container elsewhere, so it takes a slot and no CPU.
     """
-    with _started(num_cpus=os.cpu_count() or 1, resources={SLOT: float(jobs)}, object_store_memory=_SLOTS_OBJECT_STORE):
+    with started(num_cpus=usable_cores(), resources={SLOT: float(jobs)}):
         yield {"cpu": 0, SLOT: 1}
 
 
 @contextlib.contextmanager
-def _started(**options: Any) -> Iterator[None]:
-    # This cluster listens on loopback only and lives as long as this process, so it needs no token.
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    ray.init(
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-        **options,
-    )
+def started(**options: Any) -> Iterator[None]:
+    """Start Ray on this machine, and stop it at the end. options: of `ray.init`.
+
+    Raises UserError if Ray does not start; its logs are then kept. Otherwise nothing is left of it.
+    """
+    folder = new_ray_folder(ray_place())
+    with own_environment(folder):
+        try:
+            with _time_limit(folder), _quiet():
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=False,
+                    object_store_memory=_OBJECT_STORE,
+                    _temp_dir=str(folder),
+                    **options,
+                )
+        except Exception as error:
+            raise UserError(_not_started(folder, " ".join(str(error).split()))) from error
+        # Ray opens its folder to every user.
+        folder.chmod(0o700)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _not_started(folder: Path, reason: str) -> str:
+    limit = address_space()
+    limited = "" if limit is None else f"; ulimit -v limits this process to {limit / 2**30:.3g} GiB, raise that first"
+    logged = last_log_line(folder)
+    said = f"; the last line of its log: {logged}" if logged else ""
+    return f"Ray did not start ({reason[:300]}){limited}{said}; see {folder}/session_latest/logs"
+
+
+class _TimedOut(Exception):
+    """Ray's start took too long."""
+
+
+@contextlib.contextmanager
+def _time_limit(folder: Path) -> Iterator[None]:
+    """Raise _TimedOut in the main thread after START_SECONDS, or if it waits in Ray's own code, end the process.
+
+    A wait in there cannot be interrupted. The process then ends as it does for any UserError, with one line and exit
+    code 2, and Ray's processes end with it.
+    """
+    reason = f"no answer within {START_SECONDS:g} s"
+
+    def end() -> None:
+        os.write(2, f"error: {_not_started(folder, reason)}\n".encode(errors="replace"))
+        os._exit(2)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise _TimedOut(reason)
+
+    timer = threading.Timer(START_SECONDS + _INTERRUPT_SECONDS, end)
+    timer.daemon = True
+    timer.start()
+    alarmed = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGALRM, interrupt) if alarmed else None
+    # Another timer, such as a test's, goes on afterwards.
+    running = signal.setitimer(signal.ITIMER_REAL, START_SECONDS) if alarmed else (0.0, 0.0)
     try:
         yield
     finally:
-        ray.shutdown()
+        timer.cancel()
+        if alarmed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, *running)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Ray logs here while it starts, such as its remark on tokens; errors are raised anyway."""
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

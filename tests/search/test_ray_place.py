@@ -1,0 +1,103 @@
+"""A cluster of our own: where its files are, what it ignores, and a start that does not end."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.command import environment, wait_for
+from tune.errors import UserError
+from tune.search.ray_place import IGNORED, own_environment, ray_place
+
+LONG = "/" + "long" * 30
+
+
+def test_the_folder_is_the_users_choice_if_it_can_be(tmp_path: Path) -> None:
+    place = ray_place({"TMPDIR": "/tmp"})
+    assert (place.parent, place.notes) == (Path("/tmp"), ())
+    assert ray_place({}).parent == Path("/tmp")
+    assert ray_place({"RAY_TMPDIR": "/dev/shm", "TMPDIR": LONG}).parent == Path("/dev/shm")
+
+
+@pytest.mark.parametrize(
+    ("temporary", "says"), [(LONG, "too long"), ("/dev/null", "not a folder"), ("/no/such/folder", "not a folder")]
+)
+def test_another_folder_is_taken_and_said(temporary: str, says: str) -> None:
+    place = ray_place({"TMPDIR": temporary})
+    [note] = place.notes
+    assert place.parent == Path("/tmp") and "Ray's files go to /tmp: TMPDIR" in note and says in note
+    with pytest.raises(UserError, match=f"RAY_TMPDIR: {temporary} is {says}"):
+        ray_place({"RAY_TMPDIR": temporary})
+
+
+def test_variables_of_another_cluster_are_named_and_taken_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in IGNORED:
+        monkeypatch.setenv(name, "10.0.0.1:6379")
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    [note] = ray_place().notes
+    assert "RAY_ADDRESS" in note and "--ray-address" in note
+    before = dict(os.environ)
+    with own_environment(tmp_path):
+        assert not set(IGNORED).intersection(os.environ)
+        assert os.environ["OMP_NUM_THREADS"] == "1" and os.environ["RAY_TMPDIR"] == str(tmp_path)
+        assert len(os.environ["RAY_AUTH_TOKEN"]) >= 32, "Ray listens on all addresses of the machine"
+    assert dict(os.environ) == before
+
+
+HANG = """
+import os, signal, sys, threading, time
+from pathlib import Path
+
+def stop() -> None:
+    while True:
+        for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+            for pid in children.read_text().split():
+                if b"raylet/" + b"raylet" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(int(pid), signal.SIGSTOP)
+                    print(pid, flush=True)
+                    return
+        time.sleep(0.01)
+
+from tune.errors import UserError
+from tune.search import ray_cluster
+ray_cluster.START_SECONDS, ray_cluster._INTERRUPT_SECONDS = 4.0, 1.0
+threading.Thread(target=stop, daemon=True).start()
+try:
+    with ray_cluster.started(num_cpus=1):
+        print("started")
+except UserError as error:
+    print("error:", error, file=sys.stderr)
+    sys.exit(2)
+"""
+
+
+def test_a_start_that_hangs_ends_with_one_line_and_leaves_no_process() -> None:
+    """Ray's process is stopped for real. Where Ray waits in its own code, it cannot be interrupted."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", HANG], capture_output=True, text=True, timeout=90, check=False,
+            env={**environment(), "RAY_TMPDIR": str(folder)},
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    lines = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    assert ran.returncode == 2 and len(lines) == 1, ran.stderr
+    assert lines[0].startswith("error: Ray did not start (no answer within 4 s)") and str(folder) in lines[0]
+    assert "Traceback" not in ran.stderr and "started" not in ran.stdout
+    for pid in ran.stdout.split():
+        wait_for(partial(ended, int(pid)), 20)
+
+
+def ended(pid: int) -> bool:
+    """Return whether a process is gone; nobody may have collected its exit code yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True

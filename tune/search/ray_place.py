@@ -1,0 +1,123 @@
+"""Where a cluster of our own is started: Ray's folder, and an environment that points it nowhere else.
+
+Does not import Ray, so that commands can check this at once.
+"""
+
+import contextlib
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune.errors import UserError
+from tune.machine import one_thread
+
+_MOST_SOCKET_BYTES = 107 if sys.platform == "linux" else 103
+"""The longest path of a Unix socket."""
+_BELOW = len("/ray-abcdefgh/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+"""Length of what is added to the chosen folder: one of our own, and in it what Ray creates."""
+_USUAL = Path("/tmp")
+
+IGNORED = (
+    "RAY_ADDRESS", "RAY_REDIS_ADDRESS", "RAY_GCS_SERVER_PORT", "RAY_OVERRIDE_RESOURCES", "RAY_OVERRIDE_LABELS",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK", "RAY_gcs_storage",
+)  # fmt: skip
+"""Variables that would join a new cluster to another one, or give it that one's resources, port or working folder."""
+
+_TOKEN = secrets.token_hex(32)
+"""Ray keeps the first token that a process uses."""
+
+
+@dataclass(frozen=True)
+class RayPlace:
+    """parent: where Ray's folder is created. notes: lines for people, on what was set otherwise."""
+
+    parent: Path
+    notes: tuple[str, ...] = ()
+
+
+def ray_place(environ: Mapping[str, str] = os.environ) -> RayPlace:
+    """Choose where Ray keeps its sockets and logs: RAY_TMPDIR, or the first of several that can be used.
+
+    Raises UserError if RAY_TMPDIR cannot be used, or none can.
+    """
+    notes = []
+    if ignored := [name for name in IGNORED if environ.get(name)]:
+        verb = "is" if len(ignored) == 1 else "are"
+        notes.append(
+            f"{', '.join(ignored)} {verb} ignored: a search starts its own Ray cluster; --ray-address joins another"
+        )
+    if environ.get("RAY_TMPDIR"):
+        folder = Path(environ["RAY_TMPDIR"]).absolute()
+        if problem := _problem(folder):
+            raise UserError(f"RAY_TMPDIR: {folder} {problem}; set it to a short path that you can write to")
+        return RayPlace(folder, tuple(notes))
+    given = {name: Path(environ[name]).absolute() for name in ("TMPDIR", "XDG_RUNTIME_DIR") if environ.get(name)}
+    wanted = given.get("TMPDIR", _USUAL)
+    for folder in dict.fromkeys((wanted, _USUAL, *given.values(), Path("/dev/shm"))):
+        if _problem(folder) is None:
+            if folder != wanted:
+                name = "TMPDIR" if "TMPDIR" in given else str(wanted)
+                notes.append(f"Ray's files go to {folder}: {name} {_problem(wanted)}")
+            return RayPlace(folder, tuple(notes))
+    raise UserError(f"no folder for Ray's files: {wanted} {_problem(wanted)}; set RAY_TMPDIR to one you can write to")
+
+
+@contextlib.contextmanager
+def own_environment(folder: Path) -> Iterator[None]:
+    """Within the context, this process and the ones it starts know no other cluster, and Ray's folder is `folder`.
+
+    Ray listens on all of the machine's addresses, so it gets a token that only these processes know, unless the user
+    has turned tokens off. Trials use one thread each, so workers get no more for their numeric libraries either.
+    """
+    changed = {**dict.fromkeys(IGNORED), **one_thread(), "RAY_TMPDIR": str(folder)}
+    changed["RAY_AUTH_TOKEN"] = os.environ.get("RAY_AUTH_TOKEN") or _TOKEN
+    # Ray sets RAY_AUTH_MODE itself.
+    before = {name: os.environ.get(name) for name in (*changed, "RAY_AUTH_MODE")}
+    _set(changed)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def new_ray_folder(place: RayPlace) -> Path:
+    """Create a folder for one cluster. Raises UserError if that fails."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="ray-", dir=place.parent))
+    except OSError as error:
+        raise UserError(
+            f"cannot create a folder for Ray in {place.parent} ({error.strerror}); set RAY_TMPDIR to another"
+        ) from None
+
+
+def last_log_line(folder: Path) -> str:
+    """Return the last error that Ray's processes logged in the folder of their cluster; else their last line, or ""."""
+    logs = sorted(folder.glob("session_latest/logs/*.*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in logs if path.suffix in (".out", ".err")]
+    # As "[2026-01-02 03:04:05,678 E 12 12] (raylet) file.cc:1: ...", by severity; statistics and stack traces follow.
+    lines = [line for text in texts for line in reversed(text.splitlines()) if line.startswith("[")]
+    errors = [line for line in lines if any(f" {severity} " in line[:40] for severity in "CEF")]
+    return " ".join((errors or lines or [""])[0].split())[:300]
+
+
+def _problem(folder: Path) -> str | None:
+    """Return why Ray's files cannot be in the folder, or None."""
+    if len(os.fsencode(folder)) + _BELOW > _MOST_SOCKET_BYTES:
+        return f"is too long for Ray's sockets (at most {_MOST_SOCKET_BYTES - _BELOW} bytes)"
+    if not folder.is_dir():
+        return "is not a folder"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return "is not writable"
+    return None
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
