@@ -19,6 +19,7 @@ NAMES = {
     "precision": False,
     "startup": False,
     "interval_coverage": False,
+    "fold_coverage": False,
     "quora_reference": True,
     "trial_vs_trainer": True,
     "sweep_vs_trainer": True,

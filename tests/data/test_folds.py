@@ -77,6 +77,30 @@ def test_a_fold_that_would_lack_a_class_is_refused() -> None:
     fold_of(component, 3, 0)
 
 
+def test_a_rare_class_is_dealt_evenly() -> None:
+    label = np.zeros(200, np.int8)
+    label[np.random.default_rng(0).choice(200, 20, replace=False)] = 1
+    plain = [np.bincount(fold_of(np.arange(200), 5, seed)[label == 1], minlength=5) for seed in range(40)]
+    assert min(counts.min() for counts in plain) < 2, "by chance, some fold would have few or none"
+    for seed in range(40):
+        fold = fold_of(np.arange(200), 5, seed, label)
+        assert np.bincount(fold[label == 1], minlength=5).min() >= 2 and np.bincount(fold).tolist() == [40] * 5
+
+
+def test_linked_positives_are_dealt_by_how_many_there_are() -> None:
+    # 21 positives in six components, negatives in single ones.
+    sizes = [8, 5, 3, 2, 2, 1]
+    component = np.concatenate([np.repeat(np.arange(6), sizes), np.arange(6, 90)])
+    label = np.repeat(np.array([1, 0], np.int8), [21, 84])
+    for seed in range(20):
+        fold = fold_of(component, 3, seed, label)
+        assert np.bincount(fold[label == 1], minlength=3).min() >= 4, "at least half of its share of 7"
+        assert all(len(set(fold[component == number].tolist())) == 1 for number in range(6))
+        assert np.bincount(fold, minlength=3).tolist() == [35, 35, 35]
+    line = refusal(component, 7, label)
+    assert "no positive (label 1) pair" in line and "use fewer folds (6 at most), or leave --folds out" in line
+
+
 def test_too_few_components_and_too_many_folds_are_refused() -> None:
     assert "empty" in refusal(np.array([0, 0, 1, 1]), 3)
     assert "empty" in refusal(np.array([], dtype=np.int64), 2)

@@ -9,6 +9,8 @@ import pytest
 from tests.data.pair_files import pairs_of
 from tests.data.test_queries import tickets, turned
 from tests.data.test_split import DENSE, SPARSE, random_rows, refusal
+from tune.config.search import SearchOptions
+from tune.data._shortage import FOLDED_NEEDED
 from tune.data.sides import SIDES
 from tune.data.split import split_pairs
 
@@ -130,3 +132,70 @@ def test_a_given_split_with_too_few_is_not_offered_another_rule() -> None:
     side = ["test" if i < 150 else "val" if i < 1000 else "train" for i in range(len(DENSE))]
     line = refusal(DENSE, side)
     assert "the given split has only" in line and "--split queries" not in line
+
+
+FOLDS_WORK = "; or search --folds 5, which judges all of them out of fold"
+
+
+def test_folds_are_proposed_where_they_work_and_else_what_they_need() -> None:
+    line = refusal(rare(300, 150))
+    assert f"{FOLDS_WORK} (150 positive and 150 negative; it needs 20 of either class)" in line
+    assert FOLDS_WORK in refusal(rare(40, 20)) and FOLDS_WORK in refusal(rare(20_000, 150))
+    few = "; search --folds 5, which judges out of fold, needs 20 of either class (there are "
+    assert f"{few}10 positive)" in refusal(rare(900, 10)) and f"{few}19 negative)" in refusal(rare(900, 881))
+    assert "--folds" not in refusal(CONSTANT), "one component cannot be put into folds"
+    side = ["val" if i < 150 else "test" if i < 1500 else "train" for i in range(len(SPARSE))]
+    line = refusal(SPARSE, side)
+    assert "; or search --folds 5, which cross-validates over train and val, so that val may be of any size" in line
+    split = split_pairs(pairs_of(SPARSE, side), folds=5)
+    assert split.side.tolist() == side and not split.out_of_fold
+
+
+@pytest.mark.parametrize(("count", "positives"), [(40, 20), (300, 150), (600, 20), (600, 580)])
+def test_with_folds_few_pairs_have_no_test_side(count: int, positives: int) -> None:
+    for seed in range(3):
+        split = split_pairs(pairs_of(rare(count, positives)), seed, folds=5)
+        assert split.out_of_fold and set(split.side.tolist()) == {"train"} and len(split.pairs) == count
+        assert split.counts["rows"] == {"train": count, "val": 0, "test": 0}
+        assert split.counts["positives"]["train"] == positives and split.counts["moved_to_train"] == 0
+    assert split.digest != split_pairs(pairs_of([*rare(count, positives)[:-1], ("a", "b", 0)]), 0, folds=5).digest
+
+
+def test_with_folds_enough_pairs_are_split_as_without() -> None:
+    plain, folded = split_pairs(pairs_of(SPARSE)), split_pairs(pairs_of(SPARSE), folds=5)
+    assert plain.digest == folded.digest and not folded.out_of_fold and plain.counts == folded.counts
+
+
+def test_with_folds_no_mode_drops_a_pair() -> None:
+    """Without sides held out, nothing crosses them."""
+    linked = [(f"question {i // 2}", f"answer {i}", i % 2) for i in range(400)]
+    for mode in ("cut", "queries", "components"):
+        split = split_pairs(pairs_of(linked), mode=mode, folds=4)
+        assert len(split.pairs) == 400 and split.counts["crossing_dropped"] == 0
+
+
+def test_the_least_that_folds_take() -> None:
+    assert f"needs {FOLDED_NEEDED} pairs of either class" in str(SearchOptions.model_fields["folds"].description)
+    line = refusal(rare(900, 10), folds=5)
+    assert line == (
+        "test: only 10 positive (label 1) pairs among 900, but --folds judges out of fold from 20 of either class on:"
+        " add at least 10"
+    )
+    assert "only 19 negative" in refusal(rare(400, 381), folds=2) and "add at least 1" in refusal(rare(39, 20), folds=5)
+    line = refusal(rare(40, 20), folds=30)
+    assert "a fold would hold no" in line and "use fewer folds (20 at most), or add pairs of other texts" in line
+
+
+def test_one_component_is_told_of_another_split_with_folds_as_without() -> None:
+    assert proposed(refusal(CONSTANT, folds=5)) == ["queries"]
+    assert not split_pairs(pairs_of(CONSTANT), mode="queries", folds=5).out_of_fold
+
+
+def test_a_given_test_side_that_is_too_small_stays_refused() -> None:
+    side = ["test" if i < 30 else "train" for i in range(300)]
+    line = refusal(rare(300, 150), side, folds=5)
+    assert "the given split has only" in line and "leave the given split out" in line
+    assert line.endswith("to judge all pairs out of fold")
+    split = split_pairs(pairs_of(rare(300, 150), ["val" if i < 30 else "train" for i in range(300)]), folds=5)
+    assert split.out_of_fold and set(split.side.tolist()) == {"train"}, "no test side was given"
+    assert split.counts["mode"] == "given" and split.counts["cut_from_train"] == []

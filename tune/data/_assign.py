@@ -6,7 +6,7 @@ a side depends neither on row order nor on the process.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -91,19 +91,20 @@ def assign(pairs: Pairs, texts: Texts, seed: int, mode: SplitMode, missing: Sequ
     keep, placeable = np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
     facts, largest = {"large_components": 0, "large_rows": 0, "moved_to_train": 0}, 0
     share = HELD_OUT_SHARE
+    most = max(LARGE * n, 1)
     if mode == "cut":
         by_text = _sides_of(texts.hashes, seed, missing)
         side[free] = by_text[first[free]]
         keep[free] = by_text[first[free]] == by_text[second[free]]
         often = _occurrences(texts)
-        placeable[free] = np.maximum(often[first[free]], often[second[free]]) <= LARGE * n
+        placeable[free] = np.maximum(often[first[free]], often[second[free]]) <= most
         share = share**2
     elif missing:
         component = components(first[free], second[free])
         size = np.bincount(component)
         smallest = _smallest(np.minimum(texts.hashes[first], texts.hashes[second])[free], component)
         of_component = _sides_of(smallest, seed, missing)
-        large = size > LARGE * n
+        large = size > most
         facts = {
             "large_components": int(large.sum()),
             "large_rows": int(size[large].sum()),
@@ -113,6 +114,12 @@ def assign(pairs: Pairs, texts: Texts, seed: int, mode: SplitMode, missing: Sequ
         placeable[free] = ~large[component]
         largest = int(size.max(initial=0))
     return Assignment(mode, queries, side, keep, first, second, placeable, share, largest, facts)
+
+
+def all_train(made: Assignment) -> Assignment:
+    """Return the assignment without sides held out: every pair is train, and none is dropped."""
+    facts = {**made.facts, "large_components": 0, "large_rows": 0, "moved_to_train": 0}
+    return replace(made, side=np.full(len(made.side), "train", "<U5"), keep=np.ones_like(made.keep), facts=facts)
 
 
 def query_column(texts: Texts, mode: SplitMode) -> Column | None:

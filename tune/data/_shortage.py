@@ -1,4 +1,4 @@
-"""Refuses a split whose val or test is too small, and says what would help: another --split, or how many pairs.
+"""Refuses a split whose val or test is too small, and says what would help: another --split, folds, or how many pairs.
 
 Every option that is proposed was tried, and every number of pairs that is asked for exceeds the number there are.
 """
@@ -11,13 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.config.data import SplitMode
-from tune.data._assign import Assignment, Column, Texts, assign, most_frequent, query_column
+from tune.data._assign import Assignment, Column, Texts, assign, components, most_frequent, query_column
+from tune.data.folds import fold_of
 from tune.data.pairs import Pairs
 from tune.data.sides import CLASS_NAMES, HELD_OUT, SIDES
 from tune.errors import DataError
 
 NEEDED = 100
 """Pairs of either class that val and test must each hold."""
+FOLDED_NEEDED = 20
+"""Pairs of either class that there must be in all to judge out of fold, without a test side."""
+_FOLDS = 5
+"""Folds to propose."""
 
 _MARGIN = 1.3
 """An unlucky split holds fewer pairs than the mean one."""
@@ -33,31 +38,95 @@ _CLEARLY_FEWER = 0.7
 
 @dataclass(frozen=True)
 class Search:
-    """Cleaned pairs and what they are split by. missing: the sides to draw; given: the sides that the user drew."""
+    """Cleaned pairs and what they are split by.
+
+    missing: the sides to draw; given: the sides that the user drew. folds: of train and val, 0 for none.
+    """
 
     pairs: Pairs
     texts: Texts
     seed: int
     given: Sequence[str]
     missing: Sequence[str]
+    folds: int = 0
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The sides that need NEEDED pairs of either class: val does not if it is cross-validated with train."""
+        return ("test",) if self.folds else HELD_OUT
 
 
-def check_enough(search: Search, made: Assignment) -> None:
-    """Raise DataError if val or test has fewer than NEEDED pairs of either class, or train lacks a class."""
+def check_enough(search: Search, made: Assignment) -> bool:
+    """Return whether all pairs must be judged out of fold: with folds, if test would be too small.
+
+    Raises DataError if val or test has fewer than NEEDED pairs of either class, train lacks a class, or there are too
+    few pairs for folds.
+    """
     held, source = held_of(search.pairs.label, made), search.pairs.source
-    found, side, label = scarcest(held)
+    found, side, label = scarcest(held, search.needed)
     if found >= NEEDED:
-        if 0 in held["train"]:
+        if 0 in held["train"] and not search.folds:
             raise DataError(f"{source}: train has pairs of one class only: add pairs of the other")
-        return
+        return False
     short = f"only {found} {CLASS_NAMES[label]} pairs in {side}, but {NEEDED} of either class are needed"
     if side in search.given:
+        instead = "to judge all pairs out of fold" if search.folds else "for a new split"
         raise DataError(
             f"{source}: the given split has {short}: add pairs there, or leave the given split out"
-            " (no --split-column, one file) for a new split"
+            f" (no --split-column, one file) {instead}{_or_folds(search, made, held)}"
         )
     cause = _cause(search, made)
-    raise DataError(f"{source}: {cause}{', which leaves ' if cause else ''}{short}: {_fix(search, made, held)}")
+    if search.folds and (not cause or _foldable(search, made, 2)):
+        _check_folded(search)
+        return True
+    raise DataError(
+        f"{source}: {cause}{', which leaves ' if cause else ''}{short}: {_fix(search, made, held)}"
+        f"{_or_folds(search, made, held)}"
+    )
+
+
+def _check_folded(search: Search) -> None:
+    """Raise DataError if there are too few pairs of a class to judge out of fold."""
+    fewest, label = min((count, label) for label, count in _there(search.pairs).items())
+    if fewest < FOLDED_NEEDED:
+        raise DataError(
+            f"{search.pairs.source}: only {fewest} {CLASS_NAMES[label]} pairs among {len(search.pairs):,}, but --folds"
+            f" judges out of fold from {FOLDED_NEEDED} of either class on: add at least {FOLDED_NEEDED - fewest}"
+        )
+
+
+def _foldable(search: Search, made: Assignment, folds: int) -> bool:
+    """Return whether all pairs can be put into folds."""
+    try:
+        fold_of(components(made.first, made.second), folds, search.seed, search.pairs.label)
+    except DataError:
+        return False
+    return True
+
+
+def _or_folds(search: Search, made: Assignment, held: dict[str, tuple[int, int]]) -> str:
+    """Return what --folds would do for these pairs, or how many it needs; "" if it is of no help."""
+    if search.folds:
+        return ""
+    folds, there = f"search --folds {_FOLDS}", _there(search.pairs)
+    if min(held["test"]) >= NEEDED:
+        return f"; or {folds}, which cross-validates over train and val, so that val may be of any size"
+    if "test" in search.given:
+        return ""
+    if (fewest := min(there.values())) < FOLDED_NEEDED:
+        rare = CLASS_NAMES[min(there, key=there.__getitem__)].split()[0]
+        return f"; {folds}, which judges out of fold, needs {FOLDED_NEEDED} of either class (there are {fewest} {rare})"
+    if not _foldable(search, made, _FOLDS):
+        return ""
+    return (
+        f"; or {folds}, which judges all of them out of fold ({there[1]:,} positive and {there[0]:,} negative;"
+        f" it needs {FOLDED_NEEDED} of either class)"
+    )
+
+
+def _there(pairs: Pairs) -> dict[int, int]:
+    """Return the number of pairs of each class."""
+    return {label: int((pairs.label == label).sum()) for label in CLASS_NAMES}
 
 
 def held_of(label: NDArray[np.int8], made: Assignment) -> dict[str, tuple[int, int]]:
@@ -66,9 +135,9 @@ def held_of(label: NDArray[np.int8], made: Assignment) -> dict[str, tuple[int, i
     return {name: (int((label[at] == 0).sum()), int((label[at] == 1).sum())) for name, at in sides.items()}
 
 
-def scarcest(held: dict[str, tuple[int, int]]) -> tuple[int, str, int]:
-    """Return the smallest class of val and test: number of pairs, side, label."""
-    return min((held[name][label], name, label) for name in HELD_OUT for label in CLASS_NAMES)
+def scarcest(held: dict[str, tuple[int, int]], sides: Sequence[str] = HELD_OUT) -> tuple[int, str, int]:
+    """Return the smallest class of these sides: number of pairs, side, label."""
+    return min((held[name][label], name, label) for name in sides for label in CLASS_NAMES)
 
 
 def _cause(search: Search, made: Assignment) -> str:
@@ -153,7 +222,7 @@ def _needed(pairs: Pairs, made: Assignment, held: dict[str, tuple[int, int]]) ->
 
 def _needed_by_class(pairs: Pairs, made: Assignment, held: dict[str, tuple[int, int]]) -> str:
     """Return the pairs needed of each class, if one is much rarer than the other."""
-    there = {label: int((pairs.label == label).sum()) for label in CLASS_NAMES}
+    there = _there(pairs)
     if min(there.values()) >= _UNBALANCED * max(there.values()):
         return ""
     parts = []

@@ -29,3 +29,15 @@ class LabelledPairs:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def take(self, index: NDArray[np.int64]) -> "LabelledPairs":
+        """Return the pairs at `index`, in that order."""
+        at = index.tolist()
+        return LabelledPairs(
+            [self.text_a[row] for row in at],
+            [self.text_b[row] for row in at],
+            self.label[index],
+            None if self.component is None else self.component[index],
+            self.shared,
+            None if self.score is None else self.score[index],
+        )

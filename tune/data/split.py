@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tune.config.data import SplitMode
-from tune.data._assign import Column, Texts, assign, components
+from tune.data._assign import Column, Texts, all_train, assign, components
 from tune.data._shortage import Search, check_enough
+from tune.data.folds import fold_of
 from tune.data.pairs import Pairs
 from tune.data.sides import HELD_OUT, SIDES, LabelledPairs
 from tune.errors import DataError
@@ -36,18 +37,27 @@ class Split:
     row_hash: list[str]
     """[n], 32 hex digits of the row's two texts and label. Without the score: grading must not move any row."""
     counts: dict[str, Any]
-    """Plain data. mode (a SplitMode, or given); rows, shares, positives and components per side; largest_component and
-    its giant_share; large_components, large_rows (above LARGE); moved_to_train (rows of these that hashed to val or
-    test); cut_from_train (sides missing from a given split); crossing_dropped; overlaps (texts of a given val and test
-    that are also in train; otherwise zeros); queries (see `_query_counts`; None in the other modes)."""
+    """Plain data. mode (a SplitMode, or given); out_of_fold (whether all rows are train, to be judged out of fold);
+    rows, shares, positives and components per side; largest_component and its giant_share; large_components, large_rows
+    (above LARGE); moved_to_train (rows of these that hashed to val or test); cut_from_train (sides missing from a given
+    split); crossing_dropped; overlaps (texts of a given val and test that are also in train; otherwise zeros); queries
+    (see `_query_counts`; None in the other modes)."""
     digest: str
     """Order-independent hash over all (row_hash, side, score if there is one); the split hash of the summary."""
     queries: Column | None = None
     """The column that is kept apart, if only one is; the texts of the other are shared by design."""
 
+    @property
+    def out_of_fold(self) -> bool:
+        """Whether there is no test side: all pairs are cross-validated, and judged out of fold."""
+        return bool(self.counts["out_of_fold"])
 
-def split_pairs(pairs: Pairs, seed: int = 0, mode: SplitMode = "components") -> Split:
+
+def split_pairs(pairs: Pairs, seed: int = 0, mode: SplitMode = "components", folds: int = 0) -> Split:
     """Split cleaned pairs 80/10/10, in expectation; a given split is kept.
+
+    folds: of the cross-validation over train and val; 0 for none. With folds, val may be of any size. If test would be
+    too small, there is none: all pairs are train, if there are FOLDED_NEEDED of either class (and no given test).
 
     components: side = u(sha256(seed, smallest text hash in the component)), u uniform in [0, 1). New rows move only the
     components they touch, and those that cross the limit LARGE, which grows with the number of rows.
@@ -58,15 +68,19 @@ def split_pairs(pairs: Pairs, seed: int = 0, mode: SplitMode = "components") -> 
     given: sides in `pairs.side` are kept, except that a missing val or test is cut from train by the same rule, among
     train. This includes test, since a leak-free test is more useful than an error; `counts["cut_from_train"]` reports
     it.
-    Raises DataError if val or test has fewer than NEEDED pairs of either class, train lacks a class, or a given split
-    has no train.
+    Raises DataError if val or test has fewer than NEEDED pairs of either class, train lacks a class, a given split
+    has no train, or the folds cannot be made.
     """
     n = len(pairs)
     given = [name for name in SIDES if name in set(pairs.side or ())]
     missing = [name for name in HELD_OUT if name not in given]
     _check_given(pairs, given, missing, mode)
     texts = Texts.of(pairs)
+    search = Search(pairs, texts, seed, given, missing, folds)
     made = assign(pairs, texts, seed, mode, missing)
+    out_of_fold = check_enough(search, made)
+    if out_of_fold:
+        made = all_train(made)
 
     kept = np.flatnonzero(made.keep)
     remaining = pairs if len(kept) == n else pairs.take(kept)
@@ -75,15 +89,30 @@ def split_pairs(pairs: Pairs, seed: int = 0, mode: SplitMode = "components") -> 
     row_hash = _row_hashes(remaining)
     counts = {
         "mode": "given" if given else mode,
+        "out_of_fold": out_of_fold,
         **_describe(remaining, side, component),
         **made.facts,
-        "cut_from_train": missing if given else [],
+        "cut_from_train": missing if given and not out_of_fold else [],
         "crossing_dropped": n - len(kept),
         "overlaps": _overlaps(first, second, side) if given else dict.fromkeys(HELD_OUT, 0),
         "queries": _query_counts(pairs, texts, side, made.queries) if made.queries else None,
     }
-    check_enough(Search(pairs, texts, seed, given, missing), made)
-    return Split(remaining, side, component, row_hash, counts, _digest(row_hash, side, remaining.score), made.queries)
+    split = Split(remaining, side, component, row_hash, counts, _digest(row_hash, side, remaining.score), made.queries)
+    if folds:
+        check_folds(split, folds, seed)
+    return split
+
+
+def check_folds(split: Split, folds: int, seed: int) -> None:
+    """Raise DataError if the folds of train and val cannot be made as `fold_of` will."""
+    sides = labelled_sides(split, seed)
+    parts = [sides[name] for name in ("train", "val")]
+    component = np.concatenate([part.component for part in parts if part.component is not None])
+    otherwise = "add pairs of other texts" if split.out_of_fold else "leave --folds out"
+    try:
+        fold_of(component, folds, seed, np.concatenate([part.label for part in parts]), otherwise)
+    except DataError as error:
+        raise DataError(f"{split.pairs.source}: {error}") from None
 
 
 def write_split(split: Split, path: Path) -> None:

@@ -8,6 +8,7 @@ The process that trains the trial writes these files, in this order, while it ho
                          most every STATE_SECONDS, and for large models rarely enough that writing takes at most a
                          tenth of the time. A resumed trial retrains any later reports silently and reaches the same
                          numbers, because training is deterministic. Without this file it starts from the beginning.
+   `out_of_fold.f32`     out-of-fold scores of every report, if all pairs are in folds; written before the report.
 4. `reports.jsonl`       one line per report, appended after 2 and 3. A torn last line is dropped on resume.
 5. `failed.json`         reason and traceback if the trial cannot be trained. Nothing is written after it.
 6. `done`                written last, after the last report; state.pt is removed after it.
@@ -15,7 +16,8 @@ The process that trains the trial writes these files, in this order, while it ho
 The driver writes two more. `lost.json`: the trial was given up because its worker died too often; reopening the trial
 removes it. `stopped`: ASHA stopped the trial (a resumed search relies on asha.json, which is written first).
 
-Every file but reports.jsonl is written under a temporary name and renamed, so it is complete or absent.
+Every file but reports.jsonl and out_of_fold.f32 is written under a temporary name and renamed, so it is complete or
+absent.
 """
 
 import contextlib

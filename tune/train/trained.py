@@ -23,6 +23,7 @@ from tune.embed.view import PairRows, View, ViewTexts
 from tune.metrics.score import ModelScore, fit_thresholds, roc_auc
 from tune.metrics.spearman import spearman
 from tune.train.frozen.dense import dense_cosine, load_dense
+from tune.train.frozen.held_out import kept_scores
 from tune.train.frozen.refit import mean_best_budget, out_of_fold, refit
 from tune.train.kinds import TrialKind, kind_of
 from tune.train.outcomes import TrialOutcome
@@ -221,6 +222,28 @@ class FoldedModel(TrialModel):
         if not refitted.exists():
             refit(self.config, View.open(self.base.view(self.cache)), budget, refitted)
         return refitted
+
+    def out_of_fold(self) -> NDArray[np.floating]:
+        """Return the out-of-fold scores of all pairs at each report, [reports, n], at the first dims.
+
+        If they were not kept, or are damaged: those of the best report alone, [1, n]. Raises as `val` does.
+        """
+        view = View.open(self.base.view(self.cache))
+        try:
+            return kept_scores(self.outcome.directory, self.outcome.reports, len(view.train_and_val()))
+        except (OSError, ValueError):
+            scores, _ = out_of_fold(self.config, self.best, view, self.dims[0])
+            return scores[None]
+
+    def best_out_of_fold(self) -> NDArray[np.floating]:
+        """Return those of the best report, [n]."""
+        scores, best = self.out_of_fold(), self.outcome.best
+        row: NDArray[np.floating] = scores[0 if best is None or len(scores) == 1 else best.number - 1]
+        return row
+
+    def _comparisons(self) -> int:
+        label = View.open(self.base.view(self.cache)).train_and_val().label
+        return int((label == 1).sum()) * int((label == 0).sum())
 
     def _on_val(self, view: View) -> dict[int, Final]:
         pairs, fold = view.train_and_val(), view.folds(self.config.folds, self.config.seed)

@@ -29,6 +29,7 @@ from tune.pipeline.pairs import read_split
 from tune.train import directory as directory_module
 from tune.train.directory import TrialDirectory
 from tune.train.frozen.dense import load_dense
+from tune.train.frozen.held_out import FILE, kept_scores
 from tune.train.frozen.refit import mean_best_budget, out_of_fold, refit
 from tune.train.frozen.trial import open_frozen_trial
 from tune.train.local import LocalOpener
@@ -143,6 +144,44 @@ def test_untouched_base_models_are_scored_on_the_pairs_and_folds_of_the_trials(
     val = roc_auc_score(prepared.view.val.label, scores[len(prepared.view.train) :])
     assert plain.val_auc == pytest.approx(val, abs=1e-5) and plain.val_auc_std is None
     assert plain.val_auc != untouched.val_auc
+
+
+def without_val(view: View, root: Path) -> View:
+    """Return a view with all pairs in train, in the same folds."""
+    pairs, fold = view.train_and_val(), view.folds(FOLDS, 0)
+    path = write_view(root, "all", np.array(view.vectors), pairs, pairs.take(slice(0, 0)))
+    write_folds(path, fold, FOLDS, 0)
+    return View.open(path)
+
+
+@pytest.mark.parametrize("smaller", [(), (8,)], ids=["plain", "matryoshka"])
+def test_without_val_the_out_of_fold_scores_of_every_report_are_kept(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smaller: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(directory_module, "STATE_SECONDS", 0.0)
+    view, config = without_val(prepared.view, tmp_path), prepared.config(folds=FOLDS, matryoshka=smaller)
+    reports = list(open_frozen_trial(config, tmp_path / "whole", view))
+    scores = kept_scores(tmp_path / "whole", reports, len(view.train))
+    fold, label = view.folds(FOLDS, 0), view.train.label
+    for report, row in zip(reports, scores, strict=True):
+        aucs = [roc_auc_score(label[fold == own], row[fold == own]) for own in range(FOLDS)]
+        assert aucs == pytest.approx(report.fold_aucs, abs=1e-4)
+    best = best_of(reports).number - 1
+    expected, _ = out_of_fold(config, tmp_path / "whole" / "best.safetensors", view, config.all_dims[0])
+    assert np.allclose(scores[best], expected, atol=1e-6)
+    # Killed before a report's line was written, its scores are written to the same place again.
+    stream = open_frozen_trial(config, tmp_path / "parts", view)
+    begun = [next(stream) for _ in range(5)]
+    stream.close()
+    TrialDirectory(tmp_path / "parts").keep_reports(begun[:3])
+    assert [same_numbers(one) for one in open_frozen_trial(config, tmp_path / "parts", view)] == [
+        same_numbers(one) for one in reports
+    ]
+    assert np.array_equal(kept_scores(tmp_path / "parts", reports, len(view.train)), scores)
+    with pytest.raises(ValueError, match="does not hold"):
+        kept_scores(tmp_path / "parts", [*reports, reports[-1]], len(view.train))
+    list(open_frozen_trial(config, tmp_path / "with val", prepared.view))
+    assert not (tmp_path / "with val" / FILE).exists(), "a test side judges such trials"
 
 
 @pytest.mark.parametrize("loss", LOSSES)

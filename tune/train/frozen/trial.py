@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tune.config.trial import TrialConfig
 from tune.embed.view import View
 from tune.metrics.score import fit_accuracy_threshold, roc_auc
 from tune.train.directory import TrialDirectory
 from tune.train.frozen.fit import Fit, FitResult, TrainingVectors
+from tune.train.frozen.held_out import keep_scores
 from tune.train.frozen.validation import Validation
 from tune.train.progress import Progress
 from tune.train.session import open_trial_directory
@@ -41,7 +43,10 @@ def _train(config: TrialConfig, trial: TrialDirectory, view: View) -> Reports:
         return
     while not all(fit.ended for fit in fits):
         began = time.perf_counter()
-        numbers = _numbers(config, fits, [fit.advance() for fit in fits])
+        results = [fit.advance() for fit in fits]
+        if config.folds and not len(view.val):
+            keep_scores(trial.path, run.number + 1, _out_of_fold(view.folds(config.folds, config.seed), results))
+        numbers = _numbers(config, fits, results)
         run.step = min(fit.step for fit in fits)
         report = run.report(**numbers, took=time.perf_counter() - began)
         if report is not None:
@@ -70,6 +75,14 @@ def _fold_fits(config: TrialConfig, view: View) -> list[Fit]:
         )
         for own in range(config.folds)
     ]
+
+
+def _out_of_fold(fold: NDArray[np.int8], results: Sequence[FitResult]) -> NDArray[np.float64]:
+    """Return the score of each pair by the fit of its own fold, [n], at the dims that rank the trial."""
+    scores = np.empty(len(fold))
+    for own, result in enumerate(results):
+        scores[fold == own] = result.scores[0]
+    return scores
 
 
 def _numbers(config: TrialConfig, fits: Sequence[Fit], results: Sequence[FitResult]) -> dict[str, Any]:
