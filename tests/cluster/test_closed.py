@@ -31,7 +31,7 @@ def test_it_is_bought_without_a_gpu_and_once(tmp_path: Path, monkeypatch: pytest
         arguments = (
             "--base-model", OPENAI, "--base-url", server.openai_url, "--data", pairs, "--split-column", "side",
             "--search", "grid", "--dims", "16", "--loss", "cosent", "--epochs", "2", "--max-concurrent", "1",
-            "--results", tmp_path / "results", "--name", "paid", "--allow-private-server",
+            "--results", tmp_path / "results", "--name", "paid", "--allow-private-server", "--report", "false",
         )  # fmt: skip
         refused = launch(stand_in, *arguments, "--max-embed-usd", "0")
         assert refused.code == 2 and "at most: texts already on the Volume" in refused.out + refused.err, refused.err

@@ -81,6 +81,7 @@ def test_the_search_ends_and_prints_what_matters(asha: Search) -> None:
     facts = summary(asha.folder)
     assert facts["modal"]["left_running"] == 0 and facts["modal"]["container_seconds"] > 1
     assert facts["command"].startswith("modal run cluster/launch.py --search asha")
+    assert "beats" in (asha.folder / "report.md").read_text() and (asha.folder / "report.html").stat().st_size > 800_000
 
 
 def test_weak_trials_are_stopped_and_their_calls_cancelled(asha: Search) -> None:
@@ -218,7 +219,7 @@ def test_a_grid_here_and_there_has_the_same_numbers(tmp_path: Path) -> None:
     grid = (tmp_path / "both.toml", "--base-model", "wordllama", "--batch-size", 64)
     data = tmp_path / "pairs.csv"
     write_graded_demo(data)
-    grid = (*grid, "--score", "grade", "--score-max", 5)
+    grid = (*grid, "--score", "grade", "--score-max", 5, "--report", "false")
     with modal_local(tmp_path) as stand_in:
         ran = launch(stand_in, *grid, "--max-concurrent", 2, "--data", data, "--results", tmp_path, "--name", "there")
         assert ran.code == 0, ran.out + ran.err + stand_in.logs()

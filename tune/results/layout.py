@@ -70,6 +70,11 @@ class ResultsFolder:
         return self.root / "summary.json"
 
     @property
+    def report(self) -> Path:
+        """The page on the search."""
+        return self.root / "report.html"
+
+    @property
     def best(self) -> Path:
         """The winner as a SentenceTransformer."""
         return self.root / "best"

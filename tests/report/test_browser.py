@@ -1,0 +1,87 @@
+"""The page in a real browser: every figure is drawn, nothing is reported as an error, no request leaves the page."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.report.folders import made_up_folder
+from tests.report.test_page import report_of
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium (Debian: apt install chromium)")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the browser made of a page: the document after scripts ran, and what was written to the console.
+
+    The page forbids itself to load anything, so a request would be an error in the console.
+    """
+
+    document: str
+    console: list[str]
+
+
+def opened(page: Path, *, dark: bool = False, width: int = 1100) -> Seen:
+    """Open a page; screenshot beside it."""
+    picture = page.with_name(f"page-{width}-{'dark' if dark else 'light'}.png")
+    command = [
+        str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+        f"--user-data-dir={page.parent / 'profile'}", "--enable-logging=stderr",
+        "--virtual-time-budget=20000", f"--window-size={width},1400",
+        *(["--blink-settings=preferredColorScheme=0"] if dark else []),
+    ]  # fmt: skip
+    shown = subprocess.run(
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
+    subprocess.run([*command, f"--screenshot={picture}", page.as_uri()], capture_output=True, timeout=120, check=True)
+    return Seen(shown.stdout, re.findall(r"CONSOLE.*", shown.stderr))
+
+
+def marks(document: str, figure: str) -> int:
+    """Count the shapes in a figure that was drawn."""
+    found = re.search(rf'data-figure="{figure}".*?<svg.*?</svg>', document, re.DOTALL)
+    return len(re.findall(r"<(?:path|rect|line)\b", found[0])) if found else 0
+
+
+@pytest.mark.parametrize("trials", [5, 60, 500])
+def test_the_page_opens_offline_with_every_figure_drawn(tmp_path: Path, trials: int) -> None:
+    page = tmp_path / "report.html"
+    report = report_of(made_up_folder(tmp_path, trials))
+    page.write_text(report.html())
+    seen = opened(page)
+    figures = [f"s0-{figure.name}" for figure in report.pages[0].figures]
+    assert figures and 'data-drawn="light"' in seen.document
+    assert {name: marks(seen.document, name) > 3 for name in figures} == dict.fromkeys(figures, True)
+    assert seen.console == []
+
+
+def test_the_page_can_load_nothing(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    html = report_of(made_up_folder(tmp_path, 5)).html()
+    page.write_text(html.replace("</main>", '<img src="https://example.invalid/x.png"></main>'))
+    assert any("Content Security Policy" in line for line in opened(page).console)
+
+
+def test_dark_on_a_phone(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(report_of(made_up_folder(tmp_path, 0, grid=True)).html())
+    seen = opened(page, dark=True, width=500)
+    assert 'data-drawn="dark"' in seen.document
+    assert marks(seen.document, "s0-training-pairs") > 3
+    assert "#0d1117" in seen.document.partition("</script>")[0]
+    assert seen.console == []
+
+
+def test_the_data_of_the_page_are_json(tmp_path: Path) -> None:
+    page = report_of(made_up_folder(tmp_path, 5)).html()
+    found = re.search(r'<script id="report-data"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    data = json.loads(found[1])
+    assert set(data) == {"figures", "room", "config", "trials"} and set(data["config"]) == {"light", "dark"}

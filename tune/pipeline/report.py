@@ -1,0 +1,53 @@
+"""The report on one search or several: read from their results folders, written into one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune.errors import ResultsError
+from tune.pipeline.run import Run
+from tune.results.layout import ResultsFolder
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where a report was written: the page, the same tables as Markdown, and the folder of its pictures."""
+
+    html: Path
+    markdown: Path
+    plots: Path
+
+
+def report_on(run: Run) -> None:
+    """Write the report of a search that has ended, if its configuration asks for one.
+
+    Whatever goes wrong is reported and no more: the results are complete without it.
+    """
+    if not run.config.search.report:
+        return
+    try:
+        write_report([run.folder.root])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        run.say(f"no report was written ({reason}); try: python -m tune report {run.folder.root}")
+
+
+def write_report(folders: Sequence[Path], to: Path | None = None) -> Written:
+    """Write the report on these results; with several, they are compared on one page.
+
+    to: the folder to write to, made if missing; by default the results folder itself, or `compared` in the first of
+    several. Raises ResultsError if a folder holds no results, or the target cannot be written.
+    """
+    # Late: Altair and Vega take a second to import, after a search that may have failed before.
+    from tune.report.page import Report
+    from tune.report.story import read_story
+
+    stories = [read_story(ResultsFolder(folder)) for folder in folders]
+    target = to or (folders[0] if len(folders) == 1 else folders[0] / "compared")
+    written = Written(target / "report.html", target / "report.md", target / "plots")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        Report.of(stories).write(written.html, written.markdown, written.plots)
+    except OSError as error:
+        raise ResultsError(f"cannot write the report to {target} ({error.strerror}); choose another --to") from None
+    return written

@@ -1,0 +1,115 @@
+"""What the report says in words: the answer, the data, and how the results came about."""
+
+from typing import Any
+
+from tune.report.story import Story
+
+_REASONS = {
+    "unlabelled": "no label",
+    "unscored": "no score",
+    "empty": "an empty text",
+    "contradicting": "the same pair with both labels",
+    "identical_dropped": "equal texts labelled 0",
+    "repeated": "repeated pairs",
+}
+
+
+def answer(story: Story) -> list[str]:
+    """Return the answer in a few sentences: whether training pays and how surely, which model, at what cost."""
+    if story.state and not story.finished:
+        return [story.state]
+    told: list[str] = []
+    sentences = story.summary.get("verdicts") or [(story.summary.get("verdict") or {}).get("sentence") or ""]
+    told += [_sentence(one) for one in sentences if one]
+    if not told:
+        told.append(
+            "No trial produced a model." if story.trained else "Untouched base models only: nothing was trained."
+        )
+    winner = story.winner
+    if winner is not None:
+        size = winner.get("bytes_per_million_vectors")
+        stored = f", {size / 1e9:.2g} GB per million vectors" if size else ""
+        interval = winner.interval("test_auc")
+        sure = f" [{interval[1]:.4f}, {interval[2]:.4f}]" if interval else ""
+        auc = winner.get("test_auc")
+        tested = "" if auc is None else f", test AUC {auc:.4f}{sure}"
+        told.append(f"The winner has {winner.get('dims')} dims{stored}{tested}.")
+    if story.state:
+        told.append(story.state)
+    told += [f"Warning: {warning}." for warning in story.summary.get("warnings") or []]
+    return told
+
+
+def cost(story: Story) -> str:
+    """Return what the search took, in one sentence; "" if it did not record it."""
+    seconds = story.summary.get("seconds") or {}
+    if not seconds:
+        return ""
+    trained = sum(trial.last.seconds for trial in story.trials if trial.last)
+    training = f", {duration(trained)} of it in trials" if trained else ""
+    return f"The search took {duration(sum(seconds.values()))} in all{training}."
+
+
+def data(story: Story) -> dict[str, Any]:
+    """Return facts about the pairs: counts, drops by reason, split, leaks."""
+    facts = story.data
+    counts, split, leaks = facts.get("counts") or {}, facts.get("split") or {}, facts.get("leaks") or {}
+    columns = facts.get("columns") or {}
+    dropped = [f"{counts[key]:,} {reason}" for key, reason in _REASONS.items() if counts.get(key)]
+    rows, positives = split.get("rows") or {}, split.get("positives") or {}
+    sides = [f"{side} {count:,} ({positives.get(side, 0):,} positive)" for side, count in rows.items()]
+    seen, near = leaks.get("texts_seen_in_train") or {}, leaks.get("near_copies_in_train") or {}
+    found: dict[str, Any] = {
+        "source": facts.get("source"),
+        "synthetic": "yes: invented pairs" if facts.get("synthetic") else "",
+        "columns": ", ".join(str(columns[key]) for key in ("text_a", "text_b", "label", "score") if columns.get(key)),
+        "labels": facts.get("labels"),
+        "pairs": f"{counts['read']:,} read, {counts['kept']:,} kept" if "kept" in counts else "",
+        "dropped": ", ".join(dropped) or "none",
+        "split": f"{split.get('mode')}: {', '.join(sides)}" if sides else "",
+        "largest group of linked pairs": _share(split.get("giant_share")),
+        "val and test texts also in train": ", ".join(f"{side} {count}" for side, count in seen.items()),
+    }
+    for side in ("val", "test"):
+        if side in near:
+            found[f"{side} texts nearly in train (cosine 0.95)"] = f"{near[side]['near']:,} of {near[side]['of']:,}"
+    return found
+
+
+def provenance(story: Story) -> dict[str, Any]:
+    """Return how the results came about: command, seed, versions, machine, seconds."""
+    summary = story.summary
+    versions = ", ".join(f"{name} {version}" for name, version in (summary.get("versions") or {}).items())
+    phases = ", ".join(f"{phase} {duration(value)}" for phase, value in (summary.get("seconds") or {}).items())
+    return {
+        "command": summary.get("command"),
+        "search": summary.get("search"),
+        "seed": summary.get("seed"),
+        "started": summary.get("started"),
+        "finished": summary.get("finished"),
+        "winner fixed": (summary.get("winner") or {}).get("fixed"),
+        "test opened": (summary.get("test") or {}).get("opened"),
+        "split hash": story.data.get("split_hash"),
+        "cores": summary.get("cores"),
+        "phases": phases,
+        "versions": versions,
+    }
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time in one or two units."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%} of the pairs"

@@ -1,0 +1,173 @@
+"""Story: all that a report tells about one search, read from its results folder and from nothing else.
+
+A folder may be of a finished search, one that still runs or was interrupted (then there is no leaderboard yet, and
+trials are read from their directories), or of an earlier version (then some facts are missing).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tune.config.closed import provider_of
+from tune.config.space import point_of
+from tune.errors import ResultsError
+from tune.results.layout import ResultsFolder
+from tune.results.leaderboard import read_leaderboard
+from tune.train.kinds import kind_by_axes
+from tune.train.outcomes import TrialOutcome, trial_outcomes
+
+_TEXT_COLUMNS = frozenset(
+    ("trial", "status", "base_model", "train", "matryoshka", "loss", "scheduler", "activation", "error", "note")
+)
+_FLAGS = {"true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the leaderboard with typed values; `values` lacks what the row leaves empty."""
+
+    values: Mapping[str, Any]
+
+    def get(self, column: str) -> Any:
+        """Return a column's value, None if it is empty."""
+        return self.values.get(column)
+
+    @property
+    def trial(self) -> str:
+        """The trial's name; "" for an untouched base model."""
+        return str(self.values.get("trial") or "")
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is an untouched base model."""
+        return self.values.get("status") == "baseline"
+
+    @property
+    def base_model(self) -> str:
+        """The base model in short: the last part of a hub name or path; a closed model's name stays whole."""
+        name = str(self.values.get("base_model") or "")
+        return name if provider_of(name) else name.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def trains(self) -> str:
+        """What is trained, in one word: layer, whole or LoRA; closed or untouched for a baseline."""
+        if self.is_baseline:
+            return "closed" if provider_of(str(self.values.get("base_model"))) else "untouched"
+        return kind_by_axes(self.values.get("freeze") is not False, self.values.get("train")).label
+
+    def interval(self, column: str) -> tuple[float, float, float] | None:
+        """Return (value, low, high) of a column with an interval; None if a part is missing."""
+        value, low, high = (self.values.get(name) for name in (column, f"{column}_low", f"{column}_high"))
+        return None if value is None or low is None or high is None else (value, low, high)
+
+
+@dataclass(frozen=True)
+class Story:
+    """A results folder. lines: the leaderboard, in its order. trials: with their reports, as they began; empty if the
+    folder has lost its trials (as reference runs have).
+    """
+
+    folder: ResultsFolder
+    summary: Mapping[str, Any]
+    lines: list[Line]
+    trials: list[TrialOutcome]
+
+    @property
+    def name(self) -> str:
+        """The search's name."""
+        return str(self.summary.get("name") or self.folder.root.resolve().name)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search has ended with a leaderboard."""
+        return bool(self.summary.get("finished")) or self.summary.get("test") is not None
+
+    @property
+    def state(self) -> str:
+        """One sentence on a search that has not ended as planned; "" for one that has."""
+        if not self.finished:
+            return "This search has not ended: it is running, or was interrupted. Test has not been opened."
+        interrupted = self.summary.get("interrupted")
+        return f"The search stopped early: {interrupted}." if interrupted else ""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Facts about the pairs."""
+        return self.summary.get("data") or {}
+
+    def pairs_on(self, side: str) -> int | None:
+        """Return the number of pairs on a side, None if unknown."""
+        rows = (self.data.get("split") or {}).get("rows") or {}
+        return rows.get(side)
+
+    @cached_property
+    def baselines(self) -> list[Line]:
+        """The untouched base models."""
+        return [line for line in self.lines if line.is_baseline]
+
+    @cached_property
+    def trained(self) -> list[Line]:
+        """The trials, best by validation first."""
+        return [line for line in self.lines if not line.is_baseline]
+
+    @property
+    def winner(self) -> Line | None:
+        """The winner's row (at its smallest dims), None if there is none."""
+        name = (self.summary.get("winner") or {}).get("trial")
+        return next((line for line in self.trained if line.trial == name), None)
+
+    def train_size(self, line: Line) -> int | None:
+        """Return how many labelled pairs a trial trained on; 0 in the leaderboard means all."""
+        size = line.get("train_size")
+        return self.pairs_on("train") if not size else int(size)
+
+
+def read_story(folder: ResultsFolder) -> Story:
+    """Read a results folder. Raises ResultsError if it has neither a summary nor a leaderboard, or they are damaged."""
+    try:
+        summary = json.loads(folder.summary.read_text()) if folder.summary.is_file() else {}
+        rows = read_leaderboard(folder.leaderboard) if folder.leaderboard.is_file() else None
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{folder.root}: cannot be read ({error}); restore a copy of it") from None
+    trials = trial_outcomes(folder.trials, folder.asha) if folder.trials.is_dir() else []
+    if not summary and rows is None:
+        raise ResultsError(f"{folder.root} is not a results folder: it has no summary.json")
+    lines = [_line(row) for row in rows] if rows is not None else _unranked(trials)
+    return Story(folder, summary, lines, trials)
+
+
+def _line(row: Mapping[str, str]) -> Line:
+    return Line({name: value for name, text in row.items() if (value := _typed(name, text)) is not None})
+
+
+def _typed(column: str, text: str | None) -> Any:
+    if not text:
+        return None
+    if column in _TEXT_COLUMNS:
+        return text
+    if text in _FLAGS:
+        return _FLAGS[text]
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if number.is_integer() and "." not in text and "e" not in text.lower() else number
+
+
+def _unranked(trials: list[TrialOutcome]) -> list[Line]:
+    """Return a row per trial of a search that has no leaderboard yet, the best first."""
+    begun = sorted(trials, key=lambda trial: -(trial.best.auc if trial.best else 0.0))
+    return [
+        Line(
+            {
+                "trial": trial.trial,
+                "status": trial.status,
+                **{name: value for name, value in point_of(trial.config).items() if value is not None},
+                **({"val_auc": trial.best.auc, "budget": trial.last.budget} if trial.best and trial.last else {}),
+                **({"error": trial.error} if trial.error else {}),
+            }
+        )
+        for trial in begun
+    ]
