@@ -226,8 +226,9 @@ def test_the_picture_is_what_its_script_draws() -> None:
 def test_every_option_is_documented(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     documented = " ".join(page.read_text(encoding="utf-8") for page in PAGES)
     pages = {}
-    for command in ("search", "baselines", "export", "score"):
-        assert run_tune([command, "--help" if command == "export" else "--help-all"], monkeypatch) == 0
+    for command in ("search", "baselines", "check-data", "report", "export", "score", "doctor"):
+        short = command in ("check-data", "report", "export", "doctor")
+        assert run_tune([command, "--help" if short else "--help-all"], monkeypatch) == 0
         pages[command] = capsys.readouterr().out
     make_parser().print_help_all()
     pages["modal run cluster/launch.py"] = capsys.readouterr().out
@@ -241,7 +242,9 @@ def test_the_page_on_results_names_all_that_a_search_leaves(folder: Path) -> Non
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     results = folder / "results" / "tickets"
     left = {entry.name for entry in results.iterdir() if not entry.name.startswith(".")}
-    listed = re.findall(r"^\| `([\w.-]+)/?` \|", page.partition("## Files")[2].partition("\n## ")[0], flags=re.M)
+    files = page.partition("## Files")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]+`) \|", files, flags=re.M)
+    listed = [name for cell in cells for name in re.findall(r"`([\w.-]+)/?`", cell)]
     assert set(listed) == left
     with open(results / "leaderboard.csv", newline="") as handle:
         columns = next(csv.reader(handle))

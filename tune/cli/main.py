@@ -1,8 +1,9 @@
-"""`python -m tune`: search, baselines, presets, export, score. The only room that prints.
+"""`python -m tune`: search, baselines, check-data, presets, report, export, score. The only room that prints.
 
 Errors that a user can fix are one line on stderr, with exit code 2.
 """
 
+import errno
 import json
 import logging
 import os
@@ -13,44 +14,84 @@ from pathlib import Path
 
 from tune.cli.options import plain_request, search_parser, search_request
 from tune.cli.parser import DRY_RUN, Parser, add_options
+from tune.cli.streams import output_lost, prepare_streams
+from tune.config.addresses import without_secrets
 from tune.config.search import OPTIONS, SearchConfig
 from tune.errors import ConfigError, UserError
+from tune.machine import limit_threads
 
 USAGE = """usage: python -m tune COMMAND ...
 
   search     find the best fine-tuned embedding model for labelled text pairs
   baselines  score base models untouched, open and closed, in one table
+  check-data show what is recognised in labelled pairs
   presets    list ready-made searches: python -m tune search --preset NAME
+  report     write a page, tables and pictures of results
   export     write a trial of a finished search as a model directory
   score      score an exported model on labelled pairs
+  doctor     check this machine: versions, cores, memory, disk, GPU, Ray, keys
 
 python -m tune COMMAND --help lists a command's options.
 """
 
 _PAIRS_OPTIONS = {name for name, (table, _) in OPTIONS.items() if table in ("data", "closed")}
 """Options of every command that reads pairs."""
+_FIXES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another --results, --cache or TMPDIR"),
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "choose folders that you can write to (--results, --cache, TMPDIR, HF_HOME)",
+    ),
+}
+"""Errors of the file system that a user can fix."""
+_LOADS_MODELS = ("search", "baselines", "export", "score")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run a command; return the exit code. arguments: the process's own by default."""
+    if arguments is not None:
+        return _run(list(arguments))
+    prepare_streams()
+    code = _run(sys.argv[1:])
+    if lost := output_lost():
+        print(f"error: output could not be written ({lost})", file=sys.stderr)
+        return code or 1
+    return code
+
+
+def _run(given: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "search": search,
         "baselines": baselines,
+        "check-data": check_data,
         "presets": presets,
+        "report": report,
         "export": export,
         "score": score,
+        "doctor": doctor,
     }
     if not given or given[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
     _quiet_libraries()
+    limit_threads()
     try:
+        if unreadable := [word for word in given if word.encode(errors="replace").decode() != word]:
+            raise UserError(f"{unreadable[0]!r} is not valid UTF-8; rename the file, or use a UTF-8 locale")
         if given[0] not in commands:
             raise UserError(f"no command {given[0]!r}; the commands are {', '.join(commands)}")
+        if given[0] in _LOADS_MODELS and not {"-h", "--help", "--help-all"}.intersection(given):
+            _check_machine()
         return commands[given[0]](given[1:])
     except UserError as error:
         show_error(error)
+        return 2
+    except OSError as error:
+        if error.errno not in _FIXES:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        show_error(UserError(f"{os.strerror(error.errno)}{where}; {_FIXES[error.errno]}"))
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -75,6 +116,14 @@ def _quiet_libraries() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
+def _check_machine() -> None:
+    """Check what the imports that follow need themselves."""
+    from tune.pipeline.environment import check_address_space, check_home
+
+    check_address_space()
+    check_home()
+
+
 def _no_weight_bars() -> None:
     from transformers.utils.logging import disable_progress_bar
 
@@ -87,7 +136,8 @@ def search(arguments: list[str]) -> int:
     request, parsed = search_request(search_parser(), arguments)
     from tune.pipeline.preflight import check_search
 
-    check_search(request.config, request.resume is not None or parsed.dry_run, buys=not parsed.dry_run)
+    runs = not parsed.dry_run
+    check_search(request.config, request.resume is not None or parsed.dry_run, buys=runs, trains=runs)
     if parsed.dry_run:
         return _dry_run(request.config)
     from tune.cli.display import SearchDisplay
@@ -111,7 +161,7 @@ def search(arguments: list[str]) -> int:
 
 
 def _command(name: str, arguments: Sequence[str]) -> str:
-    return f"python -m tune {name} {shlex.join(arguments)}".strip()
+    return f"python -m tune {name} {shlex.join(map(without_secrets, arguments))}".strip()
 
 
 def _dry_run(config: SearchConfig, trials: bool = True) -> int:
@@ -130,7 +180,7 @@ def baselines(arguments: list[str]) -> int:
         common=("data", "base_model", "split_column", "text_a", "text_b", "label", "max_embed_usd", "dry_run"),
     )
     parser.add_argument("--dry-run", action="store_true", default=False, help=DRY_RUN)
-    own = ("base_model", "seed", "precision", "cache", "results", "name")
+    own = ("base_model", "seed", "precision", "trust_remote_code", "cache", "results", "name")
     add_options(parser, {*own, *_PAIRS_OPTIONS})
     config, parsed = plain_request(parser, arguments)
     from tune.pipeline.preflight import check_search
@@ -151,6 +201,13 @@ def baselines(arguments: list[str]) -> int:
     return 0
 
 
+def check_data(arguments: list[str]) -> int:
+    """Run `python -m tune check-data`."""
+    from tune.cli.check_data import check_data as check
+
+    return check(arguments)
+
+
 def presets(arguments: list[str]) -> int:
     """Run `python -m tune presets`."""
     parser = Parser(prog="python -m tune presets", description="List the presets with their number of trials.")
@@ -166,6 +223,20 @@ def presets(arguments: list[str]) -> int:
         [(name, config.search.search, planned_trials(config), preset_purpose(name)) for name, config in configs.items()]
     )
     return 0
+
+
+def report(arguments: list[str]) -> int:
+    """Run `python -m tune report`."""
+    from tune.cli.report import report as write
+
+    return write(arguments)
+
+
+def doctor(arguments: list[str]) -> int:
+    """Run `python -m tune doctor`."""
+    from tune.cli.doctor import doctor as examine
+
+    return examine(arguments)
 
 
 def export(arguments: list[str]) -> int:
@@ -209,7 +280,9 @@ def score(arguments: list[str]) -> int:
         "--threshold", type=float, default=None, metavar="COSINE", help="cosine from which a pair counts as positive"
     )
     parser.add_argument("--json", action="store_true", default=False, help="print JSON")
-    add_options(parser, {"cache", *_PAIRS_OPTIONS} - {"split", "prompt_a", "prompt_b", "max_length"})
+    add_options(
+        parser, {"cache", "trust_remote_code", *_PAIRS_OPTIONS} - {"split", "prompt_a", "prompt_b", "max_length"}
+    )
     config, parsed = plain_request(parser, arguments)
     from tune.cli.display import SearchDisplay
     from tune.cli.tables import make_console, show_score

@@ -19,8 +19,8 @@ from tune.presets import preset_path
 from tune.results.layout import existing_folder
 
 RESUMABLE = (
-    "results", "jobs", "max_hours", "cache", "ray_address", "gpus_per_trial",
-    "max_in_flight", "request_timeout", "request_retries", "max_embed_usd", "price_per_million",
+    "results", "report", "jobs", "max_hours", "cache", "ray_address", "gpus_per_trial",
+    "texts_per_request", "max_in_flight", "request_timeout", "request_retries", "max_embed_usd", "price_per_million",
 )  # fmt: skip
 """Options that may be given together with --resume: they change no trial's numbers."""
 

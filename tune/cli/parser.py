@@ -17,13 +17,15 @@ from tune.errors import ConfigError
 GROUPS: dict[str, dict[str, str]] = {
     "data": {
         "data": "FILE|DIR|DATASET", "text_a": "COLUMN", "text_b": "COLUMN", "label": "COLUMN",
-        "positive_from": "SCORE", "score": "COLUMN", "score_min": "SCORE", "score_max": "SCORE",
-        "split_column": "COLUMN", "split": "components|queries|cut", "prompt_a": "TEXT", "prompt_b": "TEXT",
-        "max_length": "TOKENS",
+        "positive_label": "VALUE,...", "positive_from": "SCORE", "score": "COLUMN", "score_min": "SCORE",
+        "score_max": "SCORE", "split_column": "COLUMN", "split": "components|queries|cut", "prompt_a": "TEXT",
+        "prompt_b": "TEXT", "max_length": "TOKENS",
     },
     "search": {
         "search": "grid|random|optuna|asha", "trials": "N", "jobs": "N", "seed": "N", "max_hours": "HOURS",
-        "finalists": "N", "folds": "N", "name": "NAME", "results": "DIR", "cache": "DIR", "precision": "fp32|bf16",
+        "finalists": "N", "folds": "N", "name": "NAME", "results": "DIR", "report": "true|false", "cache": "DIR",
+        "precision": "fp32|bf16",
+        "trust_remote_code": "true|false",
         "ray_address": "HOST:PORT", "gpus_per_trial": "N",
     },
     "space (lists a,b,c or ranges LOW:HIGH)": {
@@ -39,8 +41,8 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "closed models": {
         "base_url": "URL", "cohere_base_url": "URL", "input_type": "TYPE", "too_long": "truncate|refuse",
-        "max_in_flight": "N", "request_timeout": "SECONDS", "request_retries": "N", "max_embed_usd": "USD",
-        "price_per_million": "USD|NAME=USD,...",
+        "texts_per_request": "N", "max_in_flight": "N", "request_timeout": "SECONDS", "request_retries": "N",
+        "max_embed_usd": "USD", "price_per_million": "USD|NAME=USD,...",
     },
 }  # fmt: skip
 """Group -> option -> what its flag takes."""

@@ -39,6 +39,7 @@ def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
     console.print()
     _show_leaderboard(folder.name, rows, console)
     _show_intervals(summary, rows, console)
+    _show_judgement(summary.get("out_of_fold"), console)
     if summary.get("interrupted"):
         console.print(f"The search stopped early: {summary['interrupted']}.")
     console.print()
@@ -81,8 +82,10 @@ def _show_leaderboard(name: str, rows: list[dict[str, str]], console: Console) -
     _show_notes(rows, console)
     if len(trials) > _SHOWN_ROWS:
         console.print(f"  ... and {len(trials) - _SHOWN_ROWS} more trials in the leaderboard")
-    if failed := [row for row in rows if row["status"] == "failed"]:
-        console.print(f"{len(failed)} trials failed, such as {failed[0]['trial']}: {failed[0]['error']}", markup=False)
+    if failed := sum(row["status"] == "failed" for row in rows):
+        console.print(
+            f"{failed} trial{'s' if failed > 1 else ''} failed; the leaderboard has the reasons (column error)"
+        )
 
 
 def _show_verdict(summary: dict[str, Any], console: Console) -> None:
@@ -97,7 +100,10 @@ def _show_verdict(summary: dict[str, Any], console: Console) -> None:
             console.print(f"Among the trained models, {entry['sentence']}{exploratory}.", markup=False)
     if summary.get("correction"):
         console.print(_sentence(summary["correction"]), markup=False)
-    console.print("The winner was fixed on validation; the test side was opened once, after that.")
+    if summary.get("out_of_fold"):
+        console.print("There is no test side: the winner was chosen, and judged, on all pairs out of fold.")
+    else:
+        console.print("The winner was fixed on validation; the test side was opened once, after that.")
 
 
 def _show_intervals(summary: dict[str, Any], rows: list[dict[str, str]], console: Console) -> None:
@@ -109,6 +115,23 @@ def _show_intervals(summary: dict[str, Any], rows: list[dict[str, str]], console
         console.print("No interval where the draws do not show the spread, as for an AUC of 1; see test.json.")
 
 
+def _show_judgement(judged: dict[str, Any] | None, console: Console) -> None:
+    """Print what the winner and the untouched base models score on pairs without a test side."""
+    if judged is None:
+        return
+    for line in (judged["sentence"], judged["reason"] and f"no intervals can be given: {judged['reason']}"):
+        if line:
+            console.print(_sentence(line), markup=False, soft_wrap=True)
+    shown = [f"winner {_with_ends(judged)}"]
+    shown += [f"untouched {short_name(name)} {_with_ends(one)}" for name, one in judged["bases"].items()]
+    console.print(f"AUC out of fold [95% interval]: {', '.join(shown)}", markup=False, soft_wrap=True)
+
+
+def _with_ends(one: dict[str, Any]) -> str:
+    ends = "" if one["low"] is None else f" [{one['low']:.4f}, {one['high']:.4f}]"
+    return f"{one['auc']:.4f}{ends}"
+
+
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
@@ -118,6 +141,8 @@ def _show_places(folder: ResultsFolder, console: Console) -> None:
     if folder.best.exists():
         loader = "AdaptedEmbedder.load" if is_adapted(folder.best) else "SentenceTransformer"
         lines.append(f"best model   {folder.best}   {loader}({str(folder.best)!r})")
+    if folder.report.exists():
+        lines.append(f"report       {folder.report}")
     lines.append(f"TensorBoard  tensorboard --logdir {folder.experiment}")
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
@@ -176,6 +201,8 @@ def show_baselines(folder: ResultsFolder, console: Console | None = None) -> Non
     console.print(table)
     _show_notes(rows, console)
     _show_intervals(summary, rows, console)
+    if summary.get("inverted"):
+        console.print(f"Warning: {_sentence(summary['inverted']['sentence'])}", markup=False, soft_wrap=True)
     console.print(
         f"On {test['pairs']} test pairs, with thresholds fitted on validation. hard AUC (hard_auc_logistic) is the AUC "
         "of hard 0/1 predictions.",
@@ -200,10 +227,12 @@ def show_score(result: dict[str, Any], console: Console | None = None) -> None:
     for name, value in result.items():
         if isinstance(value, dict):
             value = ", ".join(f"{count} {reason}" for reason, count in value.items() if count)
-        if value is not None:
+        if value is not None and name != "inverted":
             console.print(
                 f"{name:<18} {value:.6f}" if isinstance(value, float) else f"{name:<18} {value}",
                 markup=False, soft_wrap=True,
             )  # fmt: skip
+    if "inverted" in result:
+        console.print(f"Warning: {_sentence(result['inverted'])}", markup=False, soft_wrap=True)
     if "threshold" not in result:
         console.print("No threshold is known; add --threshold for accuracy, precision and recall.")

@@ -29,13 +29,18 @@ class SearchOptions(BaseModel):
 
     search: Annotated[Literal["grid", "random", "optuna", "asha"], Field(description="search algorithm")] = "asha"
     trials: Annotated[int, Field(ge=1, description="trials to run; a grid runs all its points")] = 40
-    jobs: Annotated[int | None, Field(ge=1, description="trials at the same time (default: CPU cores)")] = None
+    jobs: Annotated[int | None, Field(ge=1, description="trials at the same time (default: usable CPU cores)")] = None
     seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="seed of the split, the draws and the training")] = 0
     max_hours: Annotated[float | None, Field(gt=0, description="stop the search after this many hours")] = None
     finalists: Annotated[int, Field(ge=1, description="best trials by validation to score on test")] = 5
     precision: Annotated[
         Literal["fp32", "bf16"], Field(description="precision of base model weights for embedding")
     ] = "fp32"
+    trust_remote_code: Annotated[
+        bool,
+        Field(description="let open base models run code of their own, from their folder or the hub; read it first"),
+    ] = False
+    report: Annotated[bool, Field(description="write report.html, report.md and plots/ at the end")] = True
     cache: Annotated[Path, Field(description="folder for embedded texts")] = DEFAULT_CACHE
     results: Annotated[Path, Field(description="parent of the results folders")] = Path("results")
     name: Annotated[
@@ -49,7 +54,12 @@ class SearchOptions(BaseModel):
         Field(ge=0, description="GPUs per trial, such as 0.25 (default: 1 with freeze=false if there is one, else 0)"),
     ] = None
     folds: Annotated[
-        int, Field(ge=0, description="cross-validate over this many text-disjoint folds of train and val (0: no folds)")
+        int,
+        Field(
+            ge=0,
+            description="cross-validate over this many text-disjoint folds of train and val (0: none); if test is "
+            "too small, over all pairs, judged out of fold: needs 20 pairs of either class",
+        ),
     ] = 0
     eval_pairs: Annotated[
         int | None,

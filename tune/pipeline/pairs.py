@@ -26,8 +26,10 @@ def read_split(
     raw = read_pairs(config.data if data is None else config.data.model_copy(update={"data": data}))
     if raw.synthetic:
         emit(Message("No --data given: searching the embedded demo pairs (synthetic support questions)."))
+    if raw.hint:
+        emit(Message(raw.hint))
     pairs, cleaned = clean_pairs(raw)
-    split = split_pairs(pairs, config.search.seed, config.data.split)
+    split = split_pairs(pairs, config.search.seed, config.data.split, config.search.folds)
     sides = {side: int((split.side == side).sum()) for side in SIDES}
     folds = config.search.folds
     # Each fold trains on the others; a larger size would be the same trial under another name.
@@ -39,13 +41,14 @@ def read_split(
         _refuse_no_positives(config, split)
     for line in _read_lines(raw, cleaned):
         emit(Message(line))
-    emit(Message("split: " + ", ".join(_side_line(split, side) for side in SIDES)))
+    emit(Message(_split_line(split, folds)))
     if split.queries:
-        emit(Message(_queries_line(split.counts["queries"], config.data.split)))
+        emit(Message(_queries_line(split, config.data.split)))
     facts = {
         "source": raw.source,
         "synthetic": raw.synthetic,
         "columns": raw.columns.__dict__,
+        "labels": raw.meaning.text,
         "counts": cleaned,
         "split": split.counts,
         "split_hash": split.digest,
@@ -57,12 +60,14 @@ def read_split(
 
 
 def _read_lines(raw: Pairs, counts: dict[str, int]) -> list[str]:
-    """Return a line on the rows that were read and dropped, and one on graded scores, if there are some."""
+    """Return lines on the rows that were read and dropped, on labels that are not plain 0/1, and on graded scores."""
     dropped = [f"{n} {name}" for name, n in counts.items() if n and name not in _NOT_DROPPED]
     lines = [
         f"{raw.source}: {counts['read']} pairs read, {counts['kept']} kept"
         + (f" ({', '.join(dropped)})" if dropped else "")
     ]
+    if raw.meaning.notable:
+        lines.append(f"labels: column {raw.columns.label!r}, {raw.meaning.text}")
     if raw.scale is not None:
         other = counts["other_score"]
         repeated = f"; {other} repeated pairs had another score than the row that is kept" if other else ""
@@ -87,18 +92,29 @@ def _refuse_no_positives(config: SearchConfig, split: Split) -> None:
         )
 
 
+def _split_line(split: Split, folds: int) -> str:
+    if split.out_of_fold:
+        labels = split.pairs.label
+        return (
+            f"split: test would be too small, so there is none: all {len(labels)} pairs ({labels.mean():.0%} positive)"
+            f" are in {folds} folds, and the winner is judged out of fold"
+        )
+    return "split: " + ", ".join(_side_line(split, side) for side in SIDES)
+
+
 def _side_line(split: Split, side: str) -> str:
-    chosen = split.side == side
-    positive = float(split.pairs.label[chosen].mean())
-    return f"{side} {int(chosen.sum())} pairs ({positive:.0%} positive)"
+    labels = split.pairs.label[split.side == side]
+    return f"{side} {len(labels)} pairs" + (f" ({labels.mean():.0%} positive)" if len(labels) else "")
 
 
-def _queries_line(counts: dict[str, Any], mode: str) -> str:
+def _queries_line(split: Split, mode: str) -> str:
+    counts = split.counts["queries"]
     in_train = ", ".join(
         f"{side} {counts['in_train'][side]['seen']} of {counts['in_train'][side]['of']}" for side in HELD_OUT
     )
     chosen = ", which repeat less" if mode == "queries" else ""
+    where, seen = ("in one fold", "") if split.out_of_fold else ("on one side", f", also in train: {in_train}")
     return (
-        f"split {mode}: the texts of {counts['apart']!r} ({counts['apart_texts']}{chosen}) are on one side each; "
-        f"those of {counts['shared']!r} ({counts['shared_texts']}) are shared by design, also in train: {in_train}"
+        f"split {mode}: the texts of {counts['apart']!r} ({counts['apart_texts']}{chosen}) are {where} each; "
+        f"those of {counts['shared']!r} ({counts['shared_texts']}) are shared by design{seen}"
     )

@@ -4,15 +4,12 @@ Each can be repeated: what an earlier run has finished is found on disk and kept
 """
 
 import json
-import os
 import platform
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tune.config.toml import write_toml
-from tune.data.split import Split, labelled_sides, write_split
+from tune.data.split import write_split
 from tune.embed.leaks import NEAR_COSINE
 from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
@@ -21,6 +18,8 @@ from tune.evaluate.final_test import open_test
 from tune.evaluate.rows import TableFacts, base_notes, leaderboard_rows
 from tune.events import SearchNamed
 from tune.files import write_atomic
+from tune.machine import usable_cores
+from tune.pipeline.labels import check_labels, in_place_of_praise
 from tune.pipeline.run import Run
 from tune.results.layout import read_test
 from tune.results.leaderboard import write_leaderboard
@@ -49,7 +48,7 @@ def record_start(run: Run, command: str, kind: str | None = None) -> None:
             command=command,
             started=now(),
             versions={name: version_of(name) for name in PACKAGES} | {"python": platform.python_version()},
-            cores=os.cpu_count(),
+            cores=usable_cores(),
         )
     elif summary["data"]["split_hash"] != run.split.digest:
         raise ResultsError(f"{folder.root}: the data have changed since this search began; start a new one")
@@ -61,18 +60,27 @@ def record_start(run: Run, command: str, kind: str | None = None) -> None:
 
 
 def embed_all(run: Run) -> Models:
-    """Embed every base model's texts, and report how many texts of val and test are nearly in train."""
+    """Embed every base model's texts; report texts of val and test that are nearly in train, and inverted labels."""
     with run.clock.phase("embedding"):
         bases, near = embed_bases(run.config, run.split, run.cache, run.emit, run.backend.embed)
     check_same_bases(run.summary, bases)
     run.say(_leaks_line(run.facts["leaks"]["texts_seen_in_train"], near))
     run.facts["leaks"]["near_copies_in_train"] = near
+    if left_out := run.left_out(bases):
+        run.facts["left_out"] = left_out
     run.summary.update(data=run.facts, bases={name: base.to_json() for name, base in bases.items()})
+    models = run.models(bases)
+    check_labels(run, models)
     run.backend.commit()
-    return run.models(bases)
+    return models
 
 
 def _leaks_line(seen: dict[str, int], near: dict[str, Any]) -> str:
+    if folds := near.get("folds"):
+        return (
+            f"leaks: no text is in two folds; nearly so (cosine >= {NEAR_COSINE}, {near['base_model']}):"
+            f" {folds['near']} of {folds['of']}"
+        )
     counted = ", ".join(f"{side} {near[side]['near']} of {near[side]['of']}" for side in ("val", "test"))
     return (
         f"leaks: texts also in train: val {seen['val']}, test {seen['test']}; "
@@ -102,7 +110,7 @@ def open_test_once(
     with_finalists = f"{len(finalists)} finalists and " if finalists else ""
     run.say(f"opening test: {with_finalists}{len(models.bases)} untouched base models, once")
     seed = run.config.search.seed
-    pairs = labelled_sides(run.split, seed)["test"]
+    pairs = run.sides(models.bases)["test"]
     test = {"opened": now(), **open_test(finalists, models, pairs, seed)}
     write_atomic(run.folder.test, json.dumps(test, indent=1) + "\n")
     return test
@@ -112,23 +120,23 @@ def write_table(
     run: Run, models: Models, outcomes: list[TrialOutcome], finalists: Sequence[TrialModel], test: dict[str, Any]
 ) -> None:
     """Write the leaderboard, and into the summary what test has shown. finalists: in the order that was fixed."""
+    sides = run.sides(models.bases)
     facts = TableFacts(
-        notes=base_notes(run.config, run.summary["data"]),
-        val_pairs=_pairs_on(run.split, ("train", "val") if run.config.search.folds else ("val",)),
+        notes=base_notes(run.config, run.summary["data"], models.bases),
+        val_pairs=sum(len(sides[side]) for side in (("train", "val") if run.config.search.folds else ("val",))),
         contenders=run.summary.get("contenders") or {},
         spearman=run.summary.get("val_spearman") or {},
     )
     fixed = [model.outcome.trial for model in finalists]
     write_leaderboard(run.folder.leaderboard, leaderboard_rows(outcomes, models.bases, test, fixed, facts))
     apart = ("models", "comparisons", "verdicts", "correction")
+    verdict, verdicts, correction = test["verdict"], test.get("verdicts"), test.get("correction")
+    if verdict and (instead := in_place_of_praise(run)):
+        verdict, verdicts, correction = {**verdict, "outcome": "unknown", "sentence": instead}, [instead], ""
     run.summary.update(
         test={name: value for name, value in test.items() if name not in apart},
-        verdict=test["verdict"],
-        verdicts=test.get("verdicts"),
-        correction=test.get("correction"),
+        verdict=verdict,
+        verdicts=verdicts,
+        correction=correction,
         comparisons=test.get("comparisons"),
     )
-
-
-def _pairs_on(split: Split, sides: Sequence[str]) -> int:
-    return int(np.isin(split.side, sides).sum())

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tune.config.search import SearchConfig
-from tune.data.split import Split
+from tune.data.sides import SIDES, LabelledPairs
+from tune.data.split import Split, labelled_sides
+from tune.embed.left_out import without
 from tune.embed.prepare import PreparedBase
 from tune.events import Emit, Message
 from tune.pipeline.backend import Backend
@@ -37,6 +39,24 @@ class Run:
         """Emit a line for people."""
         self.emit(Message(text))
 
+    def sides(self, bases: dict[str, PreparedBase]) -> dict[str, LabelledPairs]:
+        """Return the pairs of each side, train in its seeded order, without those that a base model has no vector for.
+
+        These are the pairs of the base models' views, and of test.
+        """
+        return without(labelled_sides(self.split, self.config.search.seed), _without_vector(bases))
+
+    def left_out(self, bases: dict[str, PreparedBase]) -> dict[str, Any]:
+        """Return the number of texts that a base model has no vector for, and of pairs left out by side; {} if none."""
+        texts = _without_vector(bases)
+        kept = {side: len(pairs) for side, pairs in self.sides(bases).items()}
+        pairs = {side: int((self.split.side == side).sum()) - kept[side] for side in SIDES}
+        return {"texts": len(texts), "pairs": pairs} if texts else {}
+
     def models(self, bases: dict[str, PreparedBase]) -> Models:
         """Return the models of trials on these base models."""
         return Models(bases, self.cache, self.config.data.max_length)
+
+
+def _without_vector(bases: dict[str, PreparedBase]) -> set[str]:
+    return {text for base in bases.values() for text in base.left_out}

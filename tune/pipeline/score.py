@@ -19,17 +19,19 @@ from tune.data.sides import LabelledPairs
 from tune.embed.adapted import AdaptedEmbedder, is_adapted
 from tune.embed.base_models import check_source
 from tune.embed.closed import ClosedOptions, ClosedSource, check_closed
+from tune.embed.left_out import MOST
 from tune.embed.prepare import embedding_progress, keyed_rows, texts_by_prompt
 from tune.embed.purchase import Ask, agree, texts_to_buy
 from tune.embed.similarity import cosine
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.sources import Source, load_source
-from tune.errors import DataError, UserError
-from tune.events import Emit
+from tune.errors import DataError, ModelError, UserError
+from tune.evaluate.inverted import inverted
+from tune.events import Emit, Message
 from tune.export.about import read_about
 from tune.metrics.score import roc_auc, score_pairs
 from tune.metrics.spearman import spearman
-from tune.pipeline.preflight import check_cache
+from tune.pipeline.environment import check_cache
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,16 @@ def score_command(
     if threshold is not None and not math.isfinite(threshold):
         raise UserError(f"--threshold {threshold} is not a finite number")
     adapted = _adapted(Path(name), config) if is_adapted(Path(name)) else None
-    if adapted is None:
-        check_source(name, config.closed)
     about = read_about(Path(name)) if Path(name).is_dir() else {}
+    if adapted is None:
+        check_source(name, config.closed, trust_remote_code=config.search.trust_remote_code)
     pairs, counts = _pairs(config, side)
     model = _model(name, adapted, about, config, pairs)
-    scores = _cosines(model, LabelledPairs(pairs.text_a, pairs.text_b, pairs.label), config, emit, ask)
+    if not isinstance(model.source, ClosedSource):
+        for remark in model.source.remarks(model.prompts):
+            emit(Message(f"{name}: {remark}"))
+    scores = _cosines(model, _labelled(pairs), config, emit, ask)
+    pairs, scores = _with_vectors(pairs, scores, counts, emit)
     result: dict[str, Any] = {
         "model": name,
         "data": pairs.source,
@@ -72,6 +78,8 @@ def score_command(
         "auc": roc_auc(scores, pairs.label),
         **({} if pairs.score is None else {"spearman": spearman(scores, pairs.score)}),
     }
+    if found := inverted({name: scores}, _labelled(pairs), pairs.meaning, "these pairs", config.search.seed):
+        result["inverted"] = found.sentence
     cut = about.get("threshold") if threshold is None else threshold
     if cut is None:
         return result
@@ -87,17 +95,37 @@ def score_command(
     }
 
 
+def _labelled(pairs: Pairs) -> LabelledPairs:
+    return LabelledPairs(pairs.text_a, pairs.text_b, pairs.label)
+
+
 def _cosines(
     model: _Model, pairs: LabelledPairs, config: SearchConfig, emit: Emit, ask: Ask | None
 ) -> NDArray[np.float64]:
-    """Return the model's cosine similarity of the pairs, [n]."""
+    """Return the model's cosine similarity of the pairs, [n]; NaN if a closed model has a vector of zeros for one."""
     if isinstance(model.source, ClosedSource):
-        vectors = _bought(model.source, pairs, model.prompts, config, emit, ask)
-        vectors = vectors if model.adapted is None else model.adapted.adapt(vectors)
+        bought = _bought(model.source, pairs, model.prompts, config, emit, ask)
+        vectors = bought if model.adapted is None else model.adapted.adapt(bought)
+        some = np.asarray(bought.any(axis=1))
     else:
         vectors = _embedded(model.source, pairs, model.prompts)
+        some = np.ones(len(vectors), dtype=bool)
     _, rows = keyed_rows(pairs, *model.prompts)
-    return cosine(vectors, rows)
+    return np.where(some[rows.a] & some[rows.b], cosine(vectors, rows), np.nan)
+
+
+def _with_vectors(
+    pairs: Pairs, scores: NDArray[np.float64], counts: dict[str, int], emit: Emit
+) -> tuple[Pairs, NDArray[np.float64]]:
+    """Return the pairs that have a score, and their scores; count and report the others."""
+    known = np.flatnonzero(np.isfinite(scores))
+    if without := len(pairs) - len(known):
+        counts["no_vector"] = without
+        emit(Message(f"{without} of {len(pairs)} pairs are left out: the model has a vector of zeros for a text"))
+        pairs, scores = pairs.take(known), scores[known]
+        if without > MOST * (without + len(pairs)) or len(set(pairs.label.tolist())) < 2:
+            raise ModelError(f"vectors of zeros leave out {without} of {without + len(pairs)} pairs; check the server")
+    return pairs, scores
 
 
 def _adapted(directory: Path, config: SearchConfig) -> AdaptedEmbedder:
@@ -133,7 +161,7 @@ def _model(
 ) -> _Model:
     if adapted is not None:
         return _Model(adapted.source, adapted, adapted.prompts)
-    source = load_source(name, closed=config.closed)
+    source = load_source(name, closed=config.closed, trust_remote_code=config.search.trust_remote_code)
     return _Model(
         source, None, source.prompts(pairs.columns.query_document, (about.get("prompt_a"), about.get("prompt_b")))
     )

@@ -15,9 +15,11 @@ from tune.evaluate.training_warnings import training_warnings
 from tune.events import Emit, Message
 from tune.export.trial import export
 from tune.pipeline.backend import Backend, TrialsJob
+from tune.pipeline.out_of_fold import judge_folds
 from tune.pipeline.pairs import read_split
 from tune.pipeline.phases import check_same_bases, embed_all, open_test_once, record_start, write_table
 from tune.pipeline.rates import report_rates
+from tune.pipeline.report import report_on
 from tune.pipeline.run import Run
 from tune.pipeline.timing import Clock
 from tune.pipeline.val_sample import choose_sample, untouched_aucs
@@ -28,6 +30,9 @@ from tune.results.summary import Summary
 from tune.search.points import planned_trials, small_space
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 from tune.train.trained import Models, TrialModel
+
+_BEFORE_TEST = "highest validation AUC, before the test side was opened"
+_OUT_OF_FOLD = "highest mean AUC over the folds; there is no test side"
 
 
 @dataclass(frozen=True)
@@ -67,14 +72,17 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
         record_start(run, job.command)
         backend.commit()
         models, finalists = _search(run) if run.summary.get("winner") is None else _searched(run)
+        outcomes = _outcomes(folder, models.bases)
         with clock.phase("test"):
-            test = open_test_once(run, models, finalists)
-        write_table(run, models, _outcomes(folder, models.bases), finalists, test)
+            judged = judge_folds(run, models, outcomes, finalists) if split.out_of_fold else None
+            test = judged or open_test_once(run, models, finalists)
+        write_table(run, models, outcomes, finalists, test)
         backend.commit()
         with clock.phase("export"):
             if finalists and not folder.best.exists():
                 export(folder, None, folder.best)
         run.summary.update(seconds={**clock.seconds, **(run.summary.get("seconds") or {})}, finished=now())
+        report_on(run)
         backend.commit()
     return folder
 
@@ -91,7 +99,8 @@ def _search(run: Run) -> tuple[Models, list[TrialModel]]:
     outcomes = _outcomes(run.folder, models.bases)
     choice = choose(outcomes, models, options.finalists, options.search == "grid", run.say)
     run.summary.update(warnings=training_warnings(outcomes, untouched_aucs(run.config, models, sample)))
-    _fix_winner(run.summary, outcomes, choice, interrupted)
+    chosen_by = _OUT_OF_FOLD if run.split.out_of_fold else _BEFORE_TEST
+    _fix_winner(run.summary, outcomes, choice, interrupted, chosen_by)
     run.summary.update(**run.backend.facts())
     run.backend.commit()
     return models, choice.finalists
@@ -128,7 +137,9 @@ def _fixed_finalists(folder: ResultsFolder, summary: Summary, models: Models) ->
     return [models.of(by_name[name]) for name in fixed]
 
 
-def _fix_winner(summary: Summary, outcomes: list[TrialOutcome], choice: Choice, interrupted: str) -> None:
+def _fix_winner(
+    summary: Summary, outcomes: list[TrialOutcome], choice: Choice, interrupted: str, chosen_by: str
+) -> None:
     """Write the winner down, by validation alone, before test is opened. Then the search is over."""
     statuses = [outcome.status for outcome in outcomes]
     summary.update(
@@ -145,7 +156,7 @@ def _fix_winner(summary: Summary, outcomes: list[TrialOutcome], choice: Choice, 
                 **({} if of_winner is None else {"val_spearman": of_winner}),
                 "config": winner.config.model_dump(),
                 "fixed": now(),
-                "chosen_by": "highest validation AUC, before the test side was opened",
+                "chosen_by": chosen_by,
             },
             finalists=[model.outcome.trial for model in choice.finalists],
             contenders={
