@@ -6,6 +6,7 @@ Everything runs for real: real Ray, real sentence-transformers, models made in m
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -14,6 +15,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import numpy as np
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.helpers.tiny import TINY, Prepared, prepare_tiny, save_tiny_model
 
@@ -30,15 +32,21 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return prepare_tiny(tmp_path_factory.mktemp("prepared"))
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
+class ByFile(LoadScopeScheduling):
     """With several workers the tests of a file stay together, since they share its fixtures.
 
     Those that start Modal's containers stay together as well: each test has two at a time, and the machine may have
     two cores.
     """
-    modal = item.path.parent.name in ("cluster", "modal_local")
-    group = "containers" if modal else str(item.path.relative_to(Path(__file__).parent))
-    item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "containers" if Path(file).parent.name in ("cluster", "modal_local") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Choose the scheduler. Not `--dist loadgroup`: pytest 9.2 ignores where pytest-xdist 3.8 writes a test's group."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)
