@@ -1,14 +1,22 @@
 """Finalists must still have the weights that they reported; one that has not costs its own place and no other."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.helpers.tiny import Prepared
-from tune.embed.view import write_sample
+from tune.config.search import search_config
+from tune.data.split import labelled_sides
+from tune.embed.prepare import ViewOptions, prepare_base
+from tune.embed.sources import load_source
+from tune.embed.view import View, write_sample
 from tune.evaluate.finalists import choose, leading
+from tune.events import ignore
+from tune.pipeline.pairs import read_split
 from tune.results.leaderboard import ranked
 from tune.train.frozen.trial import open_frozen_trial
 from tune.train.outcomes import TrialOutcome, trial_outcomes
@@ -104,3 +112,31 @@ def test_the_leaderboard_keeps_the_order_of_the_finalists() -> None:
         ("b", 1), ("c", 2), ("a", 3), ("d", 4), ("baseline:x", None),
     ]  # fmt: skip
     assert not any("reported_auc" in one for one in table)
+
+
+def test_a_trial_that_cannot_be_trained_on_all_pairs_leaves_its_place(prepared: Prepared, tmp_path: Path) -> None:
+    """With folds, the model that is tested is trained again, which may diverge where the folds did not."""
+    split, _ = read_split(search_config(space={"base_model": "wordllama"}), ignore)
+    view = ViewOptions(folds=3)
+    source = load_source("wordllama")
+    base = prepare_base(source, labelled_sides(split, 0), prepared.cache, ("", ""), view)
+    for rate in (5e-3, 1e-2):
+        config = prepared.config(dims=8, learning_rate=rate, folds=3)
+        list(open_frozen_trial(config, tmp_path / "trials" / f"{rate:g}", View.open(base.view(prepared.cache))))
+    for trial in (
+        first for first in (tmp_path / "trials").iterdir() if first.name == best(tmp_path, 1, False)[0].trial
+    ):
+        about = json.loads((trial / "trial.json").read_text())
+        (trial / "trial.json").write_text(json.dumps(_with(about, "learning_rate", 3e38)))
+    said: list[str] = []
+    found = choose(outcomes(tmp_path), Models({base.name: base}, prepared.cache, None), 2, False, said.append)
+    assert len(found.finalists) == 1 and found.finalists[0].config.learning_rate < 1
+    assert len(said) == 1 and "cannot be a finalist: training it on all pairs failed (the " in said[0]
+
+
+def _with(values: dict[str, Any], name: str, value: float) -> dict[str, Any]:
+    """Return plain data with the value of a key changed, however deep it is."""
+    return {
+        key: value if key == name else _with(one, name, value) if isinstance(one, dict) else one
+        for key, one in values.items()
+    }

@@ -16,6 +16,7 @@ from tune.errors import ModelError
 from tune.metrics.sample import sample_error
 from tune.train.kinds import kind_of
 from tune.train.outcomes import TrialOutcome
+from tune.train.stream import TrialFailed
 from tune.train.trained import Models, TrialModel
 
 _SAME_AUC = 1e-4
@@ -107,6 +108,9 @@ def _sampled(outcome: TrialOutcome, models: Models) -> bool:
 def _unsound(model: TrialModel) -> str:
     try:
         auc = model.reported_auc()
+        model.weights()  # with folds, trains the model that is tested and exported
+    except TrialFailed as error:
+        return f"training it on all pairs failed ({error})"
     except (OSError, ValueError, RuntimeError, SafetensorError, ModelError) as error:
         return f"its weights cannot be read ({' '.join(str(error).split())[:200]})"
     reported = _best_auc(model.outcome)
