@@ -77,7 +77,10 @@ def _write_trial(folder: ResultsFolder, number: int, config: TrialConfig) -> Row
                 trial.append(line)
             row |= {"budget": lines[-1].budget, "val_auc": lines[-1].best_auc, "val_pairs": 400, "seconds": 8.0}
             row["bytes_per_million_vectors"] = config.dims * 4_000_000
-    os.utime(trial.path / "trial.json", (_BEGAN + 5 * number, _BEGAN + 5 * number))
+    began = _BEGAN + 5 * number
+    os.utime(trial.path / "trial.json", (began, began))
+    if not failed:
+        os.utime(trial.path / "reports.jsonl", (began + reports / 2, began + reports / 2))
     return row
 
 

@@ -56,12 +56,12 @@ def test_the_command_writes_page_tables_and_pictures(tmp_path: Path, capsys: pyt
     assert ran.code == 0 and str(folder / "report.html") in ran.out
     answer = (folder / "report.md").read_text()
     assert "beats the untouched wordllama by 5.0 points" in answer
-    assert re.search(r"From [\d,]+ pairs on, wordllama, layer beats wordllama, untouched", answer)
+    assert re.search(r"From [\d,]+ pairs on, wordllama \(layer\) is above wordllama \(untouched\)", answer)
     names = {path.name for path in (folder / "plots").iterdir()}
     for figure in ("training-pairs", "dims", "training-curves"):
         assert {f"{figure}-{mode}.{kind}" for mode in ("light", "dark") for kind in ("svg", "png")} <= names
     drawn = (folder / "plots" / "training-pairs-light.svg").read_text()
-    assert "wordllama, layer" in drawn and "training pairs" in drawn
+    assert "wordllama (layer)" in drawn and "training pairs" in drawn
 
 
 def test_texts_from_outside_are_data_and_no_markup(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_several_results_are_compared_on_one_page(tmp_path: Path, capsys: pytest
     answer = (tmp_path / "both" / "report.md").read_text()
     assert "## one" in answer and "## two" in answer
     drawn = (tmp_path / "both" / "plots" / "s0-training-pairs-light.svg").read_text()
-    assert "wordllama, layer (one)" in drawn and "wordllama, layer (two)" in drawn
+    assert "wordllama (layer) [one]" in drawn and "wordllama (layer) [two]" in drawn
 
 
 def test_five_hundred_trials_are_a_small_page(tmp_path: Path) -> None:

@@ -183,11 +183,11 @@ def _hub() -> Finding:
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(HUB_SECONDS + 1)
-    said = reached[0] if reached else f"gave no answer within {HUB_SECONDS:g} s"
-    if said.startswith("answered") and int(said.split()[1]) < 400:
-        return Finding("hub", "ok", f"{constants.ENDPOINT} {said}")
+    answer = reached[0] if reached else f"gave no answer within {HUB_SECONDS:g} s"
+    if answer.startswith("answered") and int(answer.split()[1]) < 400:
+        return Finding("hub", "ok", f"{constants.ENDPOINT} {answer}")
     return Finding(
-        "hub", "note", f"{constants.ENDPOINT} {said}: {only}", "check the network and its proxy (HTTPS_PROXY)"
+        "hub", "note", f"{constants.ENDPOINT} {answer}: {only}", "check the network and its proxy (HTTPS_PROXY)"
     )
 
 

@@ -29,7 +29,7 @@ def report_on(run: Run) -> None:
         write_report([run.folder.root])
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        run.say(f"no report was written ({reason}); try: python -m tune report {run.folder.root}")
+        run.say(f"no report was written ({reason}); try: python -m tune report {run.folder.label}")
 
 
 def write_report(folders: Sequence[Path], to: Path | None = None) -> Written:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tune.report.story import Story
+from tune.report.story import Line, Story
 
 _REASONS = {
     "unlabelled": "no label",
@@ -18,26 +18,33 @@ def answer(story: Story) -> list[str]:
     """Return the answer in a few sentences: whether training pays and how surely, which model, at what cost."""
     if story.state and not story.finished:
         return [story.state]
-    told: list[str] = []
+    lines: list[str] = []
     sentences = story.summary.get("verdicts") or [(story.summary.get("verdict") or {}).get("sentence") or ""]
-    told += [_sentence(one) for one in sentences if one]
-    if not told:
-        told.append(
-            "No trial produced a model." if story.trained else "Untouched base models only: nothing was trained."
-        )
-    winner = story.winner
-    if winner is not None:
-        size = winner.get("bytes_per_million_vectors")
-        stored = f", {size / 1e9:.2g} GB per million vectors" if size else ""
-        interval = winner.interval("test_auc")
-        sure = f" [{interval[1]:.4f}, {interval[2]:.4f}]" if interval else ""
-        auc = winner.get("test_auc")
-        tested = "" if auc is None else f", test AUC {auc:.4f}{sure}"
-        told.append(f"The winner has {winner.get('dims')} dims{stored}{tested}.")
+    lines += [_sentence(one) for one in sentences if one]
+    if not lines:
+        nothing = "No trial produced a model." if story.trained else "Untouched base models only: nothing was trained."
+        lines.append(nothing)
+    if story.winner is not None:
+        lines.append(_winner(story, story.winner))
     if story.state:
-        told.append(story.state)
-    told += [f"Warning: {warning}." for warning in story.summary.get("warnings") or []]
-    return told
+        lines.append(story.state)
+    if story.inverted and story.praised:
+        lines.append(f"Warning: {story.inverted}.")
+    return lines + [f"Warning: {warning}." for warning in story.summary.get("warnings") or []]
+
+
+def _winner(story: Story, winner: Line) -> str:
+    size = winner.get("bytes_per_million_vectors")
+    stored = f", {size / 1e9:.2g} GB per million vectors" if size else ""
+    judged = story.summary.get("out_of_fold")
+    if judged:
+        interval, auc, of = (judged["low"], judged["high"]), judged["auc"], "AUC out of fold"
+    else:
+        found = winner.interval("test_auc")
+        interval, auc, of = (found[1:] if found else (None, None)), winner.get("test_auc"), "test AUC"
+    sure = f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval[0] is not None else ""
+    scored = "" if auc is None else f", {of} {auc:.4f}{sure}"
+    return f"The winner has {winner.get('dims')} dims{stored}{scored}."
 
 
 def cost(story: Story) -> str:
@@ -46,8 +53,8 @@ def cost(story: Story) -> str:
     if not seconds:
         return ""
     trained = sum(trial.last.seconds for trial in story.trials if trial.last)
-    training = f", {duration(trained)} of it in trials" if trained else ""
-    return f"The search took {duration(sum(seconds.values()))} in all{training}."
+    training = f"; its trials took {duration(trained)}, added up" if trained else ""
+    return f"The search took {duration(sum(seconds.values()))}{training}."
 
 
 def data(story: Story) -> dict[str, Any]:
@@ -59,6 +66,10 @@ def data(story: Story) -> dict[str, Any]:
     rows, positives = split.get("rows") or {}, split.get("positives") or {}
     sides = [f"{side} {count:,} ({positives.get(side, 0):,} positive)" for side, count in rows.items()]
     seen, near = leaks.get("texts_seen_in_train") or {}, leaks.get("near_copies_in_train") or {}
+    left_out = facts.get("left_out") or {}
+    folded = bool(split.get("out_of_fold"))
+    if folded:
+        sides, seen = [f"{rows.get('train', 0):,} pairs ({positives.get('train', 0):,} positive), all in folds"], {}
     found: dict[str, Any] = {
         "source": facts.get("source"),
         "synthetic": "yes: invented pairs" if facts.get("synthetic") else "",
@@ -67,12 +78,17 @@ def data(story: Story) -> dict[str, Any]:
         "pairs": f"{counts['read']:,} read, {counts['kept']:,} kept" if "kept" in counts else "",
         "dropped": ", ".join(dropped) or "none",
         "split": f"{split.get('mode')}: {', '.join(sides)}" if sides else "",
+        "left out (no vector)": ", ".join(f"{side} {n:,}" for side, n in (left_out.get("pairs") or {}).items()),
         "largest group of linked pairs": _share(split.get("giant_share")),
         "val and test texts also in train": ", ".join(f"{side} {count}" for side, count in seen.items()),
     }
     for side in ("val", "test"):
         if side in near:
             found[f"{side} texts nearly in train (cosine 0.95)"] = f"{near[side]['near']:,} of {near[side]['of']:,}"
+    if near.get("folds"):
+        found["texts nearly in another fold (cosine 0.95)"] = f"{near['folds']['near']:,} of {near['folds']['of']:,}"
+    if judged := story.summary.get("out_of_fold"):
+        found["judged"] = judged.get("sentence")
     return found
 
 

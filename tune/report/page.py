@@ -5,6 +5,7 @@ specifications, so they cannot disagree.
 """
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """What the report tells about one search, in the order in which people ask."""
+    """The report on one search, in the order in which people ask."""
 
     id: str
     name: str
@@ -78,6 +79,10 @@ class Report:
         write_atomic(html, self.html())
         write_atomic(markdown, self.markdown())
         plots.mkdir(exist_ok=True)
+        for stale in plots.glob("*"):
+            # Of an earlier report, which may have had other figures.
+            if re.fullmatch(rf".+-({'|'.join(MODES)})\.(svg|png)", stale.name):
+                stale.unlink()
         for page in self.pages:
             prefix = "" if len(self.pages) == 1 else f"{page.id}-"
             for figure in page.figures:
@@ -92,7 +97,11 @@ class Report:
             "figures": {f"{page.id}-{figure.name}": figure.spec() for page in self.pages for figure in page.figures},
             "room": {f"{page.id}-{figure.name}": figure.room for page in self.pages for figure in page.figures},
             "config": {mode: config(mode) for mode in MODES},
-            "trials": {name: entry for story in self.stories for name, entry in _details(story).items()},
+            "trials": {
+                f"{page.id}:{name}": entry
+                for page, story in zip(self.pages, self.stories, strict=True)
+                for name, entry in _details(story).items()
+            },
         }
         return template.render(
             title=self._title(),
@@ -131,7 +140,7 @@ def _page(number: int, story: Story, stories: Sequence[Story]) -> Page:
     compared = list(stories) if number == 0 else [story]
     varied = [axis for axis in _AXES if len({str(line.get(axis)) for line in story.trained}) > 1]
     sections = [
-        Section("models", "Models", tables=[tables.models(story)]),
+        Section("models", "Models", tables=[tables.models(story), tables.out_of_fold(story)]),
         Section("pairs", "How many pairs", figures=_found(sizes(compared))),
         Section("dims", "How many dims", figures=_found(dims(story))),
         Section(
@@ -141,9 +150,11 @@ def _page(number: int, story: Story, stories: Sequence[Story]) -> Page:
         ),
         Section("trials", "Trials", tables=[tables.trials(story, varied)]),
         Section("data", "Data", tables=[tables.facts(facts.data(story))]),
-        Section("provenance", "How this came about", tables=[tables.facts(facts.provenance(story))]),
+        Section("provenance", "Provenance", tables=[tables.facts(facts.provenance(story))]),
     ]
-    kept = [one for one in sections if one.figures or any(table.rows for table in one.tables)]
+    for section in sections:
+        section.tables[:] = [table for table in section.tables if table.rows]
+    kept = [one for one in sections if one.figures or one.tables]
     return Page(f"s{number}", story.name, facts.answer(story), facts.cost(story), kept)
 
 
@@ -153,11 +164,10 @@ def _found(*figures: Figure | None) -> list[Figure]:
 
 def _details(story: Story) -> dict[str, Any]:
     """Return for every trial what a click on it shows: its configuration, and the command that writes its model."""
-    target = story.folder.root
     found = {}
     for line in story.trained:
         shown = [f"{name} = {value}" for name, value in line.values.items() if not name.startswith("over_")]
-        command = f"python -m tune export {shlex.quote(str(target))} --trial {line.trial[:8]} --to model"
+        command = f"python -m tune export {shlex.quote(story.folder.label)} --trial {line.trial[:8]} --to model"
         found[line.trial] = {"config": "\n".join(shown), "export": command}
     return found
 

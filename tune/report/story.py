@@ -1,11 +1,12 @@
-"""Story: all that a report tells about one search, read from its results folder and from nothing else.
+"""Story: everything in a report on one search, read from its results folder and from nothing else.
 
 A folder may be of a finished search, one that still runs or was interrupted (then there is no leaderboard yet, and
 trials are read from their directories), or of an earlier version (then some facts are missing).
 """
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,6 +30,8 @@ class Line:
     """A row of the leaderboard with typed values; `values` lacks what the row leaves empty."""
 
     values: Mapping[str, Any]
+    base_model: str = ""
+    """The base model's name, as short as it is unique in these results."""
 
     def get(self, column: str) -> Any:
         """Return a column's value, None if it is empty."""
@@ -43,12 +46,6 @@ class Line:
     def is_baseline(self) -> bool:
         """Whether this is an untouched base model."""
         return self.values.get("status") == "baseline"
-
-    @property
-    def base_model(self) -> str:
-        """The base model in short: the last part of a hub name or path; a closed model's name stays whole."""
-        name = str(self.values.get("base_model") or "")
-        return name if provider_of(name) else name.rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def trains(self) -> str:
@@ -119,9 +116,33 @@ class Story:
         return next((line for line in self.trained if line.trial == name), None)
 
     def train_size(self, line: Line) -> int | None:
-        """Return how many labelled pairs a trial trained on; 0 in the leaderboard means all."""
-        size = line.get("train_size")
-        return self.pairs_on("train") if not size else int(size)
+        """Return how many labelled pairs a trial trained on; 0 in the leaderboard means all.
+
+        With folds, all but one of them.
+        """
+        size, folds, train = line.get("train_size"), line.get("folds"), self.pairs_on("train")
+        if size:
+            return int(size)
+        if folds and train is not None:
+            return int((train + (self.pairs_on("val") or 0)) * (folds - 1) // folds)
+        return train
+
+    @property
+    def test_pairs(self) -> int | None:
+        """The number of pairs that test was scored on."""
+        scored = (self.summary.get("test") or {}).get("pairs")
+        return self.pairs_on("test") if scored is None else int(scored)
+
+    @property
+    def inverted(self) -> str:
+        """Evidence that the labels run the other way, as a sentence without a full stop, or ""."""
+        return str((self.summary.get("inverted") or {}).get("sentence") or "")
+
+    @property
+    def praised(self) -> bool:
+        """Whether differences from untouched models mean anything: not while labels look inverted."""
+        found = self.summary.get("inverted")
+        return not found or bool(found.get("confirmed"))
 
 
 def read_story(folder: ResultsFolder) -> Story:
@@ -132,14 +153,23 @@ def read_story(folder: ResultsFolder) -> Story:
     except (OSError, ValueError) as error:
         raise ResultsError(f"{folder.root}: cannot be read ({error}); restore a copy of it") from None
     trials = trial_outcomes(folder.trials, folder.asha) if folder.trials.is_dir() else []
-    if not summary and rows is None:
+    if not isinstance(summary, dict) or (not summary and rows is None):
         raise ResultsError(f"{folder.root} is not a results folder: it has no summary.json")
-    lines = [_line(row) for row in rows] if rows is not None else _unranked(trials)
+    found = [_values(row) for row in rows] if rows is not None else _unranked(trials)
+    short = _short_names([str(values.get("base_model") or "") for values in found])
+    lines = [Line(values, short[str(values.get("base_model") or "")]) for values in found]
     return Story(folder, summary, lines, trials)
 
 
-def _line(row: Mapping[str, str]) -> Line:
-    return Line({name: value for name, text in row.items() if (value := _typed(name, text)) is not None})
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    """Return the last part of each hub name or path, the whole name if that is not unique or the model is closed."""
+    last = {name: name if provider_of(name) else name.rstrip("/").rsplit("/", 1)[-1] for name in names}
+    taken = Counter(last.values())
+    return {name: short if taken[short] == 1 else name for name, short in last.items()}
+
+
+def _values(row: Mapping[str, str]) -> dict[str, Any]:
+    return {name: value for name, text in row.items() if (value := _typed(name, text)) is not None}
 
 
 def _typed(column: str, text: str | None) -> Any:
@@ -156,18 +186,16 @@ def _typed(column: str, text: str | None) -> Any:
     return int(number) if number.is_integer() and "." not in text and "e" not in text.lower() else number
 
 
-def _unranked(trials: list[TrialOutcome]) -> list[Line]:
+def _unranked(trials: list[TrialOutcome]) -> list[dict[str, Any]]:
     """Return a row per trial of a search that has no leaderboard yet, the best first."""
     begun = sorted(trials, key=lambda trial: -(trial.best.auc if trial.best else 0.0))
     return [
-        Line(
-            {
-                "trial": trial.trial,
-                "status": trial.status,
-                **{name: value for name, value in point_of(trial.config).items() if value is not None},
-                **({"val_auc": trial.best.auc, "budget": trial.last.budget} if trial.best and trial.last else {}),
-                **({"error": trial.error} if trial.error else {}),
-            }
-        )
+        {
+            "trial": trial.trial,
+            "status": trial.status,
+            **{name: value for name, value in point_of(trial.config).items() if value is not None},
+            **({"val_auc": trial.best.auc, "budget": trial.last.budget} if trial.best and trial.last else {}),
+            **({"error": trial.error} if trial.error else {}),
+        }
         for trial in begun
     ]

@@ -64,6 +64,15 @@ def models(story: Story) -> Table:
     return Table(list(columns), rows, frozenset(range(2, len(columns))), notes)
 
 
+def out_of_fold(story: Story) -> Table:
+    """Return the winner and the untouched base models of a search without a test side, as they were judged."""
+    judged = story.summary.get("out_of_fold") or {}
+    models = {"the winner": judged, **(judged.get("bases") or {})} if judged else {}
+    rows = [Row([Cell(name), _with_interval(one["auc"], one["low"], one["high"])]) for name, one in models.items()]
+    notes = [one for one in (judged.get("sentence"), judged.get("reason")) if one]
+    return Table(["model", "AUC out of fold [95%]"], rows, frozenset({1}), notes)
+
+
 def trials(story: Story, axes: Sequence[str]) -> Table:
     """Return every trial in order of rank, with its values of these axes."""
     columns = ["rank", "trial", "status", *axes, "seen", "val AUC", "test AUC", "seconds"]
@@ -104,22 +113,24 @@ def _name(story: Story, line: Line) -> Cell:
 
 
 def _cells(story: Story, line: Line, sized: bool) -> list[Cell]:
-    auc = line.get("test_auc")
-    interval = line.interval("test_auc")
-    shown = f"{auc:.{PLACES}f}" + (f" [{interval[1]:.{PLACES}f}, {interval[2]:.{PLACES}f}]" if interval else "")
     size = line.get("bytes_per_million_vectors")
     pairs = None if line.is_baseline else story.train_size(line)
     return [
         Cell(line.trains),
         *([Cell("" if pairs is None else f"{pairs:,}", pairs)] if sized else []),
         _value(line.get("dims")),
-        Cell(shown, float(auc)),
+        _with_interval(*(line.get(f"test_auc{end}") for end in ("", "_low", "_high"))),
         number(line.get("test_accuracy")),
         number(line.get("test_hard_auc_logistic")),
         number(line.get("val_auc")),
         Cell("", None) if size is None else Cell(f"{size / 1e6:,.0f}", float(size)),
         Cell("", None) if (usd := line.get("usd_per_million_texts")) is None else Cell(f"{usd:.3g}", float(usd)),
     ]
+
+
+def _with_interval(value: float, low: float | None, high: float | None) -> Cell:
+    interval = "" if low is None or high is None else f" [{low:.{PLACES}f}, {high:.{PLACES}f}]"
+    return Cell(f"{value:.{PLACES}f}{interval}", float(value))
 
 
 def _value(value: Any) -> Cell:

@@ -25,6 +25,11 @@ class ResultsFolder:
         return self.root.name
 
     @property
+    def label(self) -> str:
+        """The folder as a short path, for others to read: without a container's folders, or a person's own."""
+        return str(Path(self.root.parent.name, self.root.name) if self.root.is_absolute() else self.root)
+
+    @property
     def config(self) -> Path:
         """The resolved configuration, as TOML."""
         return self.root / "search.toml"

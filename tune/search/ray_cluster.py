@@ -97,8 +97,8 @@ def _not_started(folder: Path, reason: str) -> str:
     limit = address_space()
     limited = "" if limit is None else f"; ulimit -v limits this process to {limit / 2**30:.3g} GiB, raise that first"
     logged = last_log_line(folder)
-    said = f"; the last line of its log: {logged}" if logged else ""
-    return f"Ray did not start ({reason[:300]}){limited}{said}; see {folder}/session_latest/logs"
+    ending = f"; the last line of its log: {logged}" if logged else ""
+    return f"Ray did not start ({reason[:300]}){limited}{ending}; see {folder}/session_latest/logs"
 
 
 class _TimedOut(Exception):
@@ -126,7 +126,7 @@ def _time_limit(folder: Path) -> Iterator[None]:
     timer.start()
     alarmed = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGALRM, interrupt) if alarmed else None
-    # Another timer, such as a test's, goes on afterwards.
+    # Another timer, such as a test's, resumes afterwards.
     running = signal.setitimer(signal.ITIMER_REAL, START_SECONDS) if alarmed else (0.0, 0.0)
     try:
         yield

@@ -152,6 +152,9 @@ class TrialDirectory:
             failure: dict[str, Any] = json.loads(self._failed.read_text())
         except FileNotFoundError:
             return None
+        except ValueError:
+            # Copied half-way: that it failed is known all the same.
+            return {"reason": f"{self._failed.name} is unreadable", "traceback": ""}
         return failure
 
     def fail(self, error: BaseException) -> str:
@@ -175,3 +178,5 @@ class TrialDirectory:
             return str(json.loads(self._lost.read_text())["reason"])
         except FileNotFoundError:
             return ""
+        except ValueError:
+            return f"{self._lost.name} is unreadable"

@@ -51,7 +51,7 @@ def importances(story: Story) -> Figure | None:
     return Figure(
         name="importances",
         title=f"{first} explains {shares[first]:.0%} of the spread between trials",
-        subtitle="share of the variance of validation AUC over these trials (fANOVA); interactions count for each part",
+        subtitle="share of the variance of validation AUC (fANOVA); an interaction counts towards each of its settings",
         chart=alt.layer(chart.mark_bar(height=14, style="accent"), text).properties(
             width=WIDTH - 140, height=26 * len(rows)
         ),
@@ -61,7 +61,7 @@ def importances(story: Story) -> Figure | None:
 def explained(points: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Return each varied axis's share of the variance, 0 to 1; {} if there are too few trials or nothing varied."""
     axes = _varied(points)
-    if len(points) < _FEWEST or not axes:
+    if len(points) < _FEWEST or not axes or len({point["auc"] for point in points}) == 1:
         return {}
     distributions = {axis: _distribution([point[axis] for point in points]) for axis in axes}
     optuna.logging.set_verbosity(optuna.logging.WARNING)

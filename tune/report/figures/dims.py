@@ -22,11 +22,14 @@ def dims(story: Story) -> Figure | None:
     front = rows[rows["front"]]
     full, small = front.iloc[front["bytes"].argmax()], front.iloc[front["bytes"].argmin()]
     lost = (full["auc"] - small["auc"]) * 100
+    title = f"{small['dims']:.0f} dims lose {lost:.1f} points of AUC against {full['dims']:.0f}"
+    if len(front) == 1:
+        title = f"The smallest, {small['dims']:.0f} dims, is also the best on validation"
+    elif lost <= 0:
+        title = f"{small['dims']:.0f} dims are as good as {full['dims']:.0f}"
     return Figure(
         name="dims",
-        title=f"{small['dims']:.0f} dims give up {lost:.1f} points of AUC against {full['dims']:.0f}"
-        if lost > 0
-        else f"{small['dims']:.0f} dims are as good as {full['dims']:.0f}",
+        title=title,
         subtitle="test AUC with 95% intervals; the line joins the models that are best for their size by validation",
         chart=_chart(rows),
     )
@@ -36,7 +39,7 @@ def _rows(story: Story) -> list[dict[str, Any]]:
     found, seen = [], set()
     for line in story.lines:
         auc, size = line.get("test_auc"), line.get("bytes_per_million_vectors")
-        key = (line.base_model, line.trains, line.get("dims"))
+        key = (line.get("base_model"), line.trains, line.get("dims"))
         # In order of validation: the first is the best of its kind and dims, over all other settings.
         if auc is None or not size or key in seen:
             continue
@@ -44,7 +47,7 @@ def _rows(story: Story) -> list[dict[str, Any]]:
         _, low, high = line.interval("test_auc") or (auc, auc, auc)
         found.append(
             {
-                "name": f"{line.base_model}, {line.trains}",
+                "name": f"{line.base_model} ({line.trains})",
                 "kind": "untouched" if line.is_baseline else "trained",
                 "dims": line.get("dims"),
                 "bytes": size / 1e6,

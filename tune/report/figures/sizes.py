@@ -17,7 +17,7 @@ _TICKS = tuple(digit * 10**power for power in range(1, 8) for digit in (1, 3))
 
 @dataclass(frozen=True)
 class Crossing:
-    """From how many pairs on (the smallest size measured) a series beats the untouched base; None: never for sure."""
+    """From how many pairs on (the smallest size measured) a series is above its baseline; None: never for sure."""
 
     series: str
     baseline: str
@@ -26,29 +26,34 @@ class Crossing:
     def sentence(self) -> str:
         """Return the finding, without a full stop."""
         if self.pairs is None:
-            return f"No size that was measured beats {self.baseline} for certain"
-        return f"From {self.pairs:,} pairs on, {self.series} beats {self.baseline}"
+            return f"No measured number of pairs is clearly above {self.baseline}"
+        return f"From {self.pairs:,} pairs on, {self.series} is above {self.baseline}"
 
 
 def sizes(stories: Sequence[Story]) -> Figure | None:
     """Return the figure; None if fewer than two train sizes were scored on test."""
-    found = [(story, line) for story in stories for line in best_of_size(story)]
-    rows = pd.DataFrame([_row(story, line, len(stories) > 1) for story, line in found])
+    marks = _marks(stories)
+    found = [(story, mark, line) for story, mark in zip(stories, marks, strict=True) for line in best_of_size(story)]
+    rows = pd.DataFrame([_row(story, line, mark) for story, mark, line in found])
     if rows.empty or rows["pairs"].nunique() < 2:
         return None
     baselines = {
-        f"{line.base_model}, {line.trains}": line.get("test_auc")
-        for story in stories
+        f"{_series(line)}{mark}": line.get("test_auc")
+        for story, mark in zip(stories, marks, strict=True)
         for line in story.baselines
         if line.get("test_auc") is not None
     }
     names = list(rows.groupby("series")["auc"].max().sort_values(ascending=False).index)[:SERIES]
     rows = rows[rows["series"].isin(names)].sort_values(["series", "pairs"])
-    crossed = crossing(rows[rows["series"] == names[0]], stories[0])
+    best = rows[rows["series"] == names[0]]
+    crossed = crossing(best)
+    praised = all(story.praised for story in stories)
+    if not praised:
+        crossed = Crossing(crossed.series, crossed.baseline, None)
     return Figure(
         name="training-pairs",
-        title=crossed.sentence(),
-        subtitle=f"{_subtitle(stories[0])}. {outlook(rows[rows['series'] == names[0]])}",
+        title=crossed.sentence() if praised else "AUC against the number of training pairs",
+        subtitle=f"{_subtitle(stories)}. {outlook(best)}",
         chart=_chart(rows, names, baselines, crossed),
         room=room_for(names),
     )
@@ -64,40 +69,51 @@ def best_of_size(story: Story) -> list[Line]:
     return list(best.values())
 
 
-def crossing(rows: pd.DataFrame, story: Story) -> Crossing:
+def crossing(rows: pd.DataFrame) -> Crossing:
     """Return from which size on the paired interval of the gain over the own base is above 0, at all larger ones too.
 
     That interval is far narrower than the two AUCs' own, which may overlap where the gain is certain.
     """
     line = rows.iloc[0]
-    baseline = next((one for one in story.baselines if one.base_model == line["base_model"]), None)
-    name = f"{line['base_model']}, {baseline.trains if baseline else 'untouched'}"
     sure = None
     for _, row in rows.sort_values("pairs", ascending=False).iterrows():
         if not row["gain_low"] > 0:
             break
         sure = int(row["pairs"])
-    return Crossing(str(line["series"]), name, sure)
+    return Crossing(str(line["series"]), str(line["baseline"]), sure)
 
 
 def outlook(rows: pd.DataFrame) -> str:
-    """Return what twice the pairs would bring to a series, by a power law, or why that cannot be said."""
+    """Return what twice the pairs would bring to a series, by a power law, or why not."""
     largest = int(rows["pairs"].max())
     law = fit_power_law(rows["pairs"].tolist(), (1 - rows["auc"]).tolist())
     if isinstance(law, str):
-        return f"What more pairs would bring cannot be told: {law}"
+        return f"The gain from more pairs cannot be estimated: {law}"
     return (
         f"By a power law through the points, twice the pairs ({2 * largest:,}) would bring"
         f" {law.gain * 100:.1f} points of AUC [{law.low * 100:.1f}, {law.high * 100:.1f}]"
     )
 
 
-def _row(story: Story, line: Line, several: bool) -> dict[str, object]:
+def _marks(stories: Sequence[Story]) -> list[str]:
+    """Return what tells the series of several searches apart: the search's name, or its path if names repeat."""
+    if len(stories) == 1:
+        return [""]
+    names = [story.name for story in stories]
+    places = [str(story.folder.root) for story in stories]
+    return [f" [{name if names.count(name) == 1 else place}]" for name, place in zip(names, places, strict=True)]
+
+
+def _series(line: Line) -> str:
+    return f"{line.base_model} ({line.trains})"
+
+
+def _row(story: Story, line: Line, mark: str) -> dict[str, object]:
     _, low, high = line.interval("test_auc") or (None, line.get("test_auc"), line.get("test_auc"))
-    series = f"{line.base_model}, {line.trains}" + (f" ({story.name})" if several else "")
+    own = next((one for one in story.baselines if one.get("base_model") == line.get("base_model")), None)
     return {
-        "series": series,
-        "base_model": line.base_model,
+        "series": f"{_series(line)}{mark}",
+        "baseline": (f"{line.base_model} (untouched)" if own is None else _series(own)) + mark,
         "pairs": story.train_size(line),
         "auc": line.get("test_auc"),
         "low": low,
@@ -108,12 +124,14 @@ def _row(story: Story, line: Line, several: bool) -> dict[str, object]:
     }
 
 
-def _subtitle(story: Story) -> str:
-    tested = story.pairs_on("test")
-    synthetic = ", synthetic data" if story.data.get("synthetic") else ""
+def _subtitle(stories: Sequence[Story]) -> str:
+    tested = " and ".join(dict.fromkeys(f"{story.test_pairs:,}" for story in stories if story.test_pairs is not None))
+    synthetic = ", synthetic data" if any(story.data.get("synthetic") for story in stories) else ""
+    splits = {story.data.get("split_hash") for story in stories}
+    other = "; the searches have different splits" if len(splits) > 1 else ""
     return (
-        f"best trial of each size by validation, on {tested:,} test pairs{synthetic}; bands are 95% intervals of"
-        " each AUC, the mark is where the paired gain is above 0"
+        f"best trial of each size by validation, on {tested or 'the'} test pairs{synthetic}{other}; bands are 95%"
+        " intervals of each AUC, the mark is where that of the paired gain is above 0 (not corrected for several sizes)"
     )
 
 

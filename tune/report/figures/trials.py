@@ -14,6 +14,8 @@ _ENDS = {"done": "finished", "stopped": "stopped early", "failed": "failed", "ha
 _ROW = 18
 """Height of a trial's bar in pixels; less if there are many."""
 _TALLEST = 900
+_ROUNDING, _WAITING = 0.2, 30.0
+"""Seconds by which a trial's files may be closer together, or farther apart, than the time that it reports."""
 
 
 def curves(story: Story) -> Figure | None:
@@ -117,7 +119,7 @@ def timeline(story: Story) -> Figure | None:
     )
     return Figure(
         name="timeline",
-        title=f"{len(rows)} trials, {slots} at a time; the slots were training {busy:.0%} of the time",
+        title=f"{len(rows)} trials, {slots} at a time; slots were busy {busy:.0%} of the time",
         subtitle="from a trial's first file to its last report; waiting and starting are the gaps",
         chart=chart.properties(width=WIDTH, height=min(max(slots * _ROW, 60), _TALLEST)),
     )
@@ -130,7 +132,7 @@ def _unit(seconds: float) -> tuple[str, int]:
 
 def _curves_title(counts: dict[str, int], trials: int) -> str:
     parts = [f"{count} {end}" for end, count in counts.items() if count]
-    return f"{trials} trials: {', '.join(parts)}"
+    return f"{trials} trial{'s' if trials > 1 else ''}: {', '.join(parts)}"
 
 
 def _shape(rows: pd.DataFrame) -> Any:
@@ -147,12 +149,17 @@ def _colour(rows: pd.DataFrame) -> Any:
 def _spans(trials: Sequence[TrialOutcome]) -> list[tuple[TrialOutcome, float, float]]:
     """Return (trial, seconds when it began, seconds at its last report) of the trials that reported, by start.
 
-    A trial that was resumed later has waited in between, which is not seen.
+    Times are those of a trial's files. They are lost in a copy, and a resumed trial has waited in between: none are
+    returned unless the files of all trials agree with the seconds that the trials report.
     """
     spans = []
     for trial in trials:
         if trial.last is not None:
-            start = (trial.directory / "trial.json").stat().st_mtime
+            files = [trial.directory / name for name in ("trial.json", "reports.jsonl")]
+            start, end = (file.stat().st_mtime for file in files)
+            # Files written by one copy are milliseconds apart, whatever the trial took.
+            if not -_ROUNDING <= end - start - trial.last.seconds <= _WAITING + trial.last.seconds:
+                return []
             spans.append((trial, start, start + trial.last.seconds))
     return sorted(spans, key=lambda span: span[1])
 

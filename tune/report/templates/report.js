@@ -37,7 +37,7 @@ function sortBy(table, column) {
 function showTrial(name) {
   const trial = data.trials[name];
   if (!trial) return;
-  document.getElementById("details-name").textContent = `trial ${name}`;
+  document.getElementById("details-name").textContent = `trial ${name.split(":")[1]}`;
   document.getElementById("details-config").textContent = trial.config;
   document.getElementById("details-export").textContent = trial.export;
   document.getElementById("details").showModal();
