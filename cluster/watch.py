@@ -31,7 +31,8 @@ def watch(call: Any, events: str, config: SearchConfig) -> int:
     stop_status_line()
     queue = settings.queue()
     display = SearchDisplay()
-    resume = f"modal run cluster/launch.py --resume {config.search.name}"
+    trust = " --trust-remote-code true" if config.search.trust_remote_code else ""
+    resume = f"modal run cluster/launch.py --resume {config.search.name}{trust}"
     display.emit(Message(f"search {config.search.name}; resume it, or fetch its results, with: {resume}"))
     try:
         with display:

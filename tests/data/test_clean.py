@@ -131,3 +131,18 @@ def test_twins_in_other_code_points_are_one_text() -> None:
 
 def test_raw_text_where_nothing_remains() -> None:
     assert normalise(" ?! ") == " ?! "
+
+
+@pytest.mark.parametrize("code", [0x200E, 0x200F, 0x2061, 0x2064, 0x202A, 0x202E, 0x2066, 0x2069, 0xFE0E, 0xFE0F])
+def test_marks_that_cannot_be_seen_make_no_other_text(code: int) -> None:
+    marked = f"open{chr(code)} \u2600{chr(code)}"
+    assert normalise(marked) == normalise("open \u2600")
+    cleaned, counts = clean_pairs(
+        pairs_of([("open \u2600", "b", 1), (marked, "b", 1), ("c", chr(code), 1), ("d", "e", 0)])
+    )
+    assert cleaned.row.tolist() == [0, 3] and counts["repeated"] == counts["empty"] == 1
+
+
+@pytest.mark.parametrize("code", [0x200A, 0x2065, 0x202F, 0x206A, 0xFE0D, 0xFE10])
+def test_the_characters_beside_them_stay_or_are_spaces(code: int) -> None:
+    assert normalise(f"a{chr(code)}b") != "ab"

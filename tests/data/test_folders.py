@@ -149,3 +149,77 @@ def test_a_readme_without_configs_changes_nothing(tmp_path: Path) -> None:
     ):
         put(tmp_path / "README.md", readme)
         assert triples(read(tmp_path)) == ROWS
+
+
+def test_json_about_the_data_is_not_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("dataset_infos.json", "dataset_info.json"):
+        folder = tmp_path / name.removesuffix(".json")
+        (folder / "data").mkdir(parents=True)
+        put(folder / name, '{"default": {}}')
+        put(folder / "data" / "pairs.csv", table(ROWS))
+        assert triples(read(folder)) == ROWS
+    put(tmp_path / "pairs.csv", table(ROWS))
+    put(tmp_path / "metadata.json", '{"rows": 3}')
+    assert triples(read(tmp_path)) == ROWS == triples(read(f"{tmp_path}/*"))
+    assert "skipped metadata.json beside other files" in caplog.text
+    (tmp_path / "pairs.csv").unlink()
+    put(tmp_path / "metadata.json", jsonl(MORE))
+    assert triples(read(tmp_path)) == MORE, "there is nothing else"
+    put(tmp_path / "train.csv", table(ROWS))
+    put(tmp_path / "test.json", jsonl(MORE))
+    assert read(tmp_path).side == ["train"] * 3 + ["test"] * 3
+
+
+def test_patterns_of_a_readme(tmp_path: Path) -> None:
+    def of(pattern: str) -> str:
+        return f"---\nconfigs:\n- config_name: default\n  data_files:\n{pattern}\n---\n"
+
+    (tmp_path / "more" / "deep").mkdir(parents=True)
+    put(tmp_path / "more" / "deep" / "a.csv", table(ROWS))
+    put(tmp_path / "README.md", of("  - split: train\n    path: more/**.csv"))
+    assert triples(read(tmp_path)) == ROWS
+    put(tmp_path / "README.md", of("  - split: train\n  - split: test\n    path: more/deep/a.csv"))
+    assert triples(read(tmp_path)) == ROWS, "an entry without a path is skipped"
+    put(tmp_path / "README.md", of("  - split: train\n    path: '**x/[/***'"))
+    assert "README.md names" in refused_early(tmp_path)
+    (tmp_path / "data").mkdir()
+    put(tmp_path / "data" / "b.csv", table(MORE))
+    put(tmp_path / "README.md", of("  - split: train"))
+    assert triples(read(tmp_path)) == MORE, "as without configs"
+
+
+def test_parts_may_differ_in_columns_that_are_not_used(tmp_path: Path) -> None:
+    put(tmp_path / "a.jsonl", '{"text1": "a", "text2": "b", "label": 1, "note": "x"}\n')
+    put(tmp_path / "b.jsonl", '{"text2": "d", "text1": "c", "label": 0}\n')
+    assert triples(read(tmp_path)) == [("a", "b", 1), ("c", "d", 0)]
+    put(tmp_path / "b.jsonl", '{"text2": "d", "text1": "c", "note": "x"}\n')
+    assert "their columns or formats differ" in refused_early(tmp_path)
+
+
+@pytest.mark.parametrize("data", ["", "  ", "file://"])
+def test_empty_data_is_not_the_working_directory(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "pairs.csv", table(ROWS))
+    monkeypatch.chdir(tmp_path)
+    assert "--data is empty" in refused_early(data)
+    assert triples(read(".")) == ROWS
+
+
+def test_links_to_a_folder_above_are_not_followed(tmp_path: Path) -> None:
+    inner = tmp_path / "p" / "label=1"
+    inner.mkdir(parents=True)
+    (tmp_path / "p" / "label=0").mkdir()
+    for folder in (inner, tmp_path / "p" / "label=0"):
+        put(folder / "part-0.csv", "text1,text2\na,b\n")
+    (inner / "again=1").symlink_to(inner)
+    expected = [("a", "b", 0), ("a", "b", 1)]
+    assert triples(read(tmp_path / "p")) == expected
+    assert triples(read(f"{tmp_path}/p/**/*.csv")) == expected
+    (inner / "above=1").symlink_to(tmp_path / "p")
+    assert triples(read(tmp_path / "p")) == expected
+
+
+def test_a_test_side_of_triplets_is_labelled(tmp_path: Path) -> None:
+    put(tmp_path / "train.csv", "anchor,positive,label\na,b,1\nc,d,0\n")
+    put(tmp_path / "test.csv", "anchor,positive,negative\ne,f,g\n")
+    pairs = read(tmp_path)
+    assert pairs.side == ["train", "train", "test", "test"] and pairs.label.tolist() == [1, 0, 1, 0]

@@ -18,6 +18,8 @@ import pytest
 
 from tests.data.pair_files import put, read, refusal, triples
 from tune.config.data import DataConfig
+from tune.data._formats import read_columns
+from tune.data._sources import known
 from tune.data.pairs import read_pairs
 from tune.errors import DataError
 
@@ -255,3 +257,52 @@ def test_null_beside_escapes(tmp_path: Path) -> None:
     content = "text1,text2,label\na\\, b,c\\\nd,1\n\\N,e,0\nf \\\\ g,h,\\N\ni,\\N,1\n"
     expected = [("a, b", "c\nd", 1), ("", "e", 0), ("f \\ g", "h", -1), ("i", "", 1)]
     assert triples(read(put(tmp_path / "p.csv", content))) == expected
+
+
+def prose(rng: random.Random) -> str:
+    """Sentences with commas, a few of them in several lines."""
+    lines = 1 + (rng.random() < 0.2) + (rng.random() < 0.05)
+    words = ["please", "pay", "my card", "hours", "it is late", "invoice", "thanks"]
+    return "\n".join(", ".join(rng.choices(words, k=rng.randint(1, 4))) for _ in range(lines))
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_prose_in_several_lines_is_read(tmp_path: Path, quoting: Any) -> None:
+    """Whether or not a label column tells rows from lines of text."""
+    for seed in range(60):
+        rng = random.Random(seed)
+        rows = [(prose(rng), prose(rng), prose(rng) if seed % 2 else str(rng.randint(0, 1))) for _ in range(50)]
+        out = io.StringIO()
+        csv.writer(out, quoting=quoting).writerows([("query", "document", "label"), *rows])
+        file = known(put(tmp_path / "p.csv", out.getvalue()))
+        assert file is not None
+        found = read_columns(file, ["query", "document", "label"])
+        assert list(zip(*found.values(), strict=True)) == rows, seed
+
+
+def test_one_text_of_two_lines_is_read(tmp_path: Path) -> None:
+    plain = [(f"how to pay {i}", f"ways of paying {i}", f"hours {i}") for i in range(20)]
+    out = io.StringIO()
+    csv.writer(out).writerows([("anchor", "positive", "negative"), *plain, ("q", "Hello, world\nfoo, bar", "n")])
+    assert read(put(tmp_path / "p.csv", out.getvalue())).text_b[-2:] == ["Hello, world\nfoo, bar", "n"]
+    labelled = [(a, b, i % 2) for i, (a, b, _) in enumerate(plain)]
+    rows = [*labelled, ("q", "list: a,0\nb, c", 1)]
+    assert triples(read(put(tmp_path / "p.csv", by_csv()(rows, ",")))) == rows
+    rows = [*labelled, ("q", "a,0\nb,c", 1)]
+    assert triples(read(put(tmp_path / "p.csv", by_csv(quoting=csv.QUOTE_NONNUMERIC)(rows, ",")))) == rows
+    assert "line 22 has a text that spans" in refusal(put(tmp_path / "p.csv", by_csv()(rows, ",")))
+
+
+def test_lone_quotes_in_free_text_are_never_read_wrongly(tmp_path: Path) -> None:
+    """No column tells rows from lines of text; some texts begin with a space."""
+    for seed in range(60):
+        rng = random.Random(seed)
+        rows = [tuple(prose(rng).replace(", ", " ").replace("\n", " ") for _ in range(3)) for _ in range(50)]
+        rows[7] = ('"' + rows[7][0], *rows[7][1:])
+        rows[9] = (rows[9][0] + '"', *rows[9][1:])
+        rows[seed % 7] = (rows[seed % 7][0], " " + rows[seed % 7][1], rows[seed % 7][2])
+        path = put(tmp_path / "p.csv", "".join(",".join(row) + "\n" for row in [("a", "b", "c"), *rows]))
+        file = known(path)
+        assert file is not None
+        with contextlib.suppress(DataError):
+            assert list(zip(*read_columns(file, ["a", "b", "c"]).values(), strict=True)) == rows

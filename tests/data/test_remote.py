@@ -122,7 +122,7 @@ def test_secrets_are_neither_shown_nor_kept(tmp_path: Path, served: str, caplog:
 def test_errors_are_one_line(tmp_path: Path, served: str) -> None:
     assert "no such file" in refusal(f"{served}/none.csv")
     assert "the server answered 500" in refusal(f"{served}/broken.csv")
-    assert "needs a login, or a new signature" in refusal(f"{served}/signed/p.csv")
+    assert "requires a login or a new signature" in refusal(f"{served}/signed/p.csv")
     assert "is a web page, not a file" in refusal(f"{served}/page.csv")
     assert "cannot fetch" in refusal(f"{served}/cut.csv")
     assert "cannot fetch" in refusal(f"{served.replace('http', 'https')}/p.csv"), "no TLS there"

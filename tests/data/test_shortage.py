@@ -141,12 +141,12 @@ def test_folds_are_proposed_where_they_work_and_else_what_they_need() -> None:
     line = refusal(rare(300, 150))
     assert f"{FOLDS_WORK} (150 positive and 150 negative; it needs 20 of either class)" in line
     assert FOLDS_WORK in refusal(rare(40, 20)) and FOLDS_WORK in refusal(rare(20_000, 150))
-    few = "; search --folds 5, which judges out of fold, needs 20 of either class (there are "
-    assert f"{few}10 positive)" in refusal(rare(900, 10)) and f"{few}19 negative)" in refusal(rare(900, 881))
+    few = "; search --folds 5, which judges out of fold, needs 20 of either class (only "
+    assert f"{few}10 are positive)" in refusal(rare(900, 10)) and f"{few}19 are negative)" in refusal(rare(900, 881))
     assert "--folds" not in refusal(CONSTANT), "one component cannot be put into folds"
     side = ["val" if i < 150 else "test" if i < 1500 else "train" for i in range(len(SPARSE))]
     line = refusal(SPARSE, side)
-    assert "; or search --folds 5, which cross-validates over train and val, so that val may be of any size" in line
+    assert "; or search --folds 5, which cross-validates over train and val, so val can be any size" in line
     split = split_pairs(pairs_of(SPARSE, side), folds=5)
     assert split.side.tolist() == side and not split.out_of_fold
 
@@ -158,7 +158,8 @@ def test_with_folds_few_pairs_have_no_test_side(count: int, positives: int) -> N
         assert split.out_of_fold and set(split.side.tolist()) == {"train"} and len(split.pairs) == count
         assert split.counts["rows"] == {"train": count, "val": 0, "test": 0}
         assert split.counts["positives"]["train"] == positives and split.counts["moved_to_train"] == 0
-    assert split.digest != split_pairs(pairs_of([*rare(count, positives)[:-1], ("a", "b", 0)]), 0, folds=5).digest
+    plain = split_pairs(pairs_of(rare(count, positives)), 0, folds=3)
+    assert split.digest == plain.digest and split.row_hash == plain.row_hash, "folds and seed move no pair"
 
 
 def test_with_folds_enough_pairs_are_split_as_without() -> None:
@@ -178,10 +179,12 @@ def test_the_least_that_folds_take() -> None:
     assert f"needs {FOLDED_NEEDED} pairs of either class" in str(SearchOptions.model_fields["folds"].description)
     line = refusal(rare(900, 10), folds=5)
     assert line == (
-        "test: only 10 positive (label 1) pairs among 900, but --folds judges out of fold from 20 of either class on:"
-        " add at least 10"
+        "test: only 10 positive (label 1) pairs among 900, but judging out of fold (--folds) needs 20 of either class:"
+        " add at least 10 positive pairs"
     )
-    assert "only 19 negative" in refusal(rare(400, 381), folds=2) and "add at least 1" in refusal(rare(39, 20), folds=5)
+    assert "only 19 negative" in refusal(rare(400, 381), folds=2) and refusal(rare(39, 20), folds=5).endswith(
+        "add at least 1 negative pair"
+    )
     line = refusal(rare(40, 20), folds=30)
     assert "a fold would hold no" in line and "use fewer folds (20 at most), or add pairs of other texts" in line
 
@@ -189,6 +192,33 @@ def test_the_least_that_folds_take() -> None:
 def test_one_component_is_told_of_another_split_with_folds_as_without() -> None:
     assert proposed(refusal(CONSTANT, folds=5)) == ["queries"]
     assert not split_pairs(pairs_of(CONSTANT), mode="queries", folds=5).out_of_fold
+
+
+@pytest.mark.parametrize("folds", [0, 2, 5])
+def test_folds_do_not_take_over_where_another_split_is_enough(folds: int) -> None:
+    linked = [*tickets(), *((f"question {i}", f"answer {i}", i % 2) for i in range(300))]
+    line = refusal(linked, folds=folds)
+    assert "into one component too large for val or test" in line and proposed(line) == ["queries"]
+    assert "--folds" not in line and "fewer folds" not in line
+    assert ("val " in line.partition("--split queries")[2]) == (not folds), "with folds, val may be of any size"
+    assert not split_pairs(pairs_of(linked), mode="queries", folds=folds).out_of_fold
+
+
+def test_one_component_with_most_of_few_pairs_is_not_judged_out_of_fold() -> None:
+    rows = [("one", f"answer {i}", i % 2) for i in range(180)] + [(f"q {i}", f"b {i}", i % 2) for i in range(120)]
+    for folds in (2, 5):
+        line = refusal(rows, folds=folds)
+        assert "one text, in column 'a', is in 60% of the pairs" in line and "fewer folds" not in line
+    assert "--folds" not in refusal(rows)
+
+
+def test_folds_are_proposed_only_if_they_can_be_made_on_train_and_val() -> None:
+    """Test is given and large enough; train and val share one text."""
+    test = [(f"question {i}", f"answer {i}", i % 2) for i in range(400)]
+    rows = [*test, *(("one text", f"other {i}", i % 2) for i in range(150))]
+    side = ["test"] * 400 + ["val"] * 50 + ["train"] * 100
+    line = refusal(rows, side)
+    assert "the given split has only" in line and "--folds" not in line
 
 
 def test_a_given_test_side_that_is_too_small_stays_refused() -> None:

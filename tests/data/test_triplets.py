@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.data.pair_files import parquet, put, read, refused_early, triples
+from tests.data.pair_files import parquet, put, read, refusal, refused_early, triples
 
 HEADER = "anchor,positive,negative\n"
 
@@ -49,3 +50,22 @@ def test_labels_go_before_negatives(tmp_path: Path) -> None:
     assert triples(pairs) == [("a", "b", 1), ("d", "e", 0)]
     assert "add negatives" in refused_early(put(tmp_path / "q.csv", "anchor,positive,other\na,b,c\n"))
     assert "no label column" in refused_early(put(tmp_path / "r.csv", "text1,text2,negative\na,b,c\n"))
+
+
+@pytest.mark.parametrize("options", [{"positive_label": "0"}, {"positive_from": 0.5}])
+def test_options_for_labels_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    line = refused_early(put(tmp_path / "p.csv", HEADER + "a,b,c\n"), **options)
+    assert "triplets" in line and f"leave out --{next(iter(options)).replace('_', '-')}" in line
+
+
+def test_their_labels_are_not_in_doubt(tmp_path: Path) -> None:
+    meaning = read(put(tmp_path / "p.csv", HEADER + "a,b,c\n")).meaning
+    assert meaning.given and meaning.text == "triplets: 1 for positive, 0 for negative"
+
+
+@pytest.mark.parametrize("column", ["query", "pos", "neg"])
+def test_a_bad_value_is_named_by_its_own_row_and_column(tmp_path: Path, column: str) -> None:
+    rows = [{"query": f"q{i}", "pos": [f"p{i}", f"r{i}"], "neg": [f"n{i}", f"m{i}"]} for i in range(4)]
+    rows[2][column] = {"a": 1} if column == "query" else ["n", {"a": 1}]  # type: ignore[assignment]
+    line = refusal(put(tmp_path / "p.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))
+    assert f"column '{column}', row 3 is a dict" in line

@@ -118,7 +118,7 @@ def test_it_copes_with_an_odd_server(server: EmbedServer, tmp_path: Path) -> Non
         assert np.allclose(got, torch.nn.functional.normalize(expected, dim=1).numpy(), atol=1e-5)
         assert server.book.sold.total() == texts_sold, "one text more, once"
     server.zero = {texts[5]}
-    with pytest.raises(ModelError, match="got a vector of zeros for the text 'text number 5'; leave this text out"):
+    with pytest.raises(ModelError, match="returned a zero vector for the text 'text number 5'; leave this text out"):
         embedder.encode(texts)
 
 

@@ -1,4 +1,4 @@
-"""What people bring as base models: usable ones are made usable and it is said, others are refused in one line."""
+"""What people bring as base models: usable ones are made usable with a remark, others are refused in one line."""
 
 import json
 import shutil
@@ -9,11 +9,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Normalize
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, RobertaConfig
 
 from tests.helpers.bases import VOCABULARY, save_transformer
 from tests.helpers.tiny import TOPIC_WORDS, save_tiny_bert, save_tiny_model
+from tune.cli.main import main
 from tune.embed.base_models import check_source, is_static
 from tune.embed.sources import load_source
 from tune.errors import ModelError
@@ -46,7 +48,37 @@ def test_without_a_padding_token_the_end_of_text_is_used_and_vectors_do_not_depe
         load_source(str(folder))
 
 
-@pytest.mark.parametrize("limit", [0, 4096])
+def test_every_route_pads(tmp_path: Path) -> None:
+    routes = {}
+    for name in ("query", "document"):
+        folder = save_transformer(tmp_path / name, GPT2, pad=False)
+        routes[name] = list(SentenceTransformer(str(folder), device="cpu").children())
+    router = Router(routes, default_route="document", allow_empty_key=False)  # type: ignore[arg-type]
+    SentenceTransformer(modules=[router], device="cpu").save(str(tmp_path / "router"), create_model_card=False)
+    source = load_source(str(tmp_path / "router"))
+    for route in ("[query] ", "[document] "):
+        alone = np.concatenate([source.embed([text], route) for text in TEXTS])
+        np.testing.assert_allclose(source.embed(TEXTS, route), alone, atol=1e-5)
+    padded = "its tokenizer has no padding token; its end-of-text token [EOS] is used"
+    assert source.remarks(("[query] ", "[document] ")) == [padded]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("~nobody-of-this-name/model", "no such home folder; give the full path of the folder"),
+        ("x" * 300, "File name too long; give a folder that you can read, or a hub name"),
+    ],
+)
+def test_a_name_that_cannot_be_looked_up_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, says: str
+) -> None:
+    for command in (("search", "--dry-run", "--base-model", name), ("score", name, "--data", tmp_path / "pairs.csv")):
+        assert main([str(word) for word in command]) == 2
+        assert capsys.readouterr().err == f"error: base model {name}: {says}\n"
+
+
+@pytest.mark.parametrize("limit", [0, 4096, 10**9])
 @pytest.mark.parametrize(("kind", "positions"), [("gpt2", 32), ("roberta", 31), ("bert", 64)])
 def test_texts_are_cut_at_the_last_position(tmp_path: Path, kind: str, positions: int, limit: int) -> None:
     if kind == "bert":
@@ -58,8 +90,8 @@ def test_texts_are_cut_at_the_last_position(tmp_path: Path, kind: str, positions
     settings = next(folder.rglob("sentence_bert_config.json"))
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "max_seq_length": limit}))
     source = load_source(str(folder))
-    expected = f"its limit of tokens is {limit}, but it has {positions} positions; texts are cut there"
-    assert source.remarks(("", "")) == [expected]
+    limited = "it has no token limit, but only" if limit == 10**9 else f"its limit of tokens is {limit}, but it has"
+    assert source.remarks(("", "")) == [f"{limited} {positions} positions; texts are cut there"]
     [first], [longer] = source.embed([LONG]), source.embed([f"{LONG} {LONG}"])
     np.testing.assert_allclose(first, longer, atol=1e-6)
     assert np.abs(first - source.embed([TOPIC_WORDS[0]])[0]).max() > 1e-3
@@ -168,8 +200,8 @@ def test_a_model_made_for_another_similarity_has_a_note(
     model.save(str(tmp_path / "made"), create_model_card=False)
     source = load_source(str(tmp_path / "made"))
     assert source.note(("", "")) == note
-    assert [said.partition(";")[0] for said in source.remarks(("", ""))] == (
-        [f"was {note.partition(';')[0]}"] if note else []
+    assert source.remarks(("", "")) == (
+        [f"was {note.partition(';')[0]}; it is judged by cosine, which ignores vector lengths"] if note else []
     )
 
 

@@ -80,3 +80,32 @@ def test_wrong_commands(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_without_data_it_shows_the_demo_pairs(capsys: pytest.CaptureFixture[str]) -> None:
     ran = tune_here(capsys, "check-data")
     assert ran.code == 0 and "data      demo" in ran.out and "4000 kept" in ran.out
+    assert "--positive-label" not in ran.out
+
+
+def test_triplets_and_equal_texts_that_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"a{i},{'a' if i == 1 else 'b'}{i},c{i}" for i in range(40)]
+    (tmp_path / "p.csv").write_text("\n".join(["anchor,positive,negative", *rows, ""]))
+    ran = tune_here(capsys, "check-data", tmp_path / "p.csv")
+    assert "label     triplets: 1 for positive, 0 for negative\n" in ran.out
+    assert "80 read, 80 kept\n" in ran.out, "a kept pair of equal texts is not listed as dropped"
+    assert "--positive-label" not in ran.out
+
+
+def test_only_a_label_column_can_be_turned(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, graded = (
+        tune_here(capsys, "check-data", pairs, "--label", "same", *more) for more in ((), ("--positive-from", 1))
+    )
+    assert "--positive-label VALUE" in plain.out and "--positive-label" not in graded.out
+
+
+def test_pairs_that_cross_sides_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"a{i},b{i},{i % 2}" for i in range(24000)]
+    (tmp_path / "p.csv").write_text("\n".join(["text1,text2,label", *lines, ""]))
+    options = ("--data", tmp_path / "p.csv", "--split", "cut")
+    report = json.loads(tune_here(capsys, "check-data", *options, "--json").out)
+    left = sum(side["pairs"] for side in report["sides"].values())
+    assert report["dropped"] == {"crossing": 24000 - left}
+    assert (
+        f"24000 read, {left} kept (dropped: {24000 - left} crossing)" in tune_here(capsys, "check-data", *options).out
+    )

@@ -74,7 +74,7 @@ def test_score_and_baselines_warn_until_told(
     right = json.loads(tune_here(capsys, "score", base, *options, "--json", "--positive-label", 0).out)
     wrong = json.loads(tune_here(capsys, "score", base, *options, "--json", "--positive-label", 1).out)
     assert "inverted" not in right and right["auc"] == pytest.approx(1 - wrong["auc"]) and right["auc"] > 0.8
-    assert "as --positive-label says" in wrong["inverted"]
+    assert wrong["inverted"].startswith("labels follow what --positive-label says, but this model ranks")
 
     found = tune_here(capsys, "baselines", "--base-model", base, *options, "--results", tmp_path, "--name", "b")
     assert found.code == 0 and found.out.count("labels look inverted") >= 1

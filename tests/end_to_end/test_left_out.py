@@ -1,4 +1,5 @@
-"""Texts that a closed model has no vector for: their pairs are left out for all base models, and counted."""
+"""Texts that a closed model has no vector for: their pairs are left out for all base models, and counted. Texts of
+which a server takes only the beginning: they are counted by every run, or refused."""
 
 import csv
 import json
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.command import leaderboard, summary
-from tests.helpers.embed_server import KEY, EmbedServer, embed_server
+from tests.helpers.embed_server import KEY, OWN_MODEL, EmbedServer, embed_server
 from tests.helpers.tiny import write_some_pairs
 from tune.cli.main import main
 from tune.embed.view import View
@@ -123,3 +124,23 @@ def test_nothing_but_zeros_is_refused_at_once(
     assert main(["baselines", *of]) == 2
     assert "got vectors of zeros for 32 of 32 texts; check the server" in capsys.readouterr().err
     assert len(server.book.requests) == 1
+
+
+def test_texts_that_the_server_cut_are_counted_by_every_run_or_refused(
+    server: EmbedServer, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lengths = sorted({text: len(text) for row in rows_of(pairs) for text in (row["text1"], row["text2"])}.values())
+    most = lengths[-3]
+    cut = sum(length > most for length in lengths)
+    server.refuse = lambda body: (413, "") if max(map(len, body["input"])) > most else None
+    own = f"openai:{OWN_MODEL}"
+    of = arguments(server, pairs, tmp_path, "--base-model", own, "--results", str(tmp_path), "--price-per-million", "0")
+    for name, embedded in (("one", " embedded now"), ("two", "all embedded before")):
+        assert main(["baselines", *of, "--name", name]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert embedded in printed and f", {cut} of them too long for the server and cut" in printed
+        assert summary(tmp_path / name)["bases"][own]["cut_by_server"] == cut > 0
+    for more in ([], ["--dry-run"]):
+        assert main(["baselines", *of, "--name", "three", "--too-long", "refuse", *more]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert "because the server refused longer ones" in line and "use --too-long truncate" in line

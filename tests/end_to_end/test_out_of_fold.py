@@ -61,7 +61,7 @@ def test_the_terminal_says_how_it_was_judged(searched: tuple[Ran, Path]) -> None
     assert "Judged out of fold: the choice among 2 trials was repeated on 1,000 draws of 60 components" in said
     assert f"winner {judged['auc']:.4f} [{judged['low']:.4f}, {judged['high']:.4f}], untouched wordllama " in said
     assert "Verdict: The winner (wordllama, cosent) " in said and f", {JUDGED}." in said
-    assert "There is no test side: the winner was chosen, and judged, on all pairs out of fold." in said
+    assert "There is no test side: the winner was chosen and judged out of fold, on all pairs." in said
     assert "test side was opened" not in said and ran.err == ""
 
 

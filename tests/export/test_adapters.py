@@ -21,7 +21,7 @@ def test_the_export_is_whole_and_scores_as_reported(tmp_path: Path, axes: dict[s
     right = st_auc(folder, SIDES["test"])
     done = exported_trial(str(folder), SIDES, tmp_path, {**axes, "learning_rate": 2e-3})
     assert done.untouched["test"]["auc"] == pytest.approx(right, abs=1e-4)
-    assert any("its adapter is merged" in event.text for event in done.said if isinstance(event, Message))
+    assert any("its adapter is merged" in event.text for event in done.remarks if isinstance(event, Message))
     shutil.rmtree(bases)
     assert not list(done.model.rglob("adapter*"))
     assert st_auc(done.model, SIDES["test"]) == pytest.approx(done.final["test"]["auc"], abs=1e-4)

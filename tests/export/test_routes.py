@@ -46,15 +46,23 @@ def test_scores_are_those_of_the_routes_from_the_untouched_base_to_the_export(
     assert ("encode_query" in card) == query_document and "[query]" not in card and "[document]" not in card
 
 
-def test_columns_that_say_nothing_take_the_default_route_and_it_is_said(router: str, tmp_path: Path) -> None:
-    said: list[Event] = []
-    base = embedded(router, SIDES, tmp_path, said, query_document=False)
+def test_columns_that_say_nothing_take_the_default_route_and_a_line_says_so(router: str, tmp_path: Path) -> None:
+    remarks: list[Event] = []
+    base = embedded(router, SIDES, tmp_path, remarks, query_document=False)
     assert base.note == "both sides encoded by its document route"
-    assert any("both sides take its document route" in event.text for event in said if isinstance(event, Message))
-    said.clear()
-    routed = embedded(router, SIDES, tmp_path, said, False, prompt_a="[query] ", prompt_b="[document] t0w0: ")
+    assert any(
+        "both sides take its document route, because the columns" in event.text
+        for event in remarks
+        if isinstance(event, Message)
+    )
+    remarks.clear()
+    routed = embedded(router, SIDES, tmp_path, remarks, False, prompt_a="[query] ", prompt_b="[document] t0w0: ")
     assert (routed.prompt_a, routed.prompt_b, routed.note) == ("[query] ", "[document] t0w0: ", "")
-    assert not any("both sides" in event.text for event in said if isinstance(event, Message))
+    assert not any("both sides" in event.text for event in remarks if isinstance(event, Message))
+    remarks.clear()
+    embedded(router, SIDES, tmp_path, remarks, False, prompt_a="[document] ", prompt_b="[document] ")
+    [chosen] = [event.text for event in remarks if isinstance(event, Message) and "both sides" in event.text]
+    assert chosen.endswith("encodes queries and documents differently; both sides take its document route")
     assert embedded(router, SIDES, tmp_path, [], True, prompt_b="t0w0: ").digest == routed.digest != base.digest
 
 

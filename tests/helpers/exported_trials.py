@@ -35,14 +35,14 @@ class Exported:
     final: dict[str, Any]
     model: Path
     reports: list[Report]
-    said: list[Event]
+    remarks: list[Event]
 
 
 def embedded(
     name: str,
     sides: dict[str, LabelledPairs],
     cache: Path,
-    said: list[Event],
+    remarks: list[Event],
     query_document: bool = True,
     **data: Any,
 ) -> PreparedBase:
@@ -50,26 +50,26 @@ def embedded(
     trust = data.pop("trust_remote_code", False)
     view = ViewOptions(texts=True)
     order = EmbedOrder(name, "fp32", DataConfig(**data), sides, query_document, view, trust_remote_code=trust)
-    return embed_base(order, cache, said.append)
+    return embed_base(order, cache, remarks.append)
 
 
 def exported_trial(
     name: str, sides: dict[str, LabelledPairs], folder: Path, axes: dict[str, Any], query_document: bool = True
 ) -> Exported:
     """Train a trial on a base model, open test and export it into `folder`."""
-    said: list[Event] = []
+    remarks: list[Event] = []
     trust = axes.get("trust_remote_code", False)
-    base = embedded(name, sides, folder / "cache", said, query_document, trust_remote_code=trust)
+    base = embedded(name, sides, folder / "cache", remarks, query_document, trust_remote_code=trust)
     config = TrialConfig(**{"base_model": name, "loss": "cosent", "batch_size": 32, "epochs": 1, **axes})
     trial = folder / "trials" / config.digest(base.digest)
     reports = list(kind_of(config).open(config, trial, View.open(base.view(folder / "cache"))))
     outcomes = trial_outcomes(folder / "trials", folder / "asha.json")
-    models = Models({name: base}, folder / "cache", None)
+    models = Models({name: base}, folder / "cache", None, trust)
     scored = open_test([models.of(outcome) for outcome in outcomes], models, sides["test"], 0)["models"]
     final = scored[trial.name]
     facts = ExportFacts(trial.name, config, base, {config.dims or base.dims: final}, {})
     write_model(models.of(outcomes[0]), facts, folder / "model")
-    return Exported(scored[baseline_key(name)], final, folder / "model", reports, said)
+    return Exported(scored[baseline_key(name)], final, folder / "model", reports, remarks)
 
 
 def st_auc(

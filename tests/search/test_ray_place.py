@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers.command import environment, wait_for
 from tune.errors import UserError
+from tune.pipeline.environment import existing_folder_of
 from tune.search.ray_place import IGNORED, own_environment, ray_place
 
 LONG = "/" + "long" * 30
@@ -27,12 +28,31 @@ def test_the_folder_is_the_users_choice_if_it_can_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("temporary", "says"), [(LONG, "too long"), ("/dev/null", "not a folder"), ("/no/such/folder", "not a folder")]
 )
-def test_another_folder_is_taken_and_said(temporary: str, says: str) -> None:
+def test_another_folder_is_used_and_a_line_says_so(temporary: str, says: str) -> None:
     place = ray_place({"TMPDIR": temporary})
     [note] = place.notes
     assert place.parent == Path("/tmp") and "Ray's files go to /tmp: TMPDIR" in note and says in note
     with pytest.raises(UserError, match=f"RAY_TMPDIR: {temporary} is {says}"):
         ray_place({"RAY_TMPDIR": temporary})
+
+
+def test_a_folder_that_cannot_be_entered_is_not_writable() -> None:
+    closed = Path(tempfile.mkdtemp(dir="/tmp"))
+    temporary = closed / "tmp"
+    temporary.mkdir()
+    closed.chmod(0)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        place = ray_place({"TMPDIR": str(temporary)})
+        nearest = existing_folder_of(temporary / "cache")
+    finally:
+        os.seteuid(user)
+        closed.chmod(0o700)
+        shutil.rmtree(closed)
+    assert place.notes == ("Ray's files go to /tmp: TMPDIR is not writable",)
+    assert nearest == closed
 
 
 def test_variables_of_another_cluster_are_named_and_taken_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

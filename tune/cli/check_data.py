@@ -39,6 +39,8 @@ def check_data(arguments: list[str]) -> int:
         print(json.dumps(report.to_json(), indent=1))
     else:
         show_report(report)
+        if report.columns["label"] and config.data.data is not None and config.data.positive_from is None:
+            print("\nThe wrong way round? --positive-label VALUE sets which label is positive.")
     if report.problem:
         raise DataError(report.problem)
     return 0
@@ -52,13 +54,14 @@ def show_report(report: DataReport, console: Console | None = None) -> None:
         console.print(f"{name:<9} {value}", markup=False, soft_wrap=True)
 
     columns, rows = report.columns, report.rows
-    others = ", ".join(f"{n} {reason}" for reason, n in rows.items() if n and reason not in ("read", "kept"))
+    kept = rows["kept"] - report.dropped.get("crossing", 0)
+    dropped = ", ".join(f"{n} {reason}" for reason, n in report.dropped.items())
     line("data", report.source)
     line("texts", f"{columns['text_a']!r} and {columns['text_b']!r}")
-    line("label", f"{columns['label']!r}: {report.labels}" if columns["label"] else "none")
+    line("label", f"{columns['label']!r}: {report.labels}" if columns["label"] else report.labels)
     if columns["score"]:
         line("score", f"{columns['score']!r}, {report.scores}")
-    line("rows", f"{rows['read']} read, {rows['kept']} kept" + (f" ({others})" if others else ""))
+    line("rows", f"{rows['read']} read, {kept} kept" + (f" (dropped: {dropped})" if dropped else ""))
     if report.sides:
         given = f"column {columns['split']!r}: " if columns["split"] else ""
         shares = [f"{side} {one['pairs']} ({one['positive']} positive)" for side, one in report.sides.items()]
@@ -69,7 +72,6 @@ def show_report(report: DataReport, console: Console | None = None) -> None:
         console.print(f"\n{name}: these should {'' if name == 'positive' else 'not '}belong together")
         for a, b in pairs:
             console.print(f"  {_short(a)}  |  {_short(b)}", markup=False, soft_wrap=True)
-    console.print("\nThe wrong way round? --positive-label VALUE says which label is positive.")
 
 
 def _short(text: str) -> str:

@@ -16,7 +16,7 @@ from tune.cli.options import plain_request, search_parser, search_request
 from tune.cli.parser import DRY_RUN, Parser, add_options
 from tune.cli.streams import output_lost, prepare_streams
 from tune.config.addresses import without_secrets
-from tune.config.search import OPTIONS, SearchConfig
+from tune.config.search import OPTIONS, SearchConfig, search_config
 from tune.errors import ConfigError, UserError
 from tune.machine import limit_threads
 
@@ -154,7 +154,8 @@ def search(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         default = SearchConfig().search.results
         where = "" if request.config.search.results == default else f" --results {request.config.search.results}"
-        hint = f" resume with: python -m tune search --resume {display.name}{where}" if display.name else ""
+        trust = " --trust-remote-code true" if request.config.search.trust_remote_code else ""
+        hint = f" resume with: python -m tune search --resume {display.name}{where}{trust}" if display.name else ""
         print(f"interrupted; finished work is kept.{hint}", file=sys.stderr)
         return 130
     return 0 if show_results(folder) else 1
@@ -213,7 +214,6 @@ def presets(arguments: list[str]) -> int:
     parser = Parser(prog="python -m tune presets", description="List the presets with their number of trials.")
     parser.parse_args(arguments)
     from tune.cli.tables import show_presets
-    from tune.config.search import search_config
     from tune.config.toml import read_toml
     from tune.presets import preset_names, preset_path, preset_purpose
     from tune.search.points import planned_trials
@@ -253,13 +253,15 @@ def export(arguments: list[str]) -> int:
         "--trial", default=None, help="the trial's name in the leaderboard, or its beginning (default: the winner)"
     )
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="directory to create")
+    add_options(parser, {"trust_remote_code"})
     parsed = parser.parse_args(arguments)
+    trust = search_config({"trust_remote_code": getattr(parsed, "trust_remote_code", False)}).search.trust_remote_code
     from tune.export.trial import export as export_trial
     from tune.results.layout import existing_folder
 
     folder = existing_folder(parsed.results)
     _no_weight_bars()
-    print(f"wrote {export_trial(folder, parsed.trial, parsed.to)}")
+    print(f"wrote {export_trial(folder, parsed.trial, parsed.to, trust_remote_code=trust)}")
     return 0
 
 

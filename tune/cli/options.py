@@ -151,7 +151,8 @@ def _chosen(spaces: list[dict[str, Any]], name: str, value: Any) -> list[dict[st
 
 
 def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any], begun: Callable[[Path], Path]) -> SearchConfig:
-    refused = [flag(option) for option in flags if option not in RESUMABLE]
+    trusted = _trusted(flags)
+    refused = [flag(option) for option in flags if option not in (*RESUMABLE, "trust_remote_code")]
     refused += [str(given[name]) for name in ("toml", "preset") if given.get(name) is not None]
     if refused:
         fixed = ", ".join(refused)
@@ -160,5 +161,22 @@ def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any], begun: Cal
     if "/" in name or name in (".", ".."):
         raise ResultsError(f"--resume {name}: give the search's name only, and its parent folder with --results")
     tables = read_toml(begun(results / name))
-    _put(tables, {**flags, "results": results, "name": name})
+    begun_with = _trusted(tables["search"])
+    _put(tables, {**flags, "results": results, "name": name, "trust_remote_code": begun_with})
+    if begun_with and not trusted:
+        # The folder may be somebody else's, so its word is not enough.
+        raise ConfigError(
+            [
+                f"--resume {name}: this search lets base models run their own code; read it, then allow it again with "
+                "--trust-remote-code true"
+            ]
+        )
+    if trusted and not begun_with:
+        raise ConfigError([f"--resume {name}: --trust-remote-code cannot be changed; leave it out"])
     return search_config(**tables)
+
+
+def _trusted(given: Mapping[str, Any]) -> bool:
+    """Return whether base models may run their own code, by the flags or a table [search] with these options."""
+    value = given.get("trust_remote_code", False)
+    return search_config({"trust_remote_code": value}).search.trust_remote_code

@@ -101,7 +101,7 @@ def _show_verdict(summary: dict[str, Any], console: Console) -> None:
     if summary.get("correction"):
         console.print(_sentence(summary["correction"]), markup=False)
     if summary.get("out_of_fold"):
-        console.print("There is no test side: the winner was chosen, and judged, on all pairs out of fold.")
+        console.print("There is no test side: the winner was chosen and judged out of fold, on all pairs.")
     else:
         console.print("The winner was fixed on validation; the test side was opened once, after that.")
 

@@ -15,7 +15,7 @@ def shown(address: str) -> str:
     try:
         parts = urlsplit(address)
     except ValueError:
-        # A host that is none.
+        # Not a valid host.
         return f"{address.partition('://')[0]}://"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 

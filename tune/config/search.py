@@ -57,8 +57,8 @@ class SearchOptions(BaseModel):
         int,
         Field(
             ge=0,
-            description="cross-validate over this many text-disjoint folds of train and val (0: none); if test is "
-            "too small, over all pairs, judged out of fold: needs 20 pairs of either class",
+            description="number of text-disjoint cross-validation folds over train and val (0: none); if test would be"
+            " too small, all pairs go into the folds and are judged out of fold (needs 20 pairs of either class)",
         ),
     ] = 0
     eval_pairs: Annotated[

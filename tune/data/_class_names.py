@@ -24,7 +24,10 @@ def of_file(file: DataFile) -> ClassNames:
         return {}
     try:
         features = json.loads((pq.read_schema(file.path).metadata or {})[_KEY])["info"]["features"]
-        found = {column: feature.get("names") for column, feature in features.items()}
+        # A feature that is a list of values is written as a list in JSON.
+        found: dict[str, Any] = {
+            name: feature.get("names") for name, feature in features.items() if isinstance(feature, dict)
+        }
     except (OSError, pa.ArrowException, LookupError, ValueError, TypeError, AttributeError):
         # Whatever is wrong with the file, reading its columns reports.
         return {}

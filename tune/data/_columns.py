@@ -95,6 +95,12 @@ def negative_columns(names: Sequence[str], columns: Columns) -> list[str]:
     return [name for name in names if _NEGATIVE.fullmatch(_key(name)) and name not in columns.names()]
 
 
+def is_usual(name: str) -> bool:
+    """Return whether texts, labels or negatives usually have this name."""
+    key = _key(name)
+    return key in LABEL_NAMES or any(key in pair for pair in PAIR_NAMES) or _NEGATIVE.fullmatch(key) is not None
+
+
 def has_label(names: Sequence[str], config: DataConfig) -> bool:
     """Return whether one of these columns may hold labels: a usual name, --label or --score."""
     given = [_key(name) for name in (config.label, config.score) if name is not None]

@@ -203,3 +203,10 @@ def strictly_quoted(source: Source) -> bool:
     end = re.escape(source.delimiter)
     fields = rf'(?:(?:"(?:[^"]|"")*+"|[^"{end}\r\n]*+)(?:{end}|\r\n|\r|\n|\Z))*+'
     return re.fullmatch(fields, text_of(source)) is not None
+
+
+def all_enclosed(source: Source) -> bool:
+    """Return whether double quotes enclose every field below the header that is not a number."""
+    end = re.escape(source.delimiter)
+    field = rf'(?:"(?:[^"]|"")*+"|[-+.\deE]*+)(?:{end}|\r\n|\r|\n|\Z)'
+    return re.fullmatch(rf'(?:[^"\r\n]*+(?:\r\n|\r|\n))?(?:{field})*+', text_of(source)) is not None

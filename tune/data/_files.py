@@ -1,6 +1,6 @@
 """What `--data` refers to: a file, the files of a folder or pattern, an address, a saved dataset, or a hub dataset.
 
-Looks at names only, but for the README of a clone; every error is a one-line DataError.
+Looks only at names, except for the README of a clone; every error is a one-line DataError.
 """
 
 import difflib
@@ -28,6 +28,8 @@ def locate(data: str) -> list[DataFile] | RemoteFile | SavedDataset | HubName:
     neither named after sides nor parts of one table. Nothing is fetched.
     """
     data = without_file_scheme(data)
+    if not data.strip():
+        raise DataError("--data is empty: give a file, folder, address or hub dataset, or leave it out for the demo")
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", data):
         return remote(data)
     try:

@@ -1,6 +1,6 @@
 """The files of a folder: one per side, or the parts of one table.
 
-`data` is what the user typed, for messages. Looks at names only, but for the README of a clone; every error is a
+`data` is what the user typed, for messages. Looks only at names, except for the README of a clone; every error is a
 one-line DataError.
 """
 
@@ -38,9 +38,10 @@ def folder_files(path: Path, data: str, config: str | None = None) -> list[DataF
 
 def _named(path: Path, data: str) -> list[DataFile]:
     files = [*_direct(path), *_partitioned(path, ())]
-    if not files and (path / "data").is_dir():
+    inner = path / "data"
+    if inner.is_dir() and (not files or (all(map(_may_describe, files)) and _direct(inner))):
         # As `git clone` leaves a dataset of the hub.
-        return _named(path / "data", data)
+        return _named(inner, data)
     if not files:
         folders = [folder for folder in _visible(path) if folder.is_dir()]
         inside = [(folder.name, [*_direct(folder), *_partitioned(folder, ())]) for folder in folders]
@@ -60,9 +61,12 @@ def matching(pattern: Path, data: str) -> list[DataFile]:
     if not paths:
         return []
     found = [known(path) for path in paths if path.is_file() and not path.name.startswith((".", "_"))]
-    files = [_in_partitions(file) for file in found if file is not None]
+    files = [_in_partitions(file) for file in found if file is not None and file.path.name not in _ABOUT]
     for folder in (path for path in paths if path.is_dir() and is_partition(path)):
         files += [_in_partitions(file) for file in _partitioned(folder, (folder.name,), inside=True)]
+    # A link to a folder above is followed many times.
+    by_path = {file.path.resolve(): file for file in sorted(files, key=lambda file: -len(file.path.parts))}
+    files = [file for file in files if by_path[file.path.resolve()] is file]
     if not files:
         raise DataError(f"{data[:200]!r} matches no {FORMATS} file: check --data")
     return combined(files, data, data)
@@ -70,6 +74,10 @@ def matching(pattern: Path, data: str) -> list[DataFile]:
 
 def combined(files: Sequence[DataFile], name: str, data: str) -> list[DataFile]:
     """Return files in reading order: those named after sides, or else all as parts of one table."""
+    about = [file for file in files if _may_describe(file)]
+    if about and len(about) < len(files):
+        log.warning("%s: skipped %s beside other files", name, ", ".join(file.name for file in about[:5]))
+        files = [file for file in files if file not in about]
     if len(files) == 1:
         return list(files)
     stems = [file.path.name.split(".")[0] for file in files]
@@ -78,6 +86,13 @@ def combined(files: Sequence[DataFile], name: str, data: str) -> list[DataFile]:
     if len({file.kind for file in files}) > 1:
         raise not_one_table(files, data)
     return [replace(file, part_of=data) for file in files]
+
+
+def _may_describe(file: DataFile) -> bool:
+    """Whether a .json file is not named after a side: beside other files, it tells about them."""
+    return file.path.name.lower().removesuffix(".gz").endswith(".json") and not any(
+        sides_of_names([file.path.name.split(".")[0]])
+    )
 
 
 def not_one_table(files: Sequence[DataFile], data: str) -> DataError:
@@ -90,7 +105,7 @@ def not_one_table(files: Sequence[DataFile], data: str) -> DataError:
 
 
 def _by_side(named: Sequence[tuple[str, DataFile]], where: str) -> list[DataFile]:
-    """Files by the sides that their names tell. A single side is not a split; its rows are split as if in one file."""
+    """Files by the side in their names. A single side is not a split; its rows are split as if in one file."""
     sides = sides_of_names([name for name, _ in named])
     sided = [replace(file, side=side) for (_, file), side in zip(named, sides, strict=True) if side is not None]
     ignored = [file.name for (_, file), side in zip(named, sides, strict=True) if side is None]
@@ -108,14 +123,19 @@ def _visible(path: Path) -> Iterable[Path]:
 
 def _direct(path: Path) -> list[DataFile]:
     found = (known(file) for file in _visible(path) if file.is_file())
-    return [file for file in found if file is not None]
+    return [file for file in found if file is not None and file.path.name not in _ABOUT]
+
+
+_ABOUT = ("dataset_infos.json", "dataset_info.json")
+"""What the `datasets` library writes about data."""
 
 
 def _partitioned(path: Path, above: tuple[str, ...], inside: bool = False) -> list[DataFile]:
     """The files in key=value folders, at any depth. inside: whether `path` is such a folder itself."""
     files = [replace(file, folders=above) for file in _direct(path)] if inside else []
     for folder in _visible(path):
-        if folder.is_dir() and is_partition(folder):
+        loops = folder.is_symlink() and path.resolve().is_relative_to(folder.resolve())
+        if folder.is_dir() and is_partition(folder) and not loops:
             files += _partitioned(folder, (*above, folder.name), inside=True)
     return files
 
@@ -146,16 +166,31 @@ def _of_readme(path: Path, data: str, config: str | None) -> list[DataFile] | No
         return _named(path / str(one["data_dir"]), data)
     named: list[tuple[str, DataFile]] = []
     for split, pattern in _patterns(one["data_files"]):
-        paths = sorted(path.glob(pattern)) if pattern and not pattern.startswith("/") and ".." not in pattern else []
+        paths = _inside(path, pattern)
         files = [(split or file.path.name.split(".")[0], file) for file in map(known, paths) if file is not None]
         if not files:
             raise DataError(
                 f"{data[:200]!r}: README.md names {pattern!r}, but there is no such file: fetch it, or give a file"
             )
         named += files
+    if not named:
+        return _named(path, data)
     if any(sides_of_names([name for name, _ in named])) and len(named) > 1:
         return _by_side(named, path.name)
     return combined([file for _, file in named], path.name, data)
+
+
+def _inside(folder: Path, pattern: str) -> list[Path]:
+    """The files of a clone that match a pattern of its README; ** beside other characters crosses folders too."""
+    if not pattern or pattern.startswith("/") or ".." in pattern:
+        return []
+    parts = [
+        part if part == "**" or "**" not in part else f"**/{part.replace('**', '*')}" for part in pattern.split("/")
+    ]
+    try:
+        return sorted(folder.glob("/".join(parts)))
+    except (ValueError, NotImplementedError):
+        return []
 
 
 def _configs(readme: Path) -> list[dict[str, Any]]:
@@ -183,7 +218,7 @@ def _patterns(files: Any) -> list[tuple[str | None, str]]:
     found: list[tuple[str | None, str]] = []
     for entry in files if isinstance(files, list) else [files]:
         split, paths = (entry.get("split"), entry.get("path")) if isinstance(entry, dict) else (None, entry)
-        found += [(None if split is None else str(split), str(one)) for one in _listed(paths)]
+        found += [(None if split is None else str(split), str(one)) for one in _listed(paths) if one is not None]
     return found
 
 

@@ -21,7 +21,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tune.data._columns import show
+from tune.data._columns import is_usual, show
 from tune.data._csv import no_rows, read_table, table_head
 from tune.data._folders import not_one_table
 from tune.data._library import cause
@@ -37,12 +37,16 @@ _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 def read_headers(files: Sequence[DataFile]) -> list[list[str]]:
     """Return the column names of each file, reading only the heads.
 
-    Raises DataError as `read_header` does, or if the parts of a table differ in their columns.
+    The parts of a table may differ in columns of no usual name; only those that all have are returned. Raises DataError
+    as `read_header` does, or if they differ in others.
     """
     headers = [read_header(file) for file in files]
-    if files[0].part_of is not None and len(set(map(frozenset, headers))) > 1:
+    if files[0].part_of is None:
+        return headers
+    common = set(headers[0]).intersection(*headers)
+    if len(common) < 2 or any(is_usual(name) for name in set().union(*headers) - common):
         raise not_one_table(files, files[0].part_of)
-    return headers
+    return [[name for name in header if name in common] for header in headers]
 
 
 def read_header(file: DataFile) -> list[str]:

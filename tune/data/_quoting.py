@@ -17,6 +17,7 @@ from tune.data._dialects import (
     Rows,
     Source,
     UnreadableError,
+    all_enclosed,
     blank,
     by_double_quotes,
     by_escapes,
@@ -76,7 +77,11 @@ def _attempt(read: Callable[[Source], Rows], source: Source) -> Rows | None:
     broken = [row for row in rows.broken if _swallows(row, source, {})]
     if broken or rows.short:
         fits = _fits(rows.columns, source.wanted)
+        if not _spaced(rows.columns, source.wanted):
+            broken = [row for row in broken if not _prose(row, source)]
         swallows = any(_swallows(row, source, fits) for row in broken) and not _sound(rows, source)
+        # Without a column that tells rows from text, they are rows only if the whole file reads without quotes.
+        swallows = swallows and (bool(fits) or _attempt(without_quotes, source) is not None)
         rows.doubtful = swallows or _torn(rows.short, source.width, fits)
     return rows
 
@@ -92,7 +97,10 @@ def _fits(columns: Sequence[Sequence[str]], wanted: Sequence[int]) -> Fits:
     for at, column in zip(wanted, columns, strict=True):
         values = {value for value in column if "\n" not in value and "\r" not in value}
         numbers = bool(values) and all(value == "" or _numeric(value) for value in values)
-        if len(values) <= max(2, len(column) // 4) and (
+        if numbers and len(values) == 1:
+            # The rows with the other label may be those within the text.
+            fits[at] = _numeric
+        elif len(values) <= max(2, len(column) // 4) and (
             numbers or (len(column) >= _FEW and all(len(value) <= 20 for value in values))
         ):
             fits[at] = values.__contains__
@@ -121,8 +129,23 @@ def _swallows(row: Sequence[str], source: Source, fits: Fits) -> bool:
     return False
 
 
+def _spaced(columns: Sequence[Sequence[str]], wanted: Sequence[int]) -> bool:
+    """Whether a space after a delimiter is usual in this table, or nothing shows that it is not."""
+    later = [value for at, column in zip(wanted, columns, strict=True) if at for value in column]
+    whole = [value for value in later if "\n" not in value and "\r" not in value]
+    return 100 * sum(value.startswith(" ") for value in whole) >= max(len(whole), 1)
+
+
+def _prose(row: Sequence[str], source: Source) -> bool:
+    """Whether a space comes after delimiters in at least half of the lines within fields, as after commas in prose."""
+    lines = [line for value in row for line in re.split(r"\r\n|\r|\n", value) if "\n" in value or "\r" in value]
+    return 2 * sum(f"{source.delimiter} " in line for line in lines if not blank([line])) >= len(lines)
+
+
 def _sound(rows: Rows, source: Source) -> bool:
-    """Whether the file comes from a writer that knows how to quote texts with quotes: there are some, all quoted."""
+    """Whether a writer that knows how to quote made the file: it quotes all texts, or all quotes (there are some)."""
+    if all_enclosed(source):
+        return True
     swallowing = {value for row in rows.broken if _swallows(row, source, {}) for value in row}
     marked = any('"' in value and value not in swallowing for column in rows.columns for value in column)
     return marked and (rows.escaped or strictly_quoted(source))

@@ -47,7 +47,7 @@ def remote(address: str) -> RemoteFile | HubName:
     if importlib.util.find_spec(package) is None:
         raise DataError(f"{parts.scheme}:// needs the package {package}: pip install {package}, or download the file")
     if parts.username is not None:
-        raise DataError(f"{shown(address)!r} is given with a user or password: put them in ~/.netrc, which is read")
+        raise DataError(f"{shown(address)!r} contains a user or password: put them in ~/.netrc instead")
     if package == "huggingface_hub" and _HUB_FILE.fullmatch(address) is None:
         raise DataError(f"{shown(address)!r} is not a dataset: use hf://datasets/OWNER/NAME, or a file in it")
     file = known(Path(unquote(parts.path)))
@@ -104,7 +104,7 @@ def _problem(address: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"no such file: {where!r}: check --data"
     if isinstance(error, PermissionError) or status in (401, 403):
-        return f"{where!r} needs a login, or a new signature: download it, and give the file as --data"
+        return f"{where!r} requires a login or a new signature: download it and pass the file as --data"
     if status is not None:
         return f"cannot fetch {where!r}: the server answered {status}: try again, or give a local file"
     reason = without_secrets(" ".join(str(error).split())) or type(error).__name__

@@ -30,6 +30,8 @@ _HUB = 0.5
 """A text in more than this share of the pairs is named as the cause."""
 _LINKED, _HOPELESS = 0.1, 0.9
 """Share of the pairs in components too large for val or test: from here named as the cause, and past more pairs."""
+_DOMINANT = 0.5
+"""A component with more than this share of the pairs is too large to judge out of fold: it would be most of a fold."""
 _UNBALANCED = 0.5
 """Positives per negative, or the other way round, below which the pairs needed are given for each class."""
 _CLEARLY_FEWER = 0.7
@@ -57,7 +59,7 @@ class Search:
 
 
 def check_enough(search: Search, made: Assignment) -> bool:
-    """Return whether all pairs must be judged out of fold: with folds, if test would be too small.
+    """Return whether all pairs must be judged out of fold: with folds, if no --split leaves a test side large enough.
 
     Raises DataError if val or test has fewer than NEEDED pairs of either class, train lacks a class, or there are too
     few pairs for folds.
@@ -69,19 +71,21 @@ def check_enough(search: Search, made: Assignment) -> bool:
             raise DataError(f"{source}: train has pairs of one class only: add pairs of the other")
         return False
     short = f"only {found} {CLASS_NAMES[label]} pairs in {side}, but {NEEDED} of either class are needed"
+    others = _others(search, made)
+    enough = [other for other in others if _is_enough(search, other)]
     if side in search.given:
         instead = "to judge all pairs out of fold" if search.folds else "for a new split"
         raise DataError(
             f"{source}: the given split has {short}: add pairs there, or leave the given split out"
-            f" (no --split-column, one file) {instead}{_or_folds(search, made, held)}"
+            f" (no --split-column, one file) {instead}{_or_folds(search, made, held, enough)}"
         )
-    cause = _cause(search, made)
-    if search.folds and (not cause or _foldable(search, made, 2)):
+    if search.folds and not enough and not _dominated(made):
         _check_folded(search)
         return True
+    cause = _cause(search, made)
     raise DataError(
-        f"{source}: {cause}{', which leaves ' if cause else ''}{short}: {_fix(search, made, held)}"
-        f"{_or_folds(search, made, held)}"
+        f"{source}: {cause}{', which leaves ' if cause else ''}{short}:"
+        f" {_fix(search, made, others, enough)}{_or_folds(search, made, held, enough)}"
     )
 
 
@@ -89,34 +93,50 @@ def _check_folded(search: Search) -> None:
     """Raise DataError if there are too few pairs of a class to judge out of fold."""
     fewest, label = min((count, label) for label, count in _there(search.pairs).items())
     if fewest < FOLDED_NEEDED:
+        missing, rare = FOLDED_NEEDED - fewest, CLASS_NAMES[label].split()[0]
         raise DataError(
-            f"{search.pairs.source}: only {fewest} {CLASS_NAMES[label]} pairs among {len(search.pairs):,}, but --folds"
-            f" judges out of fold from {FOLDED_NEEDED} of either class on: add at least {FOLDED_NEEDED - fewest}"
+            f"{search.pairs.source}: only {fewest} {CLASS_NAMES[label]} pairs among {len(search.pairs):,}, but judging"
+            f" out of fold (--folds) needs {FOLDED_NEEDED} of either class: add at least {missing} {rare}"
+            f" pair{'s' * (missing > 1)}"
         )
 
 
-def _foldable(search: Search, made: Assignment, folds: int) -> bool:
-    """Return whether all pairs can be put into folds."""
+def _is_enough(search: Search, made: Assignment) -> bool:
+    """Return whether val and test hold enough pairs, train both classes, and the folds, if any, can be made."""
+    held = held_of(search.pairs.label, made)
+    enough = scarcest(held, search.needed)[0] >= NEEDED and (bool(search.folds) or 0 not in held["train"])
+    return enough and (not search.folds or _foldable(search, made, search.folds, made.keep & (made.side != "test")))
+
+
+def _dominated(made: Assignment) -> bool:
+    """Return whether one component holds most of the pairs."""
+    return int(np.bincount(components(made.first, made.second)).max(initial=0)) > _DOMINANT * len(made.first)
+
+
+def _foldable(search: Search, made: Assignment, folds: int, rows: NDArray[np.bool_]) -> bool:
+    """Return whether these rows can be put into folds."""
     try:
-        fold_of(components(made.first, made.second), folds, search.seed, search.pairs.label)
+        fold_of(components(made.first[rows], made.second[rows]), folds, search.seed, search.pairs.label[rows])
     except DataError:
         return False
     return True
 
 
-def _or_folds(search: Search, made: Assignment, held: dict[str, tuple[int, int]]) -> str:
+def _or_folds(search: Search, made: Assignment, held: dict[str, tuple[int, int]], enough: Sequence[Assignment]) -> str:
     """Return what --folds would do for these pairs, or how many it needs; "" if it is of no help."""
     if search.folds:
         return ""
     folds, there = f"search --folds {_FOLDS}", _there(search.pairs)
     if min(held["test"]) >= NEEDED:
-        return f"; or {folds}, which cross-validates over train and val, so that val may be of any size"
-    if "test" in search.given:
+        if not _foldable(search, made, _FOLDS, made.keep & (made.side != "test")):
+            return ""
+        return f"; or {folds}, which cross-validates over train and val, so val can be any size"
+    if "test" in search.given or enough:
         return ""
     if (fewest := min(there.values())) < FOLDED_NEEDED:
         rare = CLASS_NAMES[min(there, key=there.__getitem__)].split()[0]
-        return f"; {folds}, which judges out of fold, needs {FOLDED_NEEDED} of either class (there are {fewest} {rare})"
-    if not _foldable(search, made, _FOLDS):
+        return f"; {folds}, which judges out of fold, needs {FOLDED_NEEDED} of either class (only {fewest} are {rare})"
+    if _dominated(made) or not _foldable(search, made, _FOLDS, np.ones(len(search.pairs), dtype=bool)):
         return ""
     return (
         f"; or {folds}, which judges all of them out of fold ({there[1]:,} positive and {there[0]:,} negative;"
@@ -156,24 +176,19 @@ def _cause(search: Search, made: Assignment) -> str:
     return f"{one}{several} too large for val or test"
 
 
-def _fix(search: Search, made: Assignment, held: dict[str, tuple[int, int]]) -> str:
-    others = _others(search, made)
-    counts = [held_of(search.pairs.label, other) for other in others]
-    enough = {
-        other.mode: f"--split {other.mode}, which {_rule(search.pairs, other)} ({_sizes(after)})"
-        for other, after in zip(others, counts, strict=True)
-        if scarcest(after)[0] >= NEEDED and 0 not in after["train"]
+def _fix(search: Search, made: Assignment, others: Sequence[Assignment], enough: Sequence[Assignment]) -> str:
+    """Return what to do: use another --split that leaves enough, or else add how many pairs."""
+    proposed = {
+        other.mode: f"--split {other.mode}, which {_rule(search.pairs, other)}"
+        f" ({_sizes(held_of(search.pairs.label, other), search.needed)})"
+        for other in enough
     }
-    own = _needed(search.pairs, made, held)
+    own = _needed(search, made)
     alone = "" if own else "more pairs like these will not help; "
-    if enough:
+    if proposed:
         # Where whole components can be kept apart, nothing need be shared or dropped.
-        return f"{alone}use {enough.get('components') or ' or '.join(enough.values())}"
-    elsewhere = [
-        (needed, other.mode)
-        for other, after in zip(others, counts, strict=True)
-        if (needed := _needed(search.pairs, other, after))
-    ]
+        return f"{alone}use {proposed.get('components') or ' or '.join(proposed.values())}"
+    elsewhere = [(needed, other.mode) for other in others if (needed := _needed(search, other))]
     n = len(search.pairs)
     if elsewhere and (own is None or min(elsewhere)[0] < own * _CLEARLY_FEWER):
         needed, mode = min(elsewhere)
@@ -181,7 +196,7 @@ def _fix(search: Search, made: Assignment, held: dict[str, tuple[int, int]]) -> 
         return f"{alone}with --split {mode} about {needed:,} pairs like these should be enough (there are {n:,})"
     if own is None:
         return f"{alone}add pairs of other texts, or bring your own split (--split-column)"
-    by_class = _needed_by_class(search.pairs, made, held)
+    by_class = _needed_by_class(search, made)
     return f"add pairs: about {own:,} pairs like these should be enough (there are {n:,}){by_class}"
 
 
@@ -202,32 +217,33 @@ def _rule(pairs: Pairs, made: Assignment) -> str:
     return "splits by text and drops crossing pairs" if made.mode == "cut" else "keeps linked texts together"
 
 
-def _sizes(held: dict[str, tuple[int, int]]) -> str:
-    return "; ".join(f"{name} {sum(held[name]):,} pairs, {held[name][1]:,} positive" for name in HELD_OUT)
+def _sizes(held: dict[str, tuple[int, int]], sides: Sequence[str]) -> str:
+    return "; ".join(f"{name} {sum(held[name]):,} pairs, {held[name][1]:,} positive" for name in sides)
 
 
 def _name(pairs: Pairs, column: Column | str) -> str:
     return repr(pairs.columns.text_a if column == "a" else pairs.columns.text_b)
 
 
-def _needed(pairs: Pairs, made: Assignment, held: dict[str, tuple[int, int]]) -> int | None:
+def _needed(search: Search, made: Assignment) -> int | None:
     """Return how many pairs of the same kind would be enough in this mode; None if no number would."""
-    n = len(pairs)
+    pairs, n = search.pairs, len(search.pairs)
     placeable = min(int((made.placeable & (pairs.label == label)).sum()) for label in CLASS_NAMES)
     if not placeable or made.facts["large_rows"] > _HOPELESS * n:
         return None
-    found = scarcest(held)[0]
+    found = scarcest(held_of(pairs.label, made), search.needed)[0]
     return _rounded_up(_MARGIN * max(NEEDED / made.share / placeable * n, NEEDED / found * n if found else 0, n))
 
 
-def _needed_by_class(pairs: Pairs, made: Assignment, held: dict[str, tuple[int, int]]) -> str:
+def _needed_by_class(search: Search, made: Assignment) -> str:
     """Return the pairs needed of each class, if one is much rarer than the other."""
+    pairs, held = search.pairs, held_of(search.pairs.label, made)
     there = _there(pairs)
     if min(there.values()) >= _UNBALANCED * max(there.values()):
         return ""
     parts = []
     for label, name in sorted(CLASS_NAMES.items(), reverse=True):
-        found = min(held[side][label] for side in HELD_OUT)
+        found = min(held[side][label] for side in search.needed)
         if found < NEEDED:
             placeable = int((made.placeable & (pairs.label == label)).sum())
             times = max(NEEDED / made.share / placeable, NEEDED / found if found else 0, 1)

@@ -12,12 +12,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tune.data._labels import UNLABELLED
+from tune.data._label_values import UNLABELLED
 from tune.data.pairs import Pairs, require_both_classes
 from tune.data.sides import SIDES
 
-_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u180e\u200b\u200c\u200d\u2060\ufeff"))
-"""Soft hyphen, zero-width spaces and joiners, byte order mark."""
+_INVISIBLE = dict.fromkeys([
+    *map(ord, "\u00ad\u180e\u200b\u200c\u200d\u2060\ufeff"),  # soft hyphen, zero-width spaces, joiners, byte order mark
+    *range(0x2061, 0x2065),  # invisible operators
+    0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # marks of the direction of writing
+    0xFE0E, 0xFE0F,  # whether an emoji is drawn as a symbol or in colour
+])  # fmt: skip
+"""What cannot be seen, or changes no more than how a character is drawn."""
 
 _KEEP_FIRST = {side: rank for rank, side in enumerate(reversed(SIDES))}
 """Of a pair on several sides, the row on test is kept, else on val, else on train."""

@@ -4,10 +4,9 @@
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +15,13 @@ from tune.config.data import DataConfig
 from tune.config.search import flag
 from tune.data._columns import Columns, find_columns, has_label, negative_columns, parse_sides, parse_texts
 from tune.data._files import DataFile, HubName, RemoteFile, SavedDataset, locate
-from tune.data._labels import PLAIN, LabelColumn, Meaning, parse_labels, parse_scores
+from tune.data._label_values import parse_scores
+from tune.data._labels import PLAIN, LabelColumn, Meaning, parse_labels, together
 from tune.data._library import hub_columns
 from tune.data._remote import local
 from tune.data._scores import Scale, graded
 from tune.data._tables import Table, tables_of
-from tune.data._triplets import as_pairs
+from tune.data._triplets import MEANING, as_pairs, refuse_options
 from tune.errors import DataError
 
 __all__ = ["Columns", "Meaning", "Pairs", "check_data", "read_pairs", "require_both_classes"]
@@ -98,8 +98,11 @@ def check_data(config: DataConfig) -> None:
         tables = [(table.name, table.header) for table in kept]
     for name, header in tables:
         columns = find_columns(header, config, name)
-        if columns.label is None and columns.score is None and not negative_columns(header, columns):
+        against = negative_columns(header, columns)
+        if columns.label is None and columns.score is None and not against:
             raise _only_positives(name)
+        if against:
+            refuse_options(config, name)
 
 
 def read_pairs(config: DataConfig) -> Pairs:
@@ -128,7 +131,7 @@ def _pairs_of(found: list[DataFile] | SavedDataset | HubName, source: str, confi
         rows.add(table, config)
     if rows.columns is None or not rows.text_a:
         raise DataError(f"{source} has no rows: add labelled pairs")
-    label = np.concatenate(rows.labels)
+    label, meaning = rows.labelled(config, source)
     score, scale = None, None
     if rows.scores:
         score, scale = graded(
@@ -150,7 +153,7 @@ def _pairs_of(found: list[DataFile] | SavedDataset | HubName, source: str, confi
         source=source,
         score=score,
         scale=scale,
-        meaning=_together(rows.meanings),
+        meaning=meaning,
         hint=rows.hint,
     )
 
@@ -159,13 +162,13 @@ def _pairs_of(found: list[DataFile] | SavedDataset | HubName, source: str, confi
 class _Rows:
     """The rows of all tables so far. columns: of the first table. no_label: whether a table has scores, but no label.
 
-    labels, scores, numbers: an array per table; scores as written, and only if there are some; numbers of rows in the
-    source. read, triplets: how many rows there are, and how many of them are triplets.
+    labels, scores, numbers: per table; labels not parsed, if a column has them; scores as written, and only if there
+    are some; numbers of rows in the source. read, triplets: how many rows there are, and how many are triplets.
     """
 
     text_a: list[str] = field(default_factory=list)
     text_b: list[str] = field(default_factory=list)
-    labels: list[NDArray[np.int8]] = field(default_factory=list)
+    labels: list[LabelColumn | NDArray[np.int8]] = field(default_factory=list)
     scores: list[NDArray[np.float64]] = field(default_factory=list)
     sides: list[str] = field(default_factory=list)
     columns: Columns | None = None
@@ -173,7 +176,6 @@ class _Rows:
     numbers: list[NDArray[np.int64]] = field(default_factory=list)
     read: int = 0
     triplets: int = 0
-    meanings: list[Meaning] = field(default_factory=list)
     hint: str = ""
 
     def add(self, table: Table, config: DataConfig) -> None:
@@ -183,21 +185,23 @@ class _Rows:
         values = table.read([*columns.names(), *against])
         n = len(values[columns.text_a])
         number = np.arange(n)
+        label = None
         if against:
+            refuse_options(config, table.name)
             self.triplets += n
-            values, label, number = as_pairs(values, columns, against)
+            values, label, number = as_pairs(values, columns, against, table.name)
         self.numbers.append(self.read + number)
         self.read += n
         self.text_a += parse_texts(values[columns.text_a], columns.text_a, table.name)
         self.text_b += parse_texts(values[columns.text_b], columns.text_b, table.name)
         if columns.score is not None:
-            # First: of a column that is label and score, this names what is wrong with it as a score.
             self.scores.append(parse_scores(values[columns.score], columns.score, table.name))
             self.no_label |= columns.label is None
-        if against:
-            self.labels.append(label)
+        if columns.label is not None:
+            classes = table.classes.get(columns.label)
+            self.labels.append(LabelColumn(columns.label, table.name, values[columns.label], classes))
         else:
-            self._add_labels(table, columns, values, config)
+            self.labels.append(np.ones(len(self.numbers[-1]), np.int8) if label is None else label)
         if columns.split is not None:
             self.sides += parse_sides(values[columns.split], columns.split, table.name)
         elif table.side is not None:
@@ -205,14 +209,14 @@ class _Rows:
         self.columns = self.columns or columns
         self.hint = self.hint or _hint_at_split(table, columns)
 
-    def _add_labels(self, table: Table, columns: Columns, values: dict[str, list[Any]], config: DataConfig) -> None:
-        if columns.label is None:
-            self.labels.append(np.ones(len(values[columns.text_a]), np.int8))
-            return
-        column = LabelColumn(columns.label, table.name, table.classes.get(columns.label))
-        label, meaning = parse_labels(values[columns.label], column, config)
-        self.labels.append(label)
-        self.meanings.append(meaning)
+    def labelled(self, config: DataConfig, source: str) -> tuple[NDArray[np.int8], Meaning]:
+        """Return the labels of all rows, [n], and their meaning, which is one for all tables."""
+        columns = [one for one in self.labels if isinstance(one, LabelColumn)]
+        parsed, meaning = parse_labels(columns, config, source) if columns else ([], None)
+        meanings = [one for one in (MEANING if self.triplets else None, meaning) if one is not None]
+        of_columns = iter(parsed)
+        labels = [next(of_columns) if isinstance(one, LabelColumn) else one for one in self.labels]
+        return np.concatenate(labels), together(meanings)
 
 
 def require_both_classes(label: NDArray[np.int8], where: str) -> None:
@@ -234,27 +238,29 @@ def _only_positives(where: str) -> DataError:
     )
 
 
-def _together(meanings: Sequence[Meaning]) -> Meaning:
-    """Return one meaning for all tables. They differ if their classes are numbered or written differently."""
-    told = [one for one in meanings if one.text] or [PLAIN]
-    texts = dict.fromkeys(one.text for one in told)
-    fullest = max(told, key=lambda one: bool(one.positive and one.negative))
-    return replace(fullest, text="; ".join(texts), notable=any(one.notable for one in told))
-
-
 def _without_unlabelled_test(tables: Iterable[Table], config: DataConfig) -> tuple[list[Table], list[Table]]:
     """Return the tables to read, and those to leave out: test without labels beside labelled tables.
 
     Competitions hand out data like this. If one side remains, it is no split: its rows are split as if they came alone.
     """
     found = list(tables)
-    labelled = [table for table in found if has_label(table.header, config)]
+    labelled = [table for table in found if _has_labels(table, config)]
     out = [table for table in found if table.side == "test" and table not in labelled]
     if not labelled or not out:
         return found, []
     rest = [table for table in found if table not in out]
     alone = len({table.side for table in rest}) == 1
     return [replace(table, side=None) for table in rest] if alone else rest, out
+
+
+def _has_labels(table: Table, config: DataConfig) -> bool:
+    """Return whether a table has a label column or rows of triplets."""
+    if has_label(table.header, config):
+        return True
+    try:
+        return bool(negative_columns(table.header, find_columns(table.header, config, table.name)))
+    except DataError:
+        return False
 
 
 def _hint_at_split(table: Table, columns: Columns) -> str:

@@ -56,8 +56,9 @@ class Split:
 def split_pairs(pairs: Pairs, seed: int = 0, mode: SplitMode = "components", folds: int = 0) -> Split:
     """Split cleaned pairs 80/10/10, in expectation; a given split is kept.
 
-    folds: of the cross-validation over train and val; 0 for none. With folds, val may be of any size. If test would be
-    too small, there is none: all pairs are train, if there are FOLDED_NEEDED of either class (and no given test).
+    folds: of the cross-validation over train and val; 0 for none. With folds, val can be any size. If test would be too
+    small, there is none: all pairs are train, if there are FOLDED_NEEDED of either class, no given test, no other mode
+    that leaves enough, and no component with most of the pairs.
 
     components: side = u(sha256(seed, smallest text hash in the component)), u uniform in [0, 1). New rows move only the
     components they touch, and those that cross the limit LARGE, which grows with the number of rows.

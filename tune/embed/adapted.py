@@ -4,6 +4,7 @@ Its directory is complete or absent and contains no key. Loading it needs neithe
 """
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
@@ -104,7 +105,7 @@ class AdaptedEmbedder:
 
 def is_adapted(directory: Path) -> bool:
     """Return whether a directory looks like the export of an AdaptedEmbedder, complete or damaged."""
-    return (directory / ADAPTER).exists()
+    return os.path.exists(directory / ADAPTER)
 
 
 def _read_adapter(path: Path, dims: int, dims_in: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:

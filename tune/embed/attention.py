@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from tune.embed.own_code import forbid_questions, without_code
+
 # Names that transformers' encoders and decoders give to the projections inside an attention block:
 # query/key/value (BERT), q/k/v/o (MPNet, T5), q_lin (DistilBERT), q_proj (most decoders), Wqkv/Wo (ModernBERT),
 # qkv_proj (fused), query_proj (DeBERTa), and attention.output.dense (BERT's o).
@@ -30,15 +32,16 @@ def lora_targets(model: torch.nn.Module) -> list[str]:
 def targets_by_config(config: dict[str, Any]) -> bool | None:
     """Return whether a transformer with these settings (config.json) has layers to adapt; None if it cannot be known.
 
-    Builds it without weights.
+    Builds it without weights, from transformers' own classes alone.
     """
     import transformers
 
+    forbid_questions()
     auto: Any = transformers.AutoModel  # untyped
     try:
         with torch.device("meta"):
-            settings = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
-            return bool(lora_targets(auto.from_config(settings)))
+            settings = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(without_code(config))
+            return bool(lora_targets(auto.from_config(settings, trust_remote_code=False)))
     except Exception:
         # Whatever is wrong with the settings is reported when the model is loaded.
         return None

@@ -7,7 +7,7 @@ from typing import Any
 from tune.embed.base_models import check_source
 from tune.embed.merging import merge_adapters
 from tune.embed.model_files import is_model2vec, json_object, local_folder
-from tune.embed.own_code import own_classes
+from tune.embed.own_code import forbid_questions, own_classes
 from tune.embed.routes import first_modules
 from tune.errors import ModelError
 
@@ -15,22 +15,27 @@ _USUAL_LENGTH = 512
 """Limit of tokens of a model that gives 0 and has no last position."""
 
 
-def load_model(name: str, dtype: Any = None, *, trust_remote_code: bool = False, said: list[str] | None = None) -> Any:
+def load_model(
+    name: str, dtype: Any = None, *, trust_remote_code: bool = False, remarks: list[str] | None = None
+) -> Any:
     """Load a base model as a SentenceTransformer in evaluation mode, on the GPU if there is one.
 
-    dtype: a torch dtype, float32 by default. said: gets a sentence for each thing that was changed so that the model
+    dtype: a torch dtype, float32 by default. remarks: gets a sentence for each thing that was changed so that the model
     can be used. Raises ModelError if the model cannot be loaded.
     """
     import torch
 
     check_source(name, trust_remote_code=trust_remote_code)
-    said = [] if said is None else said
+    forbid_questions()
+    remarks = [] if remarks is None else remarks
     try:
         model = _loaded(name, trust_remote_code)
-        said += [f"runs its own code ({kind.__name__}), as --trust-remote-code allows" for kind in own_classes(model)]
-        said += merge_adapters(model, name)
-        said += _use_padding(model, name)
-        said += _limit_positions(model)
+        remarks += [
+            f"runs its own code ({kind.__name__}), as --trust-remote-code allows" for kind in own_classes(model)
+        ]
+        remarks += merge_adapters(model, name)
+        remarks += _use_padding(model, name)
+        remarks += _limit_positions(model)
     except ModelError:
         raise
     except Exception as error:
@@ -87,6 +92,7 @@ def _use_padding(model: Any, name: str) -> list[str]:
     """Pad with the end-of-text token if a tokenizer has no padding token: texts of a batch differ in length."""
     from transformers import PreTrainedTokenizerBase
 
+    remarks = []
     for module in first_modules(model):
         tokenizer = getattr(module, "tokenizer", None)
         if not isinstance(tokenizer, PreTrainedTokenizerBase) or tokenizer.pad_token is not None:
@@ -97,25 +103,27 @@ def _use_padding(model: Any, name: str) -> list[str]:
                 "in its tokenizer_config.json"
             )
         tokenizer.pad_token = tokenizer.eos_token
-        return [f"its tokenizer has no padding token; its end-of-text token {tokenizer.eos_token} is used"]
-    return []
+        remarks.append(f"its tokenizer has no padding token; its end-of-text token {tokenizer.eos_token} is used")
+    return list(dict.fromkeys(remarks))
 
 
 def _limit_positions(model: Any) -> list[str]:
     """Cut texts at the model's last position if its limit of tokens is 0 or higher than that."""
-    said = []
+    remarks = []
     for module in first_modules(model):
         positions, limit = _positions(module), getattr(module, "max_seq_length", None)
         if limit == 0 and positions is None:
             module.max_seq_length = _USUAL_LENGTH
-            said.append(f"its limit of tokens is 0; texts are cut at {_USUAL_LENGTH}")
+            remarks.append(f"its limit of tokens is 0; texts are cut at {_USUAL_LENGTH}")
             continue
         if positions is None or limit is None or 0 < limit <= positions:
             continue
         module.max_seq_length = positions
-        shown = "none" if limit > 10**6 or math.isinf(limit) else f"{limit}"
-        said.append(f"its limit of tokens is {shown}, but it has {positions} positions; texts are cut there")
-    return said
+        if limit > 10**6 or math.isinf(limit):
+            remarks.append(f"it has no token limit, but only {positions} positions; texts are cut there")
+        else:
+            remarks.append(f"its limit of tokens is {limit}, but it has {positions} positions; texts are cut there")
+    return remarks
 
 
 def _positions(module: Any) -> int | None:

@@ -5,11 +5,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tune.errors import ModelError
+
 
 def local_folder(name: str) -> Path | None:
-    """Return the folder that a base model's name is the path of; None for a hub model."""
-    path = Path(name).expanduser()
-    return path if path.exists() else None
+    """Return the folder that a base model's name is the path of; None for a hub model.
+
+    Raises ModelError if it cannot be looked up, such as in the home folder of an unknown user.
+    """
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except RuntimeError:
+        raise ModelError(f"base model {name}: no such home folder; give the full path of the folder") from None
+    except OSError as error:
+        raise ModelError(
+            f"base model {name}: {error.strerror or error}; give a folder that you can read, or a hub name"
+        ) from None
 
 
 def hub_name(name: str) -> str:

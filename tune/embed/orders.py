@@ -124,15 +124,15 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
         name, order.precision, data.max_length, order.closed, trust_remote_code=order.trust_remote_code
     )
     _check(order, source)
-    prompts = source.prompts(order.query_document, (data.prompt_a, data.prompt_b))
+    given = (data.prompt_a, data.prompt_b)
+    prompts = source.prompts(order.query_document, given)
     if not isinstance(source, ClosedSource):
-        for remark in source.remarks(prompts):
+        for remark in source.remarks(prompts, given):
             emit(Message(f"{name}: {remark}"))
 
     base = prepare_base(source, sides, cache, prompts, order.view, emit)
     rate = f", {base.embedded} embedded now ({base.embedded / base.seconds:.0f} texts/s)"
-    cut = source.cut_by_server if isinstance(source, ClosedSource) else 0
-    too_long = f", {cut} of them too long for the server, cut" if cut else ""
+    too_long = f", {base.cut_by_server} of them too long for the server and cut" if base.cut_by_server else ""
     emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}{too_long}"))
     if isinstance(source, ClosedSource):
         return replace(

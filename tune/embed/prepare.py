@@ -63,7 +63,8 @@ class PreparedBase:
     the folds that its trials are validated on; 0 folds for none. routed: whether its prompts begin with a route.
     trusted: whether it runs code of its own. note: what a reader of its results should know, "" for nothing. left_out:
     the `text_id`s of texts that it, or another base model of the search, has no vector for: pairs with them are in no
-    view and not in test.
+    view and not in test. cut_by_server: how many of its texts a server refused whole, so that only their beginnings
+    were embedded, by this or an earlier run.
     """
 
     name: str
@@ -85,6 +86,7 @@ class PreparedBase:
     trusted: bool = False
     note: str = ""
     left_out: list[str] = field(default_factory=list)
+    cut_by_server: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values."""
@@ -182,6 +184,7 @@ def prepare_base(
         folds=view.folds,
         seed=view.seed,
         left_out=texts_without_vector(snapshot, by_prompt) if isinstance(source, Batched) else [],
+        cut_by_server=sum(len(snapshot.cut_by_server(prompt, texts)) for prompt, texts in by_prompt.items()),
     )
 
 

@@ -16,7 +16,7 @@ from tune.embed.closed.prices import Estimate, estimate_for, usd
 from tune.embed.prepare import texts_by_prompt
 from tune.embed.snapshot import Snapshot
 from tune.embed.sources import load_closed
-from tune.errors import UserError
+from tune.errors import ModelError, UserError
 from tune.events import Emit, Message
 
 Ask = Callable[[str], bool]
@@ -37,12 +37,23 @@ def texts_to_buy(
     cut = 0
     for prompt, texts in by_prompt.items():
         whole = source.sent(texts, prompt)
+        if snapshot is not None and source.options.too_long == "refuse":
+            _refuse_cut(source, snapshot.cut_by_server(prompt, texts))
         lacking = texts if snapshot is None else snapshot.lacking(prompt, texts)
         sent.append(whole if snapshot is None else source.sent(lacking, prompt))
         cut += source.above_limit(lacking, prompt)
     if source.measures and (measured := max(chain.from_iterable(sent), key=len, default=None)) is not None:
         sent.append([measured])
     return replace(estimate_for(source, chain.from_iterable(sent), config), cut=cut)
+
+
+def _refuse_cut(source: ClosedSource, texts: list[str]) -> None:
+    if texts:
+        which = "1 text" if len(texts) == 1 else f"{len(texts)} texts"
+        raise ModelError(
+            f"base model {source.name}: an earlier run cut {which} because the server refused longer ones (the first "
+            f"begins {texts[0][:40]!r}); shorten them, set --max-length, or use --too-long truncate"
+        )
 
 
 def search_estimates(config: SearchConfig, split: Split, cache: Path | None) -> list[Estimate]:

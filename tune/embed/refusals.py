@@ -1,10 +1,11 @@
 """What cannot be a base model, known from its files before it is loaded: each with what to give instead."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from tune.embed.model_files import inside, json_object, module_classes, module_folders, module_types
+from tune.embed.own_code import code_by_config
 from tune.errors import ModelError
 
 MODEL_FILES = ("modules.json", "config.json")
@@ -66,7 +67,8 @@ def check_kind(name: str, trust_remote_code: bool) -> None:
         )
     if made_for != "SentenceTransformer":
         raise ModelError(f"base model {name} is a {made_for}; give a model with one dense vector per text")
-    if not trust_remote_code and (code := next(_own_code(name), None)):
+    own_code = chain.from_iterable(map(_own_code, (name, *adapted_bases(name))))
+    if not trust_remote_code and (code := next(own_code, None)):
         raise ModelError(
             f"base model {name} runs its own code ({code}); read it, then allow it with --trust-remote-code "
             "true, or give a model that needs none"
@@ -87,21 +89,12 @@ def adapted_bases(name: str) -> list[str]:
 
 def _own_code(name: str) -> Iterator[str]:
     """Yield the classes that a model would load from its own code."""
-    for kind in module_types(name, fetch=False):
+    routes = json_object(name, "router_config.json").get("types")
+    for kind in [*module_types(name, fetch=False), *(map(str, routes.values()) if isinstance(routes, dict) else ())]:
         if not kind.startswith("sentence_transformers."):
             yield kind
     for inner in module_folders(name):
-        config = json_object(name, inside(inner, "config.json"))
-        code = config.get("auto_map")
-        if isinstance(code, dict) and not _known_to_transformers(config.get("model_type")):
-            yield str(code.get("AutoModel") or next(iter(code.values()), "auto_map"))
-
-
-def _known_to_transformers(model_type: Any) -> bool:
-    """Return whether transformers has this kind of model itself, and so ignores its code."""
-    from transformers import CONFIG_MAPPING
-
-    return model_type in CONFIG_MAPPING
+        yield from code_by_config(json_object(name, inside(inner, "config.json")))
 
 
 def _check_routes(name: str) -> None:

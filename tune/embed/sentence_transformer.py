@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tune.embed.fingerprint import fingerprint
 from tune.embed.loading import load_model
 from tune.embed.own_code import code_hashes
-from tune.embed.routes import all_modules, check_routes, encoding, first_modules, one_route, routed_prompts
+from tune.embed.routes import all_modules, check_routes, encoding, first_modules, one_route, routed_prompts, split_route
 from tune.embed.tokenizer import tokenizer_hash
 from tune.errors import ModelError
 
@@ -42,9 +42,9 @@ class SentenceTransformerSource:
 
         self.name = name
         self.precision = precision
-        self._said: list[str] = []
+        self._remarks: list[str] = []
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self.model = load_model(name, dtype, trust_remote_code=trust_remote_code, said=self._said)
+        self.model = load_model(name, dtype, trust_remote_code=trust_remote_code, remarks=self._remarks)
         check_routes(self.model, name)
         if max_length is not None:
             _limit_length(self.model, max_length)
@@ -79,17 +79,20 @@ class SentenceTransformerSource:
         chosen = own[0] if given[0] is None else given[0], own[1] if given[1] is None else given[1]
         return routed_prompts(self.model, self.name, chosen, query_document)
 
-    def remarks(self, prompts: tuple[str, str]) -> list[str]:
-        """Return sentences for people on how the model was loaded and is used with these prompts."""
-        said = [*self._said]
+    def remarks(self, prompts: tuple[str, str], given: tuple[str | None, str | None] = (None, None)) -> list[str]:
+        """Return sentences for people on how the model was loaded and is used with these prompts.
+
+        given: the prompts that the user gave, as in `prompts`.
+        """
+        remarks = [*self._remarks]
         if route := one_route(self.model, prompts):
-            said.append(
-                f"encodes queries and documents differently; both sides take its {route} route, because the columns "
-                "are not named query and document; rename them to use both"
-            )
+            remark = f"encodes queries and documents differently; both sides take its {route} route"
+            if not any(split_route(prompt or "", True)[0] for prompt in given):
+                remark += ", because the columns are not named query and document; rename them to use both"
+            remarks.append(remark)
         if made_for := self._made_for():
-            said.append(f"was made for {made_for}; it is judged by cosine, for which lengths of vectors do not count")
-        return said
+            remarks.append(f"was made for {made_for}; it is judged by cosine, which ignores vector lengths")
+        return remarks
 
     def note(self, prompts: tuple[str, str]) -> str:
         """Return what a reader of its results should know, for a table; "" for nothing."""

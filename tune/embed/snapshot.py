@@ -5,9 +5,10 @@ run loses at most the shard it was writing; parallel runs at worst write a row t
 return few texts at a time, are merged into larger ones.
 """
 
+import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from tune.embed.sources import EmbeddingSource
 from tune.errors import ModelError, UserError
-from tune.files import lock_file, write_array
+from tune.files import lock_file, write_array, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ TEXTS_PER_SHARD = 2048
 """Shards with fewer texts are small, and get merged."""
 KEY_BYTES = 16
 _LOCK = ".lock"
+_CUT = "cut_by_server.txt"
 
 Progress = Callable[[int, int], None]
 """Called with (texts embedded so far, texts to embed)."""
@@ -31,7 +33,13 @@ Progress = Callable[[int, int], None]
 
 @runtime_checkable
 class Batched(Protocol):
-    """A source that makes its own batches, to be stored at once because they were paid for."""
+    """A source that makes its own batches, to be stored at once because they were paid for.
+
+    cut_positions: the positions of the texts of the last `embed_batches` that were cut because the server refused them
+    whole, known before their batch is yielded.
+    """
+
+    cut_positions: set[int]
 
     def embed_batches(self, texts: Sequence[str], prompt: str = "") -> Iterator[tuple[list[int], NDArray[np.float32]]]:
         """Yield (positions in `texts`, vectors [len(positions), dims]) of each batch as it arrives, in any order."""
@@ -58,6 +66,7 @@ class Snapshot:
         self._known: dict[str, int] = {}
         self._small: dict[str, int] = {}
         self._index: dict[bytes, tuple[int, int]] = {}
+        self._cut: frozenset[bytes] = frozenset()
         self._dtype = None if dims is None else _row_type(dims)
         self.refresh()
 
@@ -82,6 +91,8 @@ class Snapshot:
         while again:
             # A shard that vanishes before it is read was merged into a larger one, which exists by then.
             again = not all(self._read(path) for path in sorted(self.directory.glob("*.npy")))
+        with contextlib.suppress(FileNotFoundError):
+            self._cut = _read_keys(self.directory / _CUT)
 
     def _read(self, path: Path) -> bool:
         """Read a shard unless it is known already; return False if the file no longer exists."""
@@ -157,6 +168,17 @@ class Snapshot:
             self._shards[number] = rows[:0]
             (self.directory / name).unlink(missing_ok=True)
 
+    def cut_by_server(self, prompt: str, texts: Iterable[str]) -> list[str]:
+        """Return the texts of which only the beginning was embedded, because the server refused them whole."""
+        return [text for text in texts if (key := text_key(prompt, text)) in self._cut and key in self._index]
+
+    def _note_cut(self, keys: Sequence[bytes], cut: Iterable[bytes]) -> None:
+        """Write which of these keys, to be stored next, are of cut texts."""
+        noted = self._cut.difference(keys).union(cut)
+        if noted != self._cut:
+            write_atomic(self.directory / _CUT, "".join(f"{key.hex()}\n" for key in sorted(noted)))
+            self._cut = noted
+
     def lacking(self, prompt: str, texts: Sequence[str]) -> list[str]:
         """Return the texts that have no vector under the prompt yet, each once."""
         return [texts[position] for position in self.missing([text_key(prompt, text) for text in texts])]
@@ -199,7 +221,11 @@ class Snapshot:
                         f"base model {source.name} now returns vectors of {vectors.shape[1]} dims, but those in "
                         f"{self.directory} have {self.dims}; give the model another name, or move that folder away"
                     )
-                self.add([keys[todo[place]] for place in places], vectors)
+                batch = [keys[todo[place]] for place in places]
+                if isinstance(source, Batched):
+                    # Before the vectors: a run killed in between buys these texts again.
+                    self._note_cut(batch, [keys[todo[place]] for place in source.cut_positions.intersection(places)])
+                self.add(batch, vectors)
                 done += len(places)
                 if progress is not None:
                     progress(done, len(todo))
@@ -219,6 +245,14 @@ class Snapshot:
             of_shard = np.flatnonzero(places[:, 0] == number)
             out[of_shard] = self._shards[number]["vector"][places[of_shard, 1]]
         return out
+
+
+def _read_keys(path: Path) -> frozenset[bytes]:
+    try:
+        return frozenset(map(bytes.fromhex, path.read_text().split()))
+    except ValueError:
+        logger.warning("%s cannot be read; texts that a server made embedtune cut are not counted", path)
+        return frozenset()
 
 
 def _row_type(dims: int) -> np.dtype[np.void]:

@@ -106,12 +106,12 @@ def _scores(facts: ExportFacts, dims: int) -> str:
     test = final["test"]
     if judged is not None:
         of_winner = facts.search["winner"] and dims == min(facts.finals)
-        said = _judgement(judged) if of_winner else "There was no test side."
+        result = _judgement(judged) if of_winner else "There was no test side."
     elif test is None:
-        said = "This trial was not a finalist, so it was not scored on the test side."
+        result = "This trial was not a finalist, so it was not scored on the test side."
     else:
-        said = f"Test, scored once: ROC AUC {_interval(test)}, accuracy {test['accuracy']:.4f} on {test['n']} pairs."
-    return f"{head}: ROC AUC {final['val_auc']:.4f}. {said}{threshold}"
+        result = f"Test, scored once: ROC AUC {_interval(test)}, accuracy {test['accuracy']:.4f} on {test['n']} pairs."
+    return f"{head}: ROC AUC {final['val_auc']:.4f}. {result}{threshold}"
 
 
 def _judgement(judged: dict[str, Any]) -> str:
@@ -170,7 +170,7 @@ $belongs"""
 
 _NEEDS = "It needs sentence-transformers 6 or later (saved by {version}; earlier versions cannot read it)."
 
-_CODE = " It runs code of its own (`trust_remote_code`), which its base model brought: read it before you load it."
+_CODE = " It runs custom code from its base model (`trust_remote_code`); read that code before loading."
 
 _NEEDS_CLOSED = (
     "It contains only the Dense layer: every text it encodes is bought from the provider, with the API key from the "

@@ -21,11 +21,12 @@ from tune.train.stream import Report
 from tune.train.trained import Models, TrialModel
 
 
-def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
+def export(folder: ResultsFolder, trial: str | None, to: Path, *, trust_remote_code: bool = False) -> Path:
     """Write a trial of a search (the winner if `trial` is None) into the new directory `to`; return it.
 
-    trial: its name in the leaderboard, or the beginning of it. Raises ResultsError if there is no such trial or `to`
-    exists, ModelError if the base model has changed.
+    trial: its name in the leaderboard, or the beginning of it. trust_remote_code: whether the base model may run its
+    own code, whatever the folder says. Raises ResultsError if there is no such trial or `to` exists, ModelError if the
+    base model has changed or may not run its code.
     """
     summary = Summary(folder.summary)
     winner: str | None = (summary.get("winner") or {}).get("trial")
@@ -35,7 +36,8 @@ def export(folder: ResultsFolder, trial: str | None, to: Path) -> Path:
     outcome, best = _chosen(folder, name)
     base = PreparedBase.from_json(summary["bases"][outcome.config.base_model])
     config = search_config(**read_toml(folder.config))
-    model = Models({base.name: base}, config.search.cache.expanduser(), config.data.max_length).of(outcome)
+    cache, max_length = config.search.cache.expanduser(), config.data.max_length
+    model = Models({base.name: base}, cache, max_length, trust_remote_code).of(outcome)
     facts = ExportFacts(
         trial=outcome.trial,
         config=outcome.config,

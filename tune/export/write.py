@@ -53,7 +53,7 @@ def _write_on_open(model: TrialModel, facts: ExportFacts, to: Path) -> Path:
 
     if to.exists():
         raise ResultsError(f"{to} exists; choose another directory")
-    source = load_open(facts.base.name, "fp32", model.max_length, trust_remote_code=facts.base.trusted)
+    source = load_open(facts.base.name, "fp32", model.max_length, trust_remote_code=model.trust_remote_code)
     if facts.base.weights != source.weights:
         raise ModelError(f"base model {facts.base.name} has different weights now than when the search ran")
     prompts, default = _prompts(facts.base)

@@ -40,8 +40,8 @@ class PowerLaw:
 def fit_power_law(sizes: Sequence[float], errors: Sequence[float], seed: int = 0) -> PowerLaw | str:
     """Return the law through errors (such as 1 - AUC) at several sizes, or why the points do not support one.
 
-    They do not with fewer than FEWEST_SIZES sizes, if the error does not fall, or if the gain from twice the pairs may
-    be nothing (its interval holds 0).
+    They do not with fewer than FEWEST_SIZES sizes, if the error does not fall, if the rate is at a bound, or if the
+    gain from twice the pairs may be nothing (its interval holds 0).
     """
     order = np.argsort(sizes, kind="stable")
     n, error = np.asarray(sizes, np.float64)[order], np.asarray(errors, np.float64)[order]
@@ -50,6 +50,8 @@ def fit_power_law(sizes: Sequence[float], errors: Sequence[float], seed: int = 0
     if error[-1] >= error[0]:
         return "the error does not fall with more pairs"
     law = _fit(n, error)
+    if not _RATES[0] * 1.01 < law[2] < _RATES[1] / 1.01:
+        return "the points do not follow a power law (the fitted rate is at its bound)"
     gain = _gain(law, n[-1])
     fitted = _curve(law, n)
     # Three parameters follow the noise: residuals are too small by that.
@@ -88,6 +90,7 @@ def _fit(n: Floats, error: Floats, start: tuple[float, float, float] | None = No
     if start is not None:
         starts = [(min(start[0], top * 0.999), start[1] * middle ** -start[2], start[2])]
     bounds = ([0.0, 1e-9, _RATES[0]], [top, np.inf, _RATES[1]])
-    found = min((least_squares(residuals, one, bounds=bounds) for one in starts), key=lambda fit: float(fit.cost))
+    inside = [np.clip(one, *bounds) for one in starts]
+    found = min((least_squares(residuals, one, bounds=bounds) for one in inside), key=lambda fit: float(fit.cost))
     floor, scale, rate = (float(value) for value in found.x)
     return floor, scale * middle**rate, rate

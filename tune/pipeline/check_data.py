@@ -12,6 +12,7 @@ from tune.data.pairs import Pairs, check_data, read_pairs
 from tune.data.sides import SIDES
 from tune.data.split import split_pairs
 from tune.errors import DataError
+from tune.pipeline.pairs import NOT_DROPPED
 
 EXAMPLES = 3
 """Pairs of each label that are shown."""
@@ -21,8 +22,9 @@ EXAMPLES = 3
 class DataReport:
     """What was recognised. labels: which values are positive, in words. rows: counts, as `clean_pairs` returns them.
 
-    hint: as in `Pairs`. sides: pairs and positives by side; None if the pairs cannot be split. problem: why not, or "".
-    examples: pairs of texts as written, by "positive" and "negative".
+    dropped: those of rows that are dropped, and with --split cut also `crossing`. hint: as in `Pairs`. sides: pairs and
+    positives by side; None if the pairs cannot be split. problem: why not, or "". examples: pairs of texts as written,
+    by "positive" and "negative".
     """
 
     source: str
@@ -31,6 +33,7 @@ class DataReport:
     labels: str
     scores: str
     rows: dict[str, int]
+    dropped: dict[str, int]
     sides: dict[str, dict[str, int]] | None
     problem: str
     examples: dict[str, list[tuple[str, str]]]
@@ -45,12 +48,15 @@ def report_data(config: SearchConfig) -> DataReport:
     check_data(config.data)
     raw = read_pairs(config.data)
     pairs, rows = clean_pairs(raw)
+    dropped = {reason: n for reason, n in rows.items() if n and reason not in NOT_DROPPED}
     sides, problem = None, ""
     try:
         split = split_pairs(pairs, config.search.seed, config.data.split)
     except DataError as error:
         problem = str(error)
     else:
+        if crossing := split.counts["crossing_dropped"]:
+            dropped["crossing"] = crossing
         at = {side: split.side == side for side in SIDES}
         label = split.pairs.label
         sides = {
@@ -63,6 +69,7 @@ def report_data(config: SearchConfig) -> DataReport:
         labels=raw.meaning.text,
         scores="" if raw.scale is None else raw.scale.described(),
         rows=rows,
+        dropped=dropped,
         sides=sides,
         problem=problem,
         examples={name: list(_examples(pairs, label)) for label, name in ((1, "positive"), (0, "negative"))},

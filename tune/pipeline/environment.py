@@ -43,7 +43,7 @@ def check_cache(cache: Path) -> None:
         cache = cache.expanduser()
     except RuntimeError:
         raise UserError(f"[search] cache: {cache}: no such home folder; set HOME, or choose another --cache") from None
-    for folder in (cache, *(sub for name in ("snapshots", "views") if (sub := cache / name).is_dir())):
+    for folder in (cache, *(sub for name in ("snapshots", "views") if os.path.isdir(sub := cache / name))):
         existing = existing_folder_of(folder)
         if not _writable(existing):
             raise UserError(f"[search] cache: {cache} cannot be written ({existing}); choose another --cache")
@@ -66,7 +66,7 @@ def check_hub_cache(base_models: Sequence[str]) -> None:
 
 
 def _check_download(name: str) -> None:
-    if Path(name).exists():
+    if os.path.exists(name):
         return
     from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -87,9 +87,9 @@ def _check_download(name: str) -> None:
 
 
 def existing_folder_of(folder: Path) -> Path:
-    """Return the folder, or its nearest parent that exists."""
-    return next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    """Return the folder, or its nearest parent that exists and can be looked up."""
+    return next(one for one in (folder, *folder.absolute().parents) if os.path.exists(one))
 
 
 def _writable(folder: Path) -> bool:
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)

@@ -11,7 +11,7 @@ from tune.data.split import Split, split_pairs, text_overlaps, train_order
 from tune.errors import ConfigError
 from tune.events import Emit, Message
 
-_NOT_DROPPED = ("read", "kept", "identical_kept", "other_score")
+NOT_DROPPED = ("read", "kept", "identical_kept", "other_score")
 """Counts of cleaning that are no reason to drop a row."""
 
 
@@ -61,7 +61,7 @@ def read_split(
 
 def _read_lines(raw: Pairs, counts: dict[str, int]) -> list[str]:
     """Return lines on the rows that were read and dropped, on labels that are not plain 0/1, and on graded scores."""
-    dropped = [f"{n} {name}" for name, n in counts.items() if n and name not in _NOT_DROPPED]
+    dropped = [f"{n} {name}" for name, n in counts.items() if n and name not in NOT_DROPPED]
     lines = [
         f"{raw.source}: {counts['read']} pairs read, {counts['kept']} kept"
         + (f" ({', '.join(dropped)})" if dropped else "")

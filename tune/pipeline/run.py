@@ -55,7 +55,8 @@ class Run:
 
     def models(self, bases: dict[str, PreparedBase]) -> Models:
         """Return the models of trials on these base models."""
-        return Models(bases, self.cache, self.config.data.max_length)
+        config = self.config
+        return Models(bases, self.cache, config.data.max_length, config.search.trust_remote_code)
 
 
 def _without_vector(bases: dict[str, PreparedBase]) -> set[str]:

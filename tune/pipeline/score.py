@@ -4,6 +4,7 @@ Vectors bought from closed models go through the snapshots, so a text is bought 
 """
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,13 @@ def score_command(
     if threshold is not None and not math.isfinite(threshold):
         raise UserError(f"--threshold {threshold} is not a finite number")
     adapted = _adapted(Path(name), config) if is_adapted(Path(name)) else None
-    about = read_about(Path(name)) if Path(name).is_dir() else {}
+    about = read_about(Path(name)) if os.path.isdir(name) else {}
     if adapted is None:
         check_source(name, config.closed, trust_remote_code=config.search.trust_remote_code)
     pairs, counts = _pairs(config, side)
     model = _model(name, adapted, about, config, pairs)
-    if not isinstance(model.source, ClosedSource):
-        for remark in model.source.remarks(model.prompts):
-            emit(Message(f"{name}: {remark}"))
+    for remark in _remarks(model, about):
+        emit(Message(f"{name}: {remark}"))
     scores = _cosines(model, _labelled(pairs), config, emit, ask)
     pairs, scores = _with_vectors(pairs, scores, counts, emit)
     result: dict[str, Any] = {
@@ -78,7 +78,8 @@ def score_command(
         "auc": roc_auc(scores, pairs.label),
         **({} if pairs.score is None else {"spearman": spearman(scores, pairs.score)}),
     }
-    if found := inverted({name: scores}, _labelled(pairs), pairs.meaning, "these pairs", config.search.seed):
+    seed, meaning = config.search.seed, pairs.meaning
+    if found := inverted({name: scores}, _labelled(pairs), meaning, "these pairs", seed, "this model ranks"):
         result["inverted"] = found.sentence
     cut = about.get("threshold") if threshold is None else threshold
     if cut is None:
@@ -162,9 +163,17 @@ def _model(
     if adapted is not None:
         return _Model(adapted.source, adapted, adapted.prompts)
     source = load_source(name, closed=config.closed, trust_remote_code=config.search.trust_remote_code)
-    return _Model(
-        source, None, source.prompts(pairs.columns.query_document, (about.get("prompt_a"), about.get("prompt_b")))
-    )
+    return _Model(source, None, source.prompts(pairs.columns.query_document, _given_prompts(about)))
+
+
+def _remarks(model: _Model, about: dict[str, Any]) -> list[str]:
+    """Return sentences for people on how an open model was loaded and is used."""
+    return [] if isinstance(model.source, ClosedSource) else model.source.remarks(model.prompts, _given_prompts(about))
+
+
+def _given_prompts(about: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return the prompts that an exported model brings with it."""
+    return about.get("prompt_a"), about.get("prompt_b")
 
 
 def _embedded(source: Source, pairs: LabelledPairs, prompts: tuple[str, str]) -> NDArray[np.float32]:

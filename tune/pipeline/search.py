@@ -80,7 +80,7 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
         backend.commit()
         with clock.phase("export"):
             if finalists and not folder.best.exists():
-                export(folder, None, folder.best)
+                export(folder, None, folder.best, trust_remote_code=config.search.trust_remote_code)
         run.summary.update(seconds={**clock.seconds, **(run.summary.get("seconds") or {})}, finished=now())
         report_on(run)
         backend.commit()

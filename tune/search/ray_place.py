@@ -108,8 +108,12 @@ def _problem(folder: Path) -> str | None:
     """Return why Ray's files cannot be in the folder, or None."""
     if len(os.fsencode(folder)) + _BELOW > _MOST_SOCKET_BYTES:
         return f"is too long for Ray's sockets (at most {_MOST_SOCKET_BYTES - _BELOW} bytes)"
-    if not folder.is_dir():
-        return "is not a folder"
+    try:
+        if not folder.is_dir():
+            return "is not a folder"
+    except OSError:
+        # It is in a folder that cannot be entered.
+        return "is not writable"
     if not os.access(folder, os.W_OK | os.X_OK):
         return "is not writable"
     return None

@@ -105,13 +105,15 @@ def base_val(base: PreparedBase, cache: Path) -> Final:
 class TrialModel:
     """The model of a trial's best report: a layer on a frozen base, or by subclass another kind.
 
-    max_length: the search's limit of tokens per text; None for the base model's own.
+    max_length: the search's limit of tokens per text; None for the base model's own. trust_remote_code: whether the
+    base model may run code of its own, whatever the trial's files say.
     """
 
     outcome: TrialOutcome
     base: PreparedBase
     cache: Path
     max_length: int | None = None
+    trust_remote_code: bool = False
     _val: dict[int, Final] = field(default_factory=dict, init=False)
     _sample_auc: float = field(default=0.0, init=False)
 
@@ -281,7 +283,9 @@ class WholeModel(TrialModel):
     def _load(self) -> SentenceTransformer:
         from tune.train.whole.model import load_whole_model
 
-        return load_whole_model(self.config, self.best, self.base.name, self.max_length)
+        return load_whole_model(
+            self.config, self.best, self.base.name, self.max_length, trust_remote_code=self.trust_remote_code
+        )
 
     def _scores(self, texts: ViewTexts, rows: PairRows) -> Scores:
         from tune.train.whole.model import whole_model_scores
@@ -293,12 +297,14 @@ class WholeModel(TrialModel):
 class Models:
     """The models of a search's trials, each created once: scoring a whole model on val encodes all of its texts.
 
-    bases: prepared base models by name. max_length: limit of tokens per text.
+    bases: prepared base models by name. max_length: limit of tokens per text. trust_remote_code: whether base models
+    may run their own code.
     """
 
     bases: dict[str, PreparedBase]
     cache: Path
     max_length: int | None
+    trust_remote_code: bool = False
     _made: dict[str, TrialModel] = field(default_factory=dict, init=False)
 
     def of(self, outcome: TrialOutcome) -> TrialModel:
@@ -306,5 +312,7 @@ class Models:
         if outcome.trial not in self._made:
             config, kind = outcome.config, kind_of(outcome.config)
             model = WholeModel if kind.trains_base else FoldedModel if kind.has_folds else TrialModel
-            self._made[outcome.trial] = model(outcome, self.bases[config.base_model], self.cache, self.max_length)
+            self._made[outcome.trial] = model(
+                outcome, self.bases[config.base_model], self.cache, self.max_length, self.trust_remote_code
+            )
         return self._made[outcome.trial]

@@ -13,9 +13,10 @@ from tune.config.closed import ClosedConfig
 from tune.embed.closed import ClosedSource, clients
 from tune.embed.closed.prices import Estimate
 from tune.embed.closed.tokens import estimate_tokens
+from tune.embed.fingerprint import fingerprint
 from tune.embed.left_out import text_id, texts_without_vector
 from tune.embed.purchase import texts_to_buy
-from tune.embed.snapshot import text_key
+from tune.embed.snapshot import Snapshot, text_key
 from tune.errors import ModelError
 
 OWN = f"openai:{OWN_MODEL}"
@@ -60,8 +61,9 @@ def test_the_measured_text_is_in_the_estimate(server: EmbedServer, tmp_path: Pat
         source = source_of(server, name, **options)
         return texts_to_buy(source, {"": [*TEXTS, long]}, tmp_path, config)
 
-    known, unknown = estimate(f"{OWN}@256"), estimate(OWN)
-    assert (known.texts, unknown.texts) == (101, 102) and unknown.tokens - known.tokens == estimate_tokens(long)
+    known, unknown, asked = estimate(OPENAI), estimate(OWN), estimate(f"{OWN}@256")
+    assert (known.texts, unknown.texts, asked.texts) == (101, 102, 102)
+    assert unknown.tokens - known.tokens == asked.tokens - known.tokens == estimate_tokens(long)
     assert estimate(OWN, base_url=None).texts == 101, "OpenAI's own vectors are not measured"
     source = own_source(server)
     snapshot_of(source, tmp_path / "snapshots").embed(source, "", [*TEXTS, long])
@@ -75,21 +77,27 @@ def test_float32_of_unknown_dims_is_measured_too(server: EmbedServer) -> None:
 
 @pytest.mark.parametrize("name", [OPENAI, f"{OWN}@128"])
 @pytest.mark.parametrize("kind", ["<f4", "<f8"])
-def test_known_dims_are_measured_only_if_the_size_is_another(server: EmbedServer, name: str, kind: str) -> None:
+def test_known_dims_are_measured_if_they_were_asked_for_or_the_size_is_another(
+    server: EmbedServer, name: str, kind: str
+) -> None:
     server.base64_type = kind
     dims = 128 if "@" in name else 1536
-    vectors = source_of(server, name).embed(TEXTS)
+    source = source_of(server, name)
+    vectors = source.embed(TEXTS)
     assert np.allclose(vectors, embed(TEXTS, 256 if "@" in name else 1536, dims), atol=1e-6)
-    assert sum(server.book.texts().values()) == 100 + (kind == "<f8")
+    assert sum(server.book.texts().values()) == 100 + ("@" in name or kind == "<f8")
+    assert source.embed(TEXTS[:3]).shape == (3, dims)
+    assert sum(server.book.texts().values()) == 103 + ("@" in name or kind == "<f8"), "measured once"
 
 
-def test_float32_of_twice_the_dims_is_not_read_as_float64(server: EmbedServer) -> None:
+@pytest.mark.parametrize(("asked", "kind"), [(128, "<f4"), (128, "<f8"), (512, "<f4"), (512, "<f8")])
+def test_a_server_that_ignores_dimensions_is_not_believed(server: EmbedServer, asked: int, kind: str) -> None:
     def ignores_dimensions(body: dict[str, Any]) -> None:
         body.pop("dimensions", None)
 
-    server.refuse = ignores_dimensions
-    with pytest.raises(ModelError, match="got vectors of 256 dims instead of 128"):
-        source_of(server, f"{OWN}@128").embed(TEXTS)
+    server.refuse, server.base64_type = ignores_dimensions, kind
+    with pytest.raises(ModelError, match=f"got vectors of 256 dims instead of {asked}"):
+        source_of(server, f"{OWN}@{asked}").embed(TEXTS[:20])
 
 
 def test_base64_of_another_width_is_asked_for_as_numbers(server: EmbedServer, caplog: Any) -> None:
@@ -107,6 +115,30 @@ def test_vectors_stored_with_doubled_dims_are_not_mixed_with_right_ones(server: 
     snapshot_of(source, tmp_path).add([text_key("", TEXTS[0])], np.ones((1, 512), np.float32))
     with pytest.raises(ModelError, match=r"now returns vectors of 256 dims, but those in .* have 512"):
         snapshot_of(source, tmp_path).embed(source, "", TEXTS)
+
+
+def test_vectors_of_unknown_dims_that_an_earlier_version_stored_are_bought_again(
+    server: EmbedServer, tmp_path: Path
+) -> None:
+    def earlier(source: ClosedSource) -> str:
+        model, host = source.closed.model, source.options.server("openai")
+        facts = ["openai", model, source.closed.asked_dims, host, None]
+        return fingerprint(model.split("/")[-1], facts, ascii_only=True)
+
+    source = own_source(server)
+    old = Snapshot(tmp_path, earlier(source), 512)
+    old.add([text_key("", text) for text in TEXTS], np.ones((100, 512), np.float32))
+    server.base64_type = "<f8"
+    assert snapshot_of(source, tmp_path).embed(source, "", TEXTS) == 100 and source.dims == 256
+    kept = [
+        source_of(server),
+        source_of(server, f"{OWN}@256"),
+        source_of(server, OWN, base_url=None),
+        source_of(server, OPENAI, base_url=None),
+    ]
+    assert all(known.fingerprint == earlier(known) for known in kept), (
+        "dims or numbers are known: nothing is bought again"
+    )
 
 
 def test_an_index_is_left_out_where_it_is_0(server: EmbedServer) -> None:
@@ -159,8 +191,8 @@ LIMITS: dict[str, tuple[int, Any, int, int]] = {
 def test_a_server_that_takes_fewer_texts_is_asked_for_fewer(
     server: EmbedServer, tmp_path: Path, server_kind: str
 ) -> None:
-    status, said, most, refusals = LIMITS[server_kind]
-    server.refuse = lambda body: (status, said) if len(body["input"]) > most else None
+    status, reply, most, refusals = LIMITS[server_kind]
+    server.refuse = lambda body: (status, reply) if len(body["input"]) > most else None
     source = source_of(server, texts_per_request=None)
     snapshot = snapshot_of(source, tmp_path)
     assert snapshot.embed(source, "", TEXTS) == 100
@@ -173,8 +205,8 @@ def test_a_server_that_takes_fewer_texts_is_asked_for_fewer(
 
 
 def test_cohere_behind_a_gateway_is_asked_for_fewer_texts(server: EmbedServer) -> None:
-    said = {"message": "invalid request: total number of texts must be at most 20 - received 96"}
-    server.refuse = lambda body: (400, said) if len(body["texts"]) > 20 else None
+    reply = {"message": "invalid request: total number of texts must be at most 20 - received 96"}
+    server.refuse = lambda body: (400, reply) if len(body["texts"]) > 20 else None
     source = source_of(server, COHERE, texts_per_request=None)
     assert np.allclose(source.embed(TEXTS, prompt_of(source)), embed(TEXTS, 1536), atol=1e-6)
     assert set(server.book.texts().values()) == {1} and max(sizes(server, 200)) == 20 and len(sizes(server, 400)) <= 2
@@ -217,15 +249,15 @@ def test_a_refused_single_text_is_named_after_a_few_splits(server: EmbedServer) 
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "reply"),
     [
         (400, {"error": {"message": "encoding_format base64 is not supported by this model"}}),
         (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "encoding_format"], "msg": "not permitted"}]}),
         (400, {"object": "error", "message": {"detail": [{"loc": ["body", "encoding_format"], "msg": "no"}]}}),
     ],
 )
-def test_a_refused_encoding_format_is_left_out(server: EmbedServer, caplog: Any, status: int, said: Any) -> None:
-    server.refuse = lambda body: (status, said) if "encoding_format" in body else None
+def test_a_refused_encoding_format_is_left_out(server: EmbedServer, caplog: Any, status: int, reply: Any) -> None:
+    server.refuse = lambda body: (status, reply) if "encoding_format" in body else None
     source = own_source(server, max_in_flight=2)
     assert is_right(source.embed(TEXTS)) and is_right(source.embed(TEXTS))
     assert len(sizes(server, status)) <= 2 and set(server.book.texts().values()) == {2}
@@ -253,8 +285,8 @@ def test_a_200_without_vectors_is_asked_again(server: EmbedServer, name: str, ki
 @pytest.mark.parametrize(
     ("kind", "requests", "says"),
     [
-        ("error_body", 3, "answered with an error in place of vectors: provider returned an error"),
-        ("cut_json", 3, "is cut or not valid JSON; run again later"),
+        ("error_body", 3, "returned an error instead of vectors: provider returned an error"),
+        ("cut_json", 3, "the answer from .* is truncated or not valid JSON; run again later"),
         ("page", 1, "check base_url"),
         ("empty", 1, "check base_url"),
         ("wrong_key_body", 1, r"the key in \w+_API_KEY was rejected \(401\)"),
@@ -279,9 +311,9 @@ def test_no_vectors_beside_an_error_is_an_error(server: EmbedServer) -> None:
         source_of(server).embed(TEXTS[:2])
 
 
-def is_too_long(most: int, status: int, said: Any) -> Any:
+def is_too_long(most: int, status: int, reply: Any) -> Any:
     """A server that refuses a request in which a text has more than `most` characters."""
-    return lambda body: (status, said) if max(map(len, body["input"])) > most else None
+    return lambda body: (status, reply) if max(map(len, body["input"])) > most else None
 
 
 LONG = [text if at % 9 else f"{text} " * 40 for at, text in enumerate(TEXTS)]
@@ -307,30 +339,32 @@ def test_texts_above_an_unknown_limit_are_cut(
     server.refuse = is_too_long(400, *TOO_LONG[server_kind])
     source = own_source(server, max_in_flight=2)
     snapshot = snapshot_of(source, tmp_path)
-    assert snapshot.embed(source, "", LONG) == 100 and source.cut_by_server == 12
+    assert snapshot.embed(source, "", LONG) == 100 and len(source.cut_positions) == 12
     sold = server.book.texts()
     whole = [text for text in LONG if len(text) <= 400]
     cut = [text for text in sold if text not in set(whole)]
     assert all(sold[text] >= 1 for text in whole) and sum(sold.values()) == 101
     assert all(100 < len(text) <= 400 and any(long.startswith(text) for long in LONG) for text in cut)
-    [line] = [line for line in caplog.messages if "refuses longer texts; they are cut to about" in line]
+    named = "tokens" in str(TOO_LONG[server_kind]) and server_kind != "llama.cpp"
+    text = "refuses longer texts; they are cut to about" if named else "long texts without naming its limit; each is"
+    [line] = [line for line in caplog.messages if text in line]
     assert line.startswith(f"base model {OWN}: ")
-    # The limit is known by now: no further request is refused, and batches are as large as before.
     server.book.requests.clear()
     source.embed(LONG)
-    assert {status for _, _, status in server.book.requests} == {200} and max(sizes(server, 200)) == 32
+    assert max(sizes(server, 200)) >= 28, "batches are as large as before, without the long texts"
+    assert named == ({status for _, _, status in server.book.requests} == {200}), "a limit that was named is known now"
 
 
 def test_a_listed_models_limit_is_not_lowered_by_one_odd_text(server: EmbedServer) -> None:
     odd = "x1" * 3000
-    said = {"error": {"message": "This model's maximum context length is 8192 tokens, however you requested 9000"}}
+    reply = {"error": {"message": "This model's maximum context length is 8192 tokens, however you requested 9000"}}
     server.refuse = lambda body: (
-        (400, said) if any(len(text) > 2000 and "x1" in text for text in body["input"]) else None
+        (400, reply) if any(len(text) > 2000 and "x1" in text for text in body["input"]) else None
     )
     source = source_of(server)
     plain = "swift purse " * 500
     source.embed([*TEXTS[:9], odd, plain])
-    assert plain in server.book.texts() and source.cut_by_server == 1
+    assert plain in server.book.texts() and source.cut_positions == {9}
 
 
 @pytest.mark.parametrize("server_kind", ["TEI", "a bare 413"])
@@ -343,7 +377,10 @@ def test_texts_above_an_unknown_limit_are_refused(server: EmbedServer, tmp_path:
         snapshot.embed(source, "", texts)
     line = str(caught.value)
     assert "exceeds the model's limit (413)" in line and "\n" not in line
-    assert "begins 'where is the swift purse number 45 where" in line and "allow cutting (too_long truncate)" in line
+    assert (
+        "begins 'where is the swift purse number 45 where" in line
+        and "shorten it, set --max-length, or use --too-long truncate" in line
+    )
     assert not any(len(text) > 400 for text in server.book.texts())
     asked = [(texts, status) for _, texts, status in server.book.requests]
     assert asked[:3] == [(32, 200), (1, 200), (9, 413)], "the second is to measure"
@@ -353,10 +390,10 @@ def test_texts_above_an_unknown_limit_are_refused(server: EmbedServer, tmp_path:
 
 
 def test_requests_with_too_many_tokens_are_halved(server: EmbedServer) -> None:
-    said = {"object": "error", "message": "Too many tokens in batch. Max is 800 got 9000", "code": "3051"}
-    server.refuse = lambda body: (400, said) if sum(map(len, body["input"])) > 1000 else None
+    reply = {"object": "error", "message": "Too many tokens in batch. Max is 800 got 9000", "code": "3051"}
+    server.refuse = lambda body: (400, reply) if sum(map(len, body["input"])) > 1000 else None
     source = own_source(server)
-    assert is_right(source.embed(TEXTS)) and source.cut_by_server == 0
+    assert is_right(source.embed(TEXTS)) and not source.cut_positions
     assert sum(server.book.texts().values()) == 101 and len(sizes(server, 400)) <= 4
 
 
@@ -378,7 +415,7 @@ def test_a_vector_of_zeros_is_kept_and_its_text_named(server: EmbedServer, tmp_p
     assert snapshot.embed(source, prompt, TEXTS) == 100 and snapshot.embed(source, prompt, TEXTS) == 0
     assert texts_without_vector(snapshot, {prompt: TEXTS}) == [text_id(TEXTS[3])]
     with pytest.raises(
-        ModelError, match=r"got a vector of zeros for the text 'where .* number 3'; leave this text out"
+        ModelError, match=r"returned a zero vector for the text 'where .* number 3'; leave this text out"
     ):
         source.embed(TEXTS[:5], prompt)
     server.zero = set(TEXTS[:20])

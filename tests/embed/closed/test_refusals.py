@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tune.embed.closed._refusals import Kind, codes_of, kind_of, told_texts, told_tokens, words_of
+from tune.embed.closed._refusals import Kind, codes_of, kind_of, named_texts, named_tokens, words_of
 
 CASES: list[tuple[int, Kind | None, int | None, int, str]] = [
     # (status, kind, number that it names, texts or tokens asked, reply)
@@ -132,18 +132,29 @@ CASES: list[tuple[int, Kind | None, int | None, int, str]] = [
     (401, None, None, 0, "batch size too large"),
     (429, None, None, 0, "You have too many inputs in flight; at most 10 texts per minute"),
     (400, None, None, 0, "input is required"),
+    (400, None, None, 0, "Invalid token"),
+    (400, None, None, 0, "The access token is missing"),
+    (400, None, None, 0, "Token expired"),
+    (400, None, None, 0, "The security token included in the request is invalid invalid_request_error"),
+    (400, None, None, 0, "Value of dimensions exceeds maximum 1024"),
+    (400, None, None, 0, "This model only supports text inputs"),
+    (400, None, None, 0, "Model name contains invalid characters"),
+    (400, "texts", 8, 9, "This model supports only 8 text inputs"),
+    (400, "long", 512, 900, "Invalid input: the token count of 900 exceeds 512"),
+    (400, "long", 512, 900, "Invalid input token count, max 512 invalid_request_error"),
+    (400, "long", 512, 900, "max 512 tokens, model name=m"),
     (400, None, None, 0, "Invalid value for 'input'"),
     (503, None, None, 0, "overloaded"),
 ]
 
 
-@pytest.mark.parametrize(("status", "kind", "told", "asked", "reply"), CASES)
+@pytest.mark.parametrize(("status", "kind", "named", "asked", "reply"), CASES)
 def test_a_refusal_says_what_it_is_about(
-    status: int, kind: Kind | None, told: int | None, asked: int, reply: str
+    status: int, kind: Kind | None, named: int | None, asked: int, reply: str
 ) -> None:
     assert kind_of(status, reply) == kind
     if kind in ("texts", "long"):
-        assert (told_texts if kind == "texts" else told_tokens)(reply, asked) == told
+        assert (named_texts if kind == "texts" else named_tokens)(reply, asked) == named
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ class Failures:
 
     def _cut_answer(self) -> ModelError:
         return BadAnswer(
-            f"base model {self._name}: the answer of {self._where} is cut or not valid JSON; run again later",
+            f"base model {self._name}: the answer from {self._where} is truncated or not valid JSON; run again later",
             again=True,
         )
 
@@ -129,11 +129,11 @@ class Failures:
         if kind == "texts":
             return f"{self._where} accepts fewer texts per request ({status}): {reply}; set --texts-per-request"
         if kind in ("request", "long"):
-            return f"a text or request exceeds the model's limit ({status}): {reply}; set a smaller max_length"
+            return f"a text or request exceeds the model's limit ({status}): {reply}"
         if status >= 500:
             return f"{self._where} failed ({status}), even after {self._options.max_retries} retries; run again later"
         if status == 200:
-            return f"{self._where} answered with an error in place of vectors: {reply}"
+            return f"{self._where} returned an error instead of vectors: {reply}"
         return f"{self._where} rejected the request ({status}): {reply}"
 
     def _unauthorized(self, status: int) -> str:

@@ -16,7 +16,12 @@ _FORMAT = re.compile(r"encoding.?format|base64", re.I)
 _NOT_SIZE = re.compile(
     r"api.?key|authenti|unauthori[sz]ed|credential|permission|invalid_model|model_not_found"
     r"|\b(?:invalid|unknown|unsupported|incorrect|no such) (?:model|deployment|engine)"
-    r"|\b(?:model|deployment|engine)\b.{0,100}(?:does not exist|not (?:be )?found|not supported|unavailable)",
+    r"|\b(?:model|deployment|engine)\b.{0,100}(?:does not exist|not (?:be )?found|not supported|unavailable)"
+    r"|model name\b(?!\s*[=:])|\bdimensions?\b"
+    # A key, not a token of a text.
+    r"|\b(?:invalid|expired|access|missing|unknown|auth\w*|bearer)[ _](?:\w+ ){0,2}token\b"
+    r"(?! (?:count|length|limit|size))"
+    r"|\btoken (?!count|length|limit|size)(?:\w+ ){0,5}(?:expired|invalid|missing|required)\b",
     re.I,
 )
 _COUNT = re.compile(
@@ -25,7 +30,9 @@ _COUNT = re.compile(
     r"|array\b.{0,30}(?:too (?:long|large)|max)",
     re.I,
 )
-_PERHAPS_COUNT = re.compile(rf"(?:\bmax\w*|at most|up to|only|fewer|limit\w*)[^.]{{0,40}}\b{_TEXTS}", re.I)
+_PERHAPS_COUNT = re.compile(
+    rf"(?:\bmax\w*|at most|up to|only|fewer|limit\w*)(?=[^.]{{0,60}}\d)[^.]{{0,40}}\b{_TEXTS}", re.I
+)
 _PER_TEXT = re.compile(
     r"tokens?\b|context.?(?:length|size|window)|max.?length|characters|too long|(?:input|sequence|prompt) length"
     r"|长度|过长",
@@ -67,13 +74,13 @@ def is_about_length(reply: str) -> bool:
     return bool(_PER_TEXT.search(reply))
 
 
-def told_texts(reply: str, asked: int) -> int | None:
+def named_texts(reply: str, asked: int) -> int | None:
     """Return the number of texts per request that a refusal of `asked` texts names, below `asked`; None without one."""
     numbers = [*_LIMIT.findall(reply), *_LEADING.findall(reply)]
     return min((n for n in map(_number, numbers) if 0 < n < asked), default=None)
 
 
-def told_tokens(reply: str, longest: int) -> int | None:
+def named_tokens(reply: str, longest: int) -> int | None:
     """Return the number of tokens per text that a refusal names, if it is below the longest text; None without one."""
     # No model has a smaller limit, so a smaller number is another one, such as the text's position.
     return min((n for n in map(_number, _LIMIT.findall(reply)) if 32 <= n < longest), default=None)

@@ -127,7 +127,9 @@ class OpenAIClient:
     """OpenAI, or a server that speaks its API. Vectors are put in order by the `index` in the answer.
 
     Vectors are asked for in base64, a third of the size of numbers, unless the server refuses that. OpenAI sends
-    float32, a few servers float64: another server's are measured once, unless they have the expected size.
+    float32, a few servers float64: another server's are measured once, unless they have the size that the table of
+    models leads to. Dims that were asked for prove nothing: float64 of half the dims, from a server that ignores
+    `dimensions`, has the same size.
     """
 
     def __init__(self, name: ClosedName, options: ClosedOptions, keyless: bool = False) -> None:
@@ -150,7 +152,8 @@ class OpenAIClient:
         """See `Client`; OpenAI has no input types."""
         items = self._items(texts, self._encoding)
         size = next((len(data) for data in map(raw_bytes, items) if data), None)
-        if size is None or size == 4 * (dims or 0) or self._options.is_official("openai"):
+        expected = size == 4 * (dims or 0) and self._name.asked_dims is None
+        if size is None or expected or self._options.is_official("openai"):
             return matrix(self._failures, [numbers(item, 4) for item in items])
         with self._lock:
             if self._own_dims is None:

@@ -22,6 +22,10 @@ from tune.errors import ModelError
 _SYMMETRIC: InputType = "search_query"
 """Cohere's "Introduction to Embeddings at Cohere" uses this input type to compare phrases with one another."""
 
+_MEASURED = 2
+"""Format of stored vectors of unknown dims. An earlier version read any base64 as float32, and stored float64 with
+twice the dims, so these vectors are bought again."""
+
 _LARGE_BATCH = 8
 """If most vectors of a batch of at least this size are zeros, the server is broken."""
 
@@ -33,7 +37,7 @@ class ClosedSource:
     as document is two rows of a snapshot and the same input type is never bought twice. `prompts` returns such prompts.
 
     max_length: most estimated tokens per text; longer texts are cut. keyless: send no key, because the address comes
-    from a file that may be a stranger's. cut_by_server: how many texts were cut because the server refused them whole.
+    from a file that may be a stranger's. cut_positions: see `Batched`.
     Raises ModelError if `name` is not a closed model's.
     """
 
@@ -54,11 +58,12 @@ class ClosedSource:
         self.keyless = keyless
         self.name = str(closed)
         self.known_dims: int | None = closed.known_dims
-        # The model's own dims are left out, so a name keeps its folder if its model is added to the table.
         facts = [closed.provider, closed.model, closed.asked_dims, self.options.server(closed.provider), max_length]
+        if self.measures and self.known_dims is None:
+            facts.append(_MEASURED)
         self.fingerprint = fingerprint(closed.model.split("/")[-1], facts, ascii_only=True)
         self.weights = self.fingerprint
-        self.cut_by_server = 0
+        self.cut_positions: set[int] = set()
         self.__setstate__({})
 
     def __repr__(self) -> str:
@@ -94,8 +99,10 @@ class ClosedSource:
 
     @property
     def measures(self) -> bool:
-        """Whether one text may be bought twice, to learn the dims of a server that is not the provider's own."""
-        return self.closed.provider == "openai" and self.known_dims is None and not self.options.is_official("openai")
+        """Whether one text may be bought twice, to measure the vectors of a server that is not the provider's own."""
+        if self.closed.provider != "openai" or self.options.is_official("openai"):
+            return False
+        return self.known_dims is None or self.closed.asked_dims is not None
 
     def prompts(self, query_document: bool, given: tuple[str | None, str | None] = (None, None)) -> tuple[str, str]:
         """Return the prompts for first and second texts. given: the user's own, placed between input type and text."""
@@ -121,7 +128,8 @@ class ClosedSource:
                 if self.options.too_long == "refuse" and limit != self.max_length:
                     raise ModelError(
                         f"base model {self.name}: the text {text[:40]!r}… has about {estimate_tokens(whole)} tokens "
-                        f"(an estimate), above its limit of {limit}; shorten it, or allow cutting (too_long truncate)"
+                        f"(an estimate), above its limit of {limit}; shorten it, set --max-length, or use "
+                        "--too-long truncate"
                     )
                 # Cohere cuts exactly, with its own tokenizer; only max_length has to be enforced here.
                 if self.closed.provider != "cohere" or limit == self.max_length:
@@ -140,7 +148,7 @@ class ClosedSource:
     def embed(self, texts: Sequence[str], prompt: str = "") -> NDArray[np.float32]:
         """Buy vectors, float32 [n, dims]. If a request fails all are lost; `embed_batches` keeps those that arrived.
 
-        Raises ModelError if a text has a vector of zeros, which says nothing about it.
+        Raises ModelError if a text has a zero vector, which says nothing about it.
         """
         parts = list(self.embed_batches(texts, prompt))
         vectors = np.empty((len(texts), self.dims), np.float32)
@@ -149,7 +157,7 @@ class ClosedSource:
         if not vectors.any(axis=1).all():
             text = texts[int(np.argmin(vectors.any(axis=1)))][:40]
             raise ModelError(
-                f"base model {self.name}: got a vector of zeros for the text {text!r}; leave this text out"
+                f"base model {self.name}: returned a zero vector for the text {text!r}; leave this text out"
             )
         return vectors
 
@@ -175,6 +183,8 @@ class ClosedSource:
             keep=self.closed.facts is None,
         )
 
+        self.cut_positions = purchase.cut
+
         def ask(positions: list[int]) -> NDArray[np.float32] | Again[list[int]]:
             answer = purchase.ask(client, positions, input_type, self.known_dims)
             if isinstance(answer, Again):
@@ -184,10 +194,7 @@ class ClosedSource:
             self._check_numbers(answer, positions, sent)
             return answer
 
-        try:
-            yield from ask_all(ask, purchase.batches(), self.options.max_in_flight)
-        finally:
-            self.cut_by_server += len(purchase.cut)
+        yield from ask_all(ask, purchase.batches(), self.options.max_in_flight)
 
     def _check_dims(self, vectors: NDArray[np.float32]) -> None:
         if self.known_dims is None:

@@ -34,7 +34,7 @@ def build_model(config: TrialConfig, base_model: str, max_length: int | None) ->
     not trained have requires_grad=False. Raises ModelError if the base is not available, and TrialFailed for LoRA on
     a base without attention layers.
     """
-    model = _whole(config, base_model, max_length)
+    model = _whole(config, base_model, max_length, config.trust_remote_code)
     if config.train == "lora":
         dense = set(model[-1].parameters()) if config.dims is not None else set()
         add_lora(model, config)
@@ -44,13 +44,20 @@ def build_model(config: TrialConfig, base_model: str, max_length: int | None) ->
 
 
 def load_whole_model(
-    config: TrialConfig, weights: Path, base_model: str, max_length: int | None
+    config: TrialConfig,
+    weights: Path,
+    base_model: str,
+    max_length: int | None,
+    *,
+    trust_remote_code: bool = False,
 ) -> SentenceTransformer:
     """Load the model of a trial's best weights: base modules and Dense, fp32, in evaluation mode.
 
-    LoRA is merged into the base's own layers, leaving nothing of peft. Raises ModelError if the weights do not fit.
+    LoRA is merged into the base's own layers, leaving nothing of peft. trust_remote_code: whether the base may run code
+    of its own; the configuration is not asked, since it may come from a folder of somebody else. Raises ModelError if
+    the weights do not fit.
     """
-    model = _whole(config, base_model, max_length)
+    model = _whole(config, base_model, max_length, trust_remote_code)
     saved = load_file(str(weights))
     targets = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     try:
@@ -104,10 +111,12 @@ def whole_model_scores(
     return {wanted or vectors.shape[1]: cosine(vectors[:, :wanted], rows) for wanted in dims}
 
 
-def _whole(config: TrialConfig, base_model: str, max_length: int | None) -> SentenceTransformer:
+def _whole(
+    config: TrialConfig, base_model: str, max_length: int | None, trust_remote_code: bool
+) -> SentenceTransformer:
     """Load the base with its prompts and settings, and append Dropout and Dense."""
     with _no_bars():
-        source = load_open(base_model, "fp32", max_length, trust_remote_code=config.trust_remote_code)
+        source = load_open(base_model, "fp32", max_length, trust_remote_code=trust_remote_code)
     model: SentenceTransformer = source.model.requires_grad_(True)
     if config.dropout > 0:
         model.append(Dropout(config.dropout))
