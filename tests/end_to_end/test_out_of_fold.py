@@ -151,4 +151,4 @@ def test_a_dry_run_says_what_would_be_judged_and_what_is_too_little(
     assert ran.code == 2 and "or search --folds 5, which judges all of them out of fold (24 positive" in ran.err
     few.write_text("\n".join(few.read_text().splitlines()[:30]) + "\n")
     ran = tune_here(capsys, "search", "--data", few, *options, "--folds", 5)
-    assert ran.code == 2 and ran.err.count("\n") == 1 and "from 20 of either class on: add at least" in ran.err
+    assert ran.code == 2 and ran.err.count("\n") == 1 and "20 of either class: add at least 10 positive" in ran.err
