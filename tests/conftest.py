@@ -5,6 +5,8 @@ Everything runs for real: real Ray, real sentence-transformers, models made in m
 
 import os
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy as np
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.helpers.embed_server import KEYS, EmbedServer, embed_server
 from tests.helpers.tiny import TINY, Prepared, prepare_tiny, save_tiny_model
 
 
@@ -30,6 +33,25 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """The demo pairs split and embedded with the packaged static model, in a cache of the session."""
     return prepare_tiny(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="module")
+def one_server() -> Iterator[EmbedServer]:
+    """A server of closed models for the tests of a module; no request threads may be left at the end."""
+    with embed_server() as server:
+        yield server
+    assert not [thread for thread in threading.enumerate() if thread.name == "embed request"]
+
+
+@pytest.fixture
+def server(one_server: EmbedServer, monkeypatch: pytest.MonkeyPatch) -> EmbedServer:
+    """The server after a reset, with its keys in the environment and no other address."""
+    one_server.reset()
+    for variable in ("OPENAI_BASE_URL", "CO_API_URL", "CO_API_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in KEYS.items():
+        monkeypatch.setenv(variable, value)
+    return one_server
 
 
 class ByFile(LoadScopeScheduling):

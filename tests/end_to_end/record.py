@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.embed_server import KEY, embed_server
+from tests.helpers.embed_server import KEYS, embed_server
 from tests.helpers.tiny import save_tiny_bert, write_some_pairs, write_topic_pairs
 
 TIMEOUT = 400
@@ -67,9 +67,7 @@ class Recorder:
                 **os.environ,
                 "HF_HUB_OFFLINE": "1",
                 "COLUMNS": "200",
-                "OPENAI_API_KEY": KEY,
-                "COHERE_API_KEY": KEY,
-                "NO_PROXY": "127.0.0.1",
+                **KEYS,
             },
         )
         self.printed[name] = {"exit": done.returncode, "out": done.stdout, "err": done.stderr}

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.command import environment, leaderboard, summary
-from tests.helpers.embed_server import COHERE_PATH, KEY, OWN_MODEL, EmbedServer, embed_server
+from tests.helpers.embed_server import COHERE_PATH, KEY, KEYS, OWN_MODEL, EmbedServer
 from tests.helpers.exported import cosine_auc
 from tests.helpers.tiny import write_some_pairs
 from tune.cli.main import main
@@ -28,26 +28,6 @@ from tune.embed.closed import ClosedOptions
 OPENAI, COHERE = "openai:text-embedding-3-small", "cohere:embed-v4.0@256"
 ALL = f"minilm,{OPENAI},{COHERE}"
 SIZES = {"train": 700, "val": 260, "test": 260}
-
-
-@pytest.fixture(scope="module")
-def one_server() -> Iterator[EmbedServer]:
-    with embed_server() as one:
-        yield one
-
-
-@pytest.fixture
-def server(one_server: EmbedServer, monkeypatch: pytest.MonkeyPatch) -> EmbedServer:
-    one_server.reset()
-    for name in ("OPENAI_BASE_URL", "CO_API_URL", "CO_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in keys().items():
-        monkeypatch.setenv(name, value)
-    return one_server
-
-
-def keys() -> dict[str, str]:
-    return {"OPENAI_API_KEY": KEY, "COHERE_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +73,7 @@ def searched(one_server: EmbedServer, pairs: Path, tmp_path_factory: pytest.Temp
         text=True,
         timeout=180,
         check=False,
-        env={**environment(), **keys(), "RAY_TMPDIR": str(ray)},
+        env={**environment(), **KEYS, "RAY_TMPDIR": str(ray)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     told = done.stderr.splitlines()
@@ -302,7 +282,7 @@ def test_on_a_terminal_it_asks(answer: str, server: EmbedServer, pairs: Path, tm
     arguments = options(server, pairs, tmp_path, "--base-model", OPENAI, "--max-embed-usd", "0")
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "tune", "baselines", *arguments]
-    env = {**environment(), **keys(), "TERM": "xterm"}
+    env = {**environment(), **KEYS, "TERM": "xterm"}
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, close_fds=True) as process:
         os.close(theirs)
         said = b""

@@ -1,6 +1,5 @@
 """Labels that run the other way are reported in place of praise: by search, baselines and score."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from tests.helpers.command import summary, tune, tune_here
-from tests.helpers.tiny import TOPIC_WORDS, topic_pairs
+from tests.helpers.tiny import TOPIC_WORDS, write_topic_pairs
 
 SIDES = {"train": 160, "val": 260, "test": 260}
 
@@ -21,14 +20,7 @@ SIDES = {"train": 160, "val": 260, "test": 260}
 @pytest.fixture(scope="module")
 def inverted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Topic pairs with 0 for the same topic."""
-    path = tmp_path_factory.mktemp("pairs") / "inverted.csv"
-    with open(path, "w", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["text1", "text2", "label", "side"])
-        for seed, (side, count) in enumerate(SIDES.items()):
-            made = topic_pairs(count, seed)
-            writer.writerows(zip(made.text_a, made.text_b, 1 - made.label, [side] * count, strict=True))
-    return path
+    return write_topic_pairs(tmp_path_factory.mktemp("pairs") / "inverted.csv", SIDES, inverted=True)
 
 
 @pytest.fixture(scope="module")

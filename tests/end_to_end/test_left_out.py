@@ -3,35 +3,19 @@ which a server takes only the beginning: they are counted by every run, or refus
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers.command import leaderboard, summary
-from tests.helpers.embed_server import KEY, OWN_MODEL, EmbedServer, embed_server
+from tests.helpers.embed_server import OWN_MODEL, EmbedServer
 from tests.helpers.tiny import write_some_pairs
 from tune.cli.main import main
 from tune.embed.view import View
 
 OPENAI = "openai:text-embedding-3-small"
 SIZES = {"train": 700, "val": 260, "test": 260}
-
-
-@pytest.fixture(scope="module")
-def one_server() -> Iterator[EmbedServer]:
-    with embed_server() as one:
-        yield one
-
-
-@pytest.fixture
-def server(one_server: EmbedServer, monkeypatch: pytest.MonkeyPatch) -> EmbedServer:
-    one_server.reset()
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return one_server
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,8 @@ from tune.embed.closed.names import MODELS
 from tune.embed.sources import load_source
 
 KEY = "sk-test-0123456789abcdefSECRET"
+KEYS = {"OPENAI_API_KEY": KEY, "COHERE_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
+"""The environment of a process that uses the server."""
 OPENAI_PATH, COHERE_PATH = "/v1/embeddings", "/v2/embed"
 OWN_MODEL = "own/tiny:latest"
 """A model that is in no table, 256 dims."""

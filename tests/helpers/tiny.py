@@ -89,14 +89,18 @@ def topic_pairs(count: int, seed: int) -> LabelledPairs:
     return LabelledPairs([text(t) for t in first], [text(t) for t in second], label)
 
 
-def write_topic_pairs(path: Path, sizes: dict[str, int]) -> Path:
-    """Write topic pairs as a csv (text1, text2, label, side), so many per side; return its path."""
+def write_topic_pairs(path: Path, sizes: dict[str, int], *, inverted: bool = False) -> Path:
+    """Write topic pairs as a csv (text1, text2, label, side), so many per side; return its path.
+
+    inverted: label pairs of the same topic 0.
+    """
     with open(path, "w", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(["text1", "text2", "label", "side"])
         for seed, (side, count) in enumerate(sizes.items()):
             made = topic_pairs(count, seed)
-            writer.writerows(zip(made.text_a, made.text_b, made.label, [side] * count, strict=True))
+            label = 1 - made.label if inverted else made.label
+            writer.writerows(zip(made.text_a, made.text_b, label, [side] * count, strict=True))
     return path
 
 
