@@ -12,6 +12,9 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_POINTER = b"version https://git-lfs.github.com/spec"
+_LARGEST_POINTER = 1024
+
 
 def replace_atomic(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
@@ -69,6 +72,14 @@ def sync_file(path: Path) -> None:
     """Flush the file's content to disk."""
     with open(path, "rb") as written:
         os.fsync(written.fileno())
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Return whether a file is what git leaves in place of a large one that was not fetched."""
+    if not path.is_file() or path.stat().st_size > _LARGEST_POINTER:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_POINTER)) == _POINTER
 
 
 def lock_file(handle: IO[Any], *, wait: bool = True) -> None:

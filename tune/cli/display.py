@@ -11,8 +11,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tune.cli.tables import make_console, short_name
+from tune.cli.tables import make_console
 from tune.events import Cost, Embedding, Event, Message, SearchNamed, SearchStarted, TrialEvent
+from tune.results.naming import short_name
 from tune.train.kinds import kind_by_axes
 
 _SHOWN_TRIALS = 8

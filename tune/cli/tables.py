@@ -10,8 +10,10 @@ from rich.table import Table
 from tune.config.closed import provider_of
 from tune.embed.adapted import is_adapted
 from tune.embed.closed.prices import usd
+from tune.metrics.verdict import as_sentence
 from tune.results.layout import ResultsFolder
 from tune.results.leaderboard import read_leaderboard
+from tune.results.naming import short_name
 from tune.train.kinds import kind_by_axes
 
 _SHOWN_ROWS = 10
@@ -24,11 +26,6 @@ def make_console(stderr: bool = False) -> Console:
     if not console.is_terminal:
         console.width = max(console.width, _FILE_WIDTH)
     return console
-
-
-def short_name(base_model: str) -> str:
-    """Return the last part of a hub name or path; a closed model's name stays whole."""
-    return base_model if provider_of(base_model) else base_model.rstrip("/").rsplit("/", 1)[-1]
 
 
 def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
@@ -91,15 +88,15 @@ def _show_leaderboard(name: str, rows: list[dict[str, str]], console: Console) -
 def _show_verdict(summary: dict[str, Any], console: Console) -> None:
     synthetic = " (synthetic data)" if summary["data"]["synthetic"] else ""
     first, *others = summary.get("verdicts") or [summary["verdict"]["sentence"]]
-    console.print(f"Verdict{synthetic}: {_sentence(first)}", markup=False)
+    console.print(f"Verdict{synthetic}: {as_sentence(first)}", markup=False)
     for other in others:
-        console.print(_sentence(other), markup=False)
+        console.print(as_sentence(other), markup=False)
     for entry in summary.get("comparisons") or []:
         if entry["kind"] == "frozen":
             exploratory = " (exploratory)" if entry.get("family") == "exploratory" else ""
             console.print(f"Among the trained models, {entry['sentence']}{exploratory}.", markup=False)
     if summary.get("correction"):
-        console.print(_sentence(summary["correction"]), markup=False)
+        console.print(as_sentence(summary["correction"]), markup=False)
     if summary.get("out_of_fold"):
         console.print("There is no test side: the winner was chosen and judged out of fold, on all pairs.")
     else:
@@ -110,7 +107,7 @@ def _show_intervals(summary: dict[str, Any], rows: list[dict[str, str]], console
     made = (summary.get("test") or {}).get("intervals")
     if made is None:
         return
-    console.print(_sentence(made["sentence"]), markup=False, soft_wrap=True)
+    console.print(as_sentence(made["sentence"]), markup=False, soft_wrap=True)
     if not made["reason"] and any(row["test_auc"] and not row["test_auc_low"] for row in rows):
         console.print("No interval where the draws do not show the spread, as for an AUC of 1; see test.json.")
 
@@ -121,7 +118,7 @@ def _show_judgement(judged: dict[str, Any] | None, console: Console) -> None:
         return
     for line in (judged["sentence"], judged["reason"] and f"no intervals can be given: {judged['reason']}"):
         if line:
-            console.print(_sentence(line), markup=False, soft_wrap=True)
+            console.print(as_sentence(line), markup=False, soft_wrap=True)
     shown = [f"winner {_with_ends(judged)}"]
     shown += [f"untouched {short_name(name)} {_with_ends(one)}" for name, one in judged["bases"].items()]
     console.print(f"AUC out of fold [95% interval]: {', '.join(shown)}", markup=False, soft_wrap=True)
@@ -130,10 +127,6 @@ def _show_judgement(judged: dict[str, Any] | None, console: Console) -> None:
 def _with_ends(one: dict[str, Any]) -> str:
     ends = "" if one["low"] is None else f" [{one['low']:.4f}, {one['high']:.4f}]"
     return f"{one['auc']:.4f}{ends}"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def _show_places(folder: ResultsFolder, console: Console) -> None:
@@ -202,7 +195,7 @@ def show_baselines(folder: ResultsFolder, console: Console | None = None) -> Non
     _show_notes(rows, console)
     _show_intervals(summary, rows, console)
     if summary.get("inverted"):
-        console.print(f"Warning: {_sentence(summary['inverted']['sentence'])}", markup=False, soft_wrap=True)
+        console.print(f"Warning: {as_sentence(summary['inverted']['sentence'])}", markup=False, soft_wrap=True)
     console.print(
         f"On {test['pairs']} test pairs, with thresholds fitted on validation. hard AUC (hard_auc_logistic) is the AUC "
         "of hard 0/1 predictions.",
@@ -233,6 +226,6 @@ def show_score(result: dict[str, Any], console: Console | None = None) -> None:
                 markup=False, soft_wrap=True,
             )  # fmt: skip
     if "inverted" in result:
-        console.print(f"Warning: {_sentence(result['inverted'])}", markup=False, soft_wrap=True)
+        console.print(f"Warning: {as_sentence(result['inverted'])}", markup=False, soft_wrap=True)
     if "threshold" not in result:
         console.print("No threshold is known; add --threshold for accuracy, precision and recall.")

@@ -40,9 +40,8 @@ def locate(data: str) -> list[DataFile] | RemoteFile | SavedDataset | HubName:
             return folder_files(path, data)
         if path.exists():
             return [_file(path, data)]
-        folder, colon, config = data.rpartition(":")
-        if colon and Path(folder).expanduser().is_dir():
-            return folder_files(Path(folder).expanduser(), data, config)
+        if (inside := folder_and_config(data)) is not None:
+            return folder_files(inside[0], data, inside[1])
         if any(c in data for c in "*?[") and (files := matching(path, data)):
             return files
     except RuntimeError:  # ~ of an unknown user
@@ -58,6 +57,13 @@ def locate(data: str) -> list[DataFile] | RemoteFile | SavedDataset | HubName:
 def without_file_scheme(data: str) -> str:
     """Return the path that a file:// address names, and all else unchanged."""
     return url2pathname(urlsplit(data).path) if data.lower().startswith("file://") else data
+
+
+def folder_and_config(data: str) -> tuple[Path, str] | None:
+    """Return the folder and what follows it in FOLDER:CONFIG; None for anything else."""
+    folder, colon, config = data.rpartition(":")
+    path = Path(folder).expanduser()
+    return (path, config) if colon and path.is_dir() else None
 
 
 def _file(path: Path, data: str) -> DataFile:

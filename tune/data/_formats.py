@@ -27,10 +27,10 @@ from tune.data._folders import not_one_table
 from tune.data._library import cause
 from tune.data._sources import DataFile
 from tune.errors import DataError
+from tune.files import is_lfs_pointer
 
 _HEAD_BYTES = 1 << 16
 _HEAD_LINES = 100
-_POINTER = b"version https://git-lfs.github.com/spec"
 _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
@@ -62,9 +62,8 @@ def _own_names(file: DataFile) -> list[str]:
     with _readable_errors(file):
         if file.path.stat().st_size == 0:
             raise _empty(file)
-        with file.path.open("rb") as raw:
-            if raw.read(len(_POINTER)) == _POINTER:
-                raise DataError(f"{file.name} is a git-lfs pointer, not the file itself: run git lfs pull")
+        if is_lfs_pointer(file.path):
+            raise DataError(f"{file.name} is a git-lfs pointer, not the file itself: run git lfs pull")
         if file.kind == "parquet":
             return _parquet_names(file)
         with _open(file) as raw:

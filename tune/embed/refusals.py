@@ -4,15 +4,11 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from tune.embed.model_files import inside, json_object, module_classes, module_folders, module_types
+from tune.embed.model_files import MODEL_FILES, inside, json_object, module_classes, module_folders, module_types
 from tune.embed.own_code import code_by_config
 from tune.errors import ModelError
+from tune.files import is_lfs_pointer
 
-MODEL_FILES = ("modules.json", "config.json")
-"""A model folder holds at least one of these."""
-
-_POINTER = b"version https://git-lfs"
-_LARGEST_POINTER = 1024
 _WEIGHTS = ("*.safetensors", "*.bin")
 _OTHER_WEIGHTS = {".gguf": "GGUF", ".onnx": "ONNX", ".h5": "TensorFlow", ".msgpack": "Flax"}
 _ORIGINAL = "give the original model, with safetensors weights"
@@ -41,7 +37,7 @@ def check_folder(name: str, folder: Path) -> None:
         path for inner in dict.fromkeys(["", *module_folders(name)]) for path in sorted((folder / inner).glob("*"))
     )
     for path in files:
-        if _is_pointer(path):
+        if is_lfs_pointer(path):
             raise ModelError(
                 f"base model {name}: {path.relative_to(folder)} is a git-lfs pointer, not the file itself; run "
                 "git lfs pull in that folder"
@@ -132,10 +128,3 @@ def _kinds_of_weights(folder: Path) -> list[str]:
     """Return the kinds of converted weights in a folder, or where converters put them in it."""
     files = (path for inner in ("", "onnx", "openvino") for path in (folder / inner).glob("*"))
     return sorted({_OTHER_WEIGHTS[path.suffix.lower()] for path in files if path.suffix.lower() in _OTHER_WEIGHTS})
-
-
-def _is_pointer(path: Path) -> bool:
-    if not path.is_file() or path.stat().st_size > _LARGEST_POINTER:
-        return False
-    with path.open("rb") as file:
-        return file.read(len(_POINTER)) == _POINTER

@@ -8,6 +8,7 @@ from typing import Any
 from tune.config.trial import TrialConfig
 from tune.embed.prepare import PreparedBase
 from tune.embed.routes import split_route
+from tune.metrics.verdict import as_sentence
 from tune.train.kinds import kind_of
 
 
@@ -118,7 +119,7 @@ def _judgement(judged: dict[str, Any]) -> str:
     """Return sentences on the winner of a search without a test side."""
     ends = "no interval" if judged["low"] is None else f"95% interval [{judged['low']:.4f}, {judged['high']:.4f}]"
     sentences = [judged["sentence"], f"ROC AUC {judged['auc']:.4f}, {ends}", *judged["verdicts"]]
-    return f"There was no test side. {' '.join(f'{one[0].upper()}{one[1:]}.' for one in sentences)}"
+    return f"There was no test side. {' '.join(map(as_sentence, sentences))}"
 
 
 def _spearman(final: dict[str, Any], column: str | None) -> str:

@@ -64,6 +64,11 @@ def storage(dims: int, other: int) -> str:
     return f"at {dims} dims, {share} of its storage"
 
 
+def as_sentence(text: str) -> str:
+    """Return the text with a capital letter and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def correction(comparisons: int) -> str:
     """Return the sentence on the correction, without a full stop; "" if there is nothing to correct."""
     return f"p-values of the {comparisons} primary comparisons are Holm-corrected" if comparisons > 1 else ""

@@ -68,12 +68,13 @@ def check_hub_cache(base_models: Sequence[str]) -> None:
 def _check_download(name: str) -> None:
     if os.path.exists(name):
         return
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError
 
-    repository = name if "/" in name else f"sentence-transformers/{name}"
+    from tune.embed.model_files import is_in_hub_cache
+
     try:
-        if any(isinstance(try_to_load_from_cache(repository, file), str) for file in ("modules.json", "config.json")):
+        if is_in_hub_cache(name):
             return
     except HFValidationError:
         # Not a name on the hub; check_source says so.

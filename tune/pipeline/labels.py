@@ -15,7 +15,7 @@ def check_labels(run: Run, models: Models) -> None:
     for name, base in models.bases.items():
         view = View.open(base.view(models.cache))
         scores[name] = cosine(view.vectors, view.val if side == "val" else view.train)
-    where = f"{'validation' if side == 'val' else 'training pairs' if len(sides['val']) else 'all pairs'}"
+    where = "validation" if side == "val" else "training pairs" if len(sides["val"]) else "all pairs"
     found = inverted(scores, sides[side], run.split.pairs.meaning, where, run.config.search.seed)
     run.summary.update(inverted=None if found is None else found.to_json())
     if found is not None:

@@ -1,6 +1,7 @@
 """Run: one run of a command over pairs, and what all of its phases share."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,12 @@ class Run:
 
         These are the pairs of the base models' views, and of test.
         """
-        return without(labelled_sides(self.split, self.config.search.seed), _without_vector(bases))
+        return without(self._sides, _without_vector(bases))
+
+    @cached_property
+    def _sides(self) -> dict[str, LabelledPairs]:
+        # Every phase asks for them, and train is sorted by the hash of each row.
+        return labelled_sides(self.split, self.config.search.seed)
 
     def left_out(self, bases: dict[str, PreparedBase]) -> dict[str, Any]:
         """Return the number of texts that a base model has no vector for, and of pairs left out by side; {} if none."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tune.metrics.verdict import as_sentence
 from tune.report.story import Line, Story
 
 _REASONS = {
@@ -20,7 +21,7 @@ def answer(story: Story) -> list[str]:
         return [story.state]
     lines: list[str] = []
     sentences = story.summary.get("verdicts") or [(story.summary.get("verdict") or {}).get("sentence") or ""]
-    lines += [_sentence(one) for one in sentences if one]
+    lines += [as_sentence(one) for one in sentences if one]
     if not lines:
         nothing = "No trial produced a model." if story.trained else "Untouched base models only: nothing was trained."
         lines.append(nothing)
@@ -121,10 +122,6 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def _share(value: float | None) -> str:

@@ -43,7 +43,6 @@ class Section:
     heading: str
     figures: list[Figure] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class Report:
                 findings = [f"{figure.title} ({figure.subtitle})." for figure in section.figures]
                 shown = [table.markdown() for table in section.tables]
                 notes = [note for table in section.tables for note in table.notes]
-                parts += [f"### {section.heading}", *section.texts, *findings, *shown, *notes]
+                parts += [f"### {section.heading}", *findings, *shown, *notes]
         return "\n\n".join(parts) + "\n"
 
     def _title(self) -> str:
@@ -140,7 +139,7 @@ def _page(number: int, story: Story, stories: Sequence[Story]) -> Page:
     compared = list(stories) if number == 0 else [story]
     varied = [axis for axis in _AXES if len({str(line.get(axis)) for line in story.trained}) > 1]
     sections = [
-        Section("models", "Models", tables=[tables.models(story), tables.out_of_fold(story)]),
+        Section("models", "Models", tables=_filled(tables.models(story), tables.out_of_fold(story))),
         Section("pairs", "How many pairs", figures=_found(sizes(compared))),
         Section("dims", "How many dims", figures=_found(dims(story))),
         Section(
@@ -148,18 +147,20 @@ def _page(number: int, story: Story, stories: Sequence[Story]) -> Page:
             "The search",
             figures=_found(curves(story), best_so_far(story), importances(story), slices(story), timeline(story)),
         ),
-        Section("trials", "Trials", tables=[tables.trials(story, varied)]),
-        Section("data", "Data", tables=[tables.facts(facts.data(story))]),
-        Section("provenance", "Provenance", tables=[tables.facts(facts.provenance(story))]),
+        Section("trials", "Trials", tables=_filled(tables.trials(story, varied))),
+        Section("data", "Data", tables=_filled(tables.facts(facts.data(story)))),
+        Section("provenance", "Provenance", tables=_filled(tables.facts(facts.provenance(story)))),
     ]
-    for section in sections:
-        section.tables[:] = [table for table in section.tables if table.rows]
     kept = [one for one in sections if one.figures or one.tables]
     return Page(f"s{number}", story.name, facts.answer(story), facts.cost(story), kept)
 
 
 def _found(*figures: Figure | None) -> list[Figure]:
     return [figure for figure in figures if figure is not None]
+
+
+def _filled(*found: Table) -> list[Table]:
+    return [table for table in found if table.rows]
 
 
 def _details(story: Story) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tune.config.space import point_of
 from tune.errors import ResultsError
 from tune.results.layout import ResultsFolder
 from tune.results.leaderboard import read_leaderboard
+from tune.results.naming import short_name
 from tune.train.kinds import kind_by_axes
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 
@@ -162,8 +163,8 @@ def read_story(folder: ResultsFolder) -> Story:
 
 
 def _short_names(names: Sequence[str]) -> dict[str, str]:
-    """Return the last part of each hub name or path, the whole name if that is not unique or the model is closed."""
-    last = {name: name if provider_of(name) else name.rstrip("/").rsplit("/", 1)[-1] for name in names}
+    """Return the short name of each base model, the whole name where that is not unique."""
+    last = {name: short_name(name) for name in names}
     taken = Counter(last.values())
     return {name: short if taken[short] == 1 else name for name, short in last.items()}
 
