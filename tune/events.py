@@ -62,7 +62,15 @@ class Cost:
     seconds: float
 
 
-Event = Message | SearchNamed | Embedding | TrialEvent | SearchStarted | Cost
+@dataclass(frozen=True)
+class Bought:
+    """Vectors of a closed model have been bought. usd: what they cost by their estimated tokens."""
+
+    base_model: str
+    usd: float
+
+
+Event = Message | SearchNamed | Embedding | TrialEvent | SearchStarted | Cost | Bought
 Emit = Callable[[Event], None]
 
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import tensorboard_runs
 from tests.helpers.made_up_trials import MadeUp, made_up_auc
 from tune.config.search import SearchConfig, search_config
 from tune.events import Event, SearchStarted, TrialEvent
@@ -35,6 +36,19 @@ def search(
     return run, trial_outcomes(folder.trials, folder.asha), events
 
 
+def damage_logs(folder: Path, torn: str, short: str, old: str) -> None:
+    """Leave the logs as a kill would: the last record torn off, the last two missing; or as an earlier version did."""
+    [torn_log], [short_log], [old_log] = ([*folder.glob(f"runs/*-{trial}/*")] for trial in (torn, short, old))
+    torn_log.write_bytes(torn_log.read_bytes()[:-3])
+    data, ends = short_log.read_bytes(), [0]
+    while ends[-1] < len(data):
+        ends.append(ends[-1] + 16 + int.from_bytes(data[ends[-1] : ends[-1] + 8], "little"))
+    short_log.write_bytes(data[: ends[-3]])
+    (folder / "ray" / f"{old}_123").mkdir()
+    old_log.rename(folder / "ray" / f"{old}_123" / old_log.name)
+    old_log.parent.rmdir()
+
+
 def test_a_grid_with_a_failing_trial_and_one_whose_worker_dies(tmp_path: Path, resources: dict[str, float]) -> None:
     run, outcomes, events = search(
         tmp_path, resources, search="grid", space={"dims": [7, 10, 11, 12, 13, 20], "epochs": [1]}
@@ -51,12 +65,21 @@ def test_a_grid_with_a_failing_trial_and_one_whose_worker_dies(tmp_path: Path, r
     ends = {e.trial: e for e in events if isinstance(e, TrialEvent) and e.status in ("done", "failed")}
     assert len(ends) == 6 and ends[by_dims[20].trial].best_auc == made_up_auc(by_dims[20].config, 16)
 
+    logs = tensorboard_runs.runs(tmp_path)
+    assert set(logs) == {outcome.trial for dims, outcome in by_dims.items() if dims != 7}, "7 never reported"
+    assert all(list(tensorboard_runs.scalars(logs[by_dims[dims].trial])) == list(range(1, 17)) for dims in (10, 20))
+    assert list(tensorboard_runs.scalars(logs[by_dims[13].trial])) == [1, 2], "each restart replays its reports"
+    damage_logs(tmp_path, by_dims[10].trial, by_dims[11].trial, by_dims[12].trial)
+
     # On resume, finished and failed trials are left alone and the lost one is restarted.
     again, outcomes, events = search(
         tmp_path, resources, search="grid", space={"dims": [7, 10, 11, 12, 13, 20], "epochs": [1]}
     )
     assert again.past == 5 and SearchStarted(total=6, finished=5, jobs=2) in events
     assert {e.trial for e in events if isinstance(e, TrialEvent)} == {by_dims[13].trial}
+    assert {trial: list(tensorboard_runs.scalars(log)) for trial, log in tensorboard_runs.runs(tmp_path).items()} == {
+        outcome.trial: [1, 2] if dims == 13 else list(range(1, 17)) for dims, outcome in by_dims.items() if dims != 7
+    }
 
 
 def test_asha_stops_the_weak_and_keeps_the_strong(tmp_path: Path, resources: dict[str, float]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tune.cli.parser import DRY_RUN, Parser, add_options, unknown_problems
+from tune.cli.presentation import add_presentation
 from tune.config.search import OPTIONS, SearchConfig, flag, search_config
 from tune.config.space import Space
 from tune.config.toml import Tables, read_toml
@@ -24,6 +25,9 @@ RESUMABLE = (
 )  # fmt: skip
 """Options that may be given together with --resume: they change no trial's numbers."""
 
+PAIRS_OPTIONS = {name for name, (table, _) in OPTIONS.items() if table in ("data", "closed")}
+"""Options of every command that reads pairs."""
+
 
 @dataclass(frozen=True)
 class SearchRequest:
@@ -35,6 +39,7 @@ class SearchRequest:
 
 COMMON = (
     "toml", "data", "base_model", "search", "trials", "freeze", "dims", "jobs", "preset", "resume", "dry_run",
+    "quiet", "json",
 )  # fmt: skip
 """Options on the first help page of a search."""
 
@@ -53,6 +58,7 @@ def search_parser(prog: str = "python -m tune search") -> Parser:
     parser.add_argument("--preset", metavar="NAME", help="run a search that comes with embedtune")
     parser.add_argument("--resume", metavar="NAME", help="resume the search of that name")
     parser.add_argument("--dry-run", action="store_true", default=False, help=DRY_RUN)
+    add_presentation(parser)
     add_options(parser, OPTIONS)
     return parser
 

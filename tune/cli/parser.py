@@ -30,7 +30,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "space (lists a,b,c or ranges LOW:HIGH)": {
         "base_model": "MODEL,...", "dims": "N,...", "loss": "LOSS,...", "learning_rate": "LOW:HIGH|RATE,...",
-        "batch_size": "N,...", "epochs": "N,...", "train_size": "N,...", "matryoshka": "true,false",
+        "batch_size": "N,...", "epochs": "N,...", "train_size": "N,...|LOW:all", "matryoshka": "true,false",
         "hard_negatives": "true,false",
         "warmup": "LOW:HIGH|N,...", "scheduler": "NAME,...", "dropout": "LOW:HIGH|P,...",
         "weight_decay": "LOW:HIGH|X,...", "activation": "identity,tanh",

@@ -1,4 +1,4 @@
-"""The tables that a command ends with: leaderboard and verdict, baselines, presets, scores."""
+"""The tables that a command ends with: leaderboard, baselines, presets, scores; the verdict is in verdict.py."""
 
 import json
 from collections.abc import Sequence
@@ -7,9 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tune.cli.presentation import Presentation
+from tune.cli.verdict import baselines_outcome, outcome, read_verdict, show_verdict
 from tune.config.closed import provider_of
 from tune.embed.adapted import is_adapted
 from tune.embed.closed.prices import usd
+from tune.embed.tfidf import TFIDF
 from tune.metrics.verdict import as_sentence
 from tune.results.layout import ResultsFolder
 from tune.results.leaderboard import read_leaderboard
@@ -18,6 +21,9 @@ from tune.train.kinds import kind_by_axes
 
 _SHOWN_ROWS = 10
 _FILE_WIDTH = 160
+_NARROW = 100
+"""Columns below which the leaderboard leaves out what fits least."""
+_INTERVAL_WIDTH = len("0.0000 [0.0000, 0.0000]")
 
 
 def make_console(stderr: bool = False) -> Console:
@@ -28,20 +34,32 @@ def make_console(stderr: bool = False) -> Console:
     return console
 
 
-def show_results(folder: ResultsFolder, console: Console | None = None) -> bool:
-    """Print the head of the leaderboard, the verdict, and where to look. Returns False if no trial produced a model."""
+def present_results(folder: ResultsFolder, presentation: Presentation) -> bool:
+    """Print how a search ended, as asked for. Returns False if no trial produced a model."""
+    found = show_results(folder, presentation.console(), quiet=presentation.quiet)
+    presentation.finish(outcome(folder, json.loads(folder.summary.read_text()), read_leaderboard(folder.leaderboard)))
+    return found
+
+
+def show_results(folder: ResultsFolder, console: Console | None = None, *, quiet: bool = False) -> bool:
+    """Print the head of the leaderboard, the verdict, and where to look. Returns False if no trial produced a model.
+
+    quiet: leave out the leaderboard.
+    """
     console = console or make_console()
     summary = json.loads(folder.summary.read_text())
     rows = read_leaderboard(folder.leaderboard)
-    console.print()
-    _show_leaderboard(folder.name, rows, console)
-    _show_intervals(summary, rows, console)
-    _show_judgement(summary.get("out_of_fold"), console)
+    if not quiet:
+        console.print()
+        _show_leaderboard(folder.name, rows, console)
+        _show_intervals(summary, rows, console)
+        _show_judgement(summary.get("out_of_fold"), console)
     if summary.get("interrupted"):
         console.print(f"The search stopped early: {summary['interrupted']}.")
-    console.print()
+    if not quiet:
+        console.print()
     if summary.get("verdict"):
-        _show_verdict(summary, console)
+        show_verdict(read_verdict(summary, rows), console)
     if not summary.get("winner"):
         console.print("No trial produced a model; see the leaderboard for the reasons. The test side was not opened.")
     for warning in summary.get("warnings") or []:
@@ -57,12 +75,21 @@ def _show_leaderboard(name: str, rows: list[dict[str, str]], console: Console) -
         "rank", "trial", "base model", "trains", "dims", "loss", "rate", "seen", "val AUC", "test AUC [95% interval]",
     )  # fmt: skip
     graded = _spearman_heading(rows)
-    for heading in (*headings, *graded):
-        table.add_column(heading, justify="right" if heading in ("rank", "dims", "seen") else "left", no_wrap=True)
+    shown = [*headings, *graded]
+    if console.width < _NARROW:
+        shown = [heading for heading in shown if heading not in ("trains", "rate", "seen")]
+    for heading in shown:
+        right, bends = heading in ("rank", "dims", "seen"), heading in ("base model", "loss")
+        table.add_column(
+            heading,
+            justify="right" if right else "left",
+            no_wrap=True,
+            min_width=None if bends else min(len(heading), _INTERVAL_WIDTH),
+        )
     for row in [*trials[:_SHOWN_ROWS], *(row for row in rows if row["status"] == "baseline")]:
-        table.add_row(
+        cells = (
             row["rank"],
-            row["trial"][:8] if row["rank"] else "closed" if provider_of(row["base_model"]) else "untouched",
+            row["trial"][:8] if row["rank"] else _untouched(row["base_model"]),
             short_name(row["base_model"]) + ("*" if row["note"] else ""),
             kind_by_axes(row["freeze"] == "true", row["train"]).label if row["rank"] else "",
             row["dims"],
@@ -73,6 +100,8 @@ def _show_leaderboard(name: str, rows: list[dict[str, str]], console: Console) -
             _interval(row),
             *(_interval(row, "test_spearman") for _ in graded),
         )
+        by_heading = dict(zip((*headings, *graded), cells, strict=True))
+        table.add_row(*(by_heading[heading] for heading in shown))
     console.print(table)
     if not all(_on_all_of_val(row, rows) for row in trials):
         console.print("~ on a part of validation (--eval-pairs); see val_pairs in the leaderboard")
@@ -85,22 +114,10 @@ def _show_leaderboard(name: str, rows: list[dict[str, str]], console: Console) -
         )
 
 
-def _show_verdict(summary: dict[str, Any], console: Console) -> None:
-    synthetic = " (synthetic data)" if summary["data"]["synthetic"] else ""
-    first, *others = summary.get("verdicts") or [summary["verdict"]["sentence"]]
-    console.print(f"Verdict{synthetic}: {as_sentence(first)}", markup=False)
-    for other in others:
-        console.print(as_sentence(other), markup=False)
-    for entry in summary.get("comparisons") or []:
-        if entry["kind"] == "frozen":
-            exploratory = " (exploratory)" if entry.get("family") == "exploratory" else ""
-            console.print(f"Among the trained models, {entry['sentence']}{exploratory}.", markup=False)
-    if summary.get("correction"):
-        console.print(as_sentence(summary["correction"]), markup=False)
-    if summary.get("out_of_fold"):
-        console.print("There is no test side: the winner was chosen and judged out of fold, on all pairs.")
-    else:
-        console.print("The winner was fixed on validation; the test side was opened once, after that.")
+def _untouched(base_model: str) -> str:
+    if base_model == TFIDF:
+        return "words"
+    return "closed" if provider_of(base_model) else "untouched"
 
 
 def _show_intervals(summary: dict[str, Any], rows: list[dict[str, str]], console: Console) -> None:
@@ -120,7 +137,8 @@ def _show_judgement(judged: dict[str, Any] | None, console: Console) -> None:
         if line:
             console.print(as_sentence(line), markup=False, soft_wrap=True)
     shown = [f"winner {_with_ends(judged)}"]
-    shown += [f"untouched {short_name(name)} {_with_ends(one)}" for name, one in judged["bases"].items()]
+    bases = ((name if name == TFIDF else f"untouched {short_name(name)}", one) for name, one in judged["bases"].items())
+    shown += [f"{name} {_with_ends(one)}" for name, one in bases]
     console.print(f"AUC out of fold [95% interval]: {', '.join(shown)}", markup=False, soft_wrap=True)
 
 
@@ -136,7 +154,7 @@ def _show_places(folder: ResultsFolder, console: Console) -> None:
         lines.append(f"best model   {folder.best}   {loader}({str(folder.best)!r})")
     if folder.report.exists():
         lines.append(f"report       {folder.report}")
-    lines.append(f"TensorBoard  tensorboard --logdir {folder.experiment}")
+    lines.append(f"TensorBoard  tensorboard --logdir {folder.root}")
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 
@@ -164,6 +182,12 @@ def _interval(row: dict[str, str], column: str = "test_auc") -> str:
     return f"{value} [{float(low):.4f}, {float(high):.4f}]" if low and high else value
 
 
+def present_baselines(folder: ResultsFolder, presentation: Presentation) -> None:
+    """Print the table of untouched base models, as asked for."""
+    show_baselines(folder, presentation.console())
+    presentation.finish(baselines_outcome(folder, read_leaderboard(folder.leaderboard)))
+
+
 def show_baselines(folder: ResultsFolder, console: Console | None = None) -> None:
     """Print the table of untouched base models, and where it is."""
     console = console or make_console()
@@ -187,7 +211,7 @@ def show_baselines(folder: ResultsFolder, console: Console | None = None) -> Non
             _interval(row),
             *(f"{float(share):.4f}" for share in shares),
             usd(float(row["usd_per_million_texts"])) if row["usd_per_million_texts"] else "",
-            f"{float(row['bytes_per_million_vectors']) / 1e9:.3g}",
+            f"{float(row['bytes_per_million_vectors']) / 1e9:.3g}" if row["bytes_per_million_vectors"] else "",
             *(_interval(row, "test_spearman") for _ in graded),
         )
     console.print()
@@ -204,13 +228,13 @@ def show_baselines(folder: ResultsFolder, console: Console | None = None) -> Non
     console.print(f"leaderboard  {folder.leaderboard}", markup=False, soft_wrap=True)
 
 
-def show_presets(presets: Sequence[tuple[str, str, int, str]], console: Console | None = None) -> None:
+def show_presets(presets: Sequence[tuple[str, str, str, str]], console: Console | None = None) -> None:
     """Print name, algorithm, number of trials and purpose of every preset."""
     table = Table(box=None, pad_edge=False)
     for heading in ("preset", "search", "trials", "purpose"):
         table.add_column(heading, justify="right" if heading == "trials" else "left")
     for name, algorithm, trials, purpose in presets:
-        table.add_row(name, algorithm, str(trials), purpose)
+        table.add_row(name, algorithm, trials, purpose)
     (console or make_console()).print(table)
 
 

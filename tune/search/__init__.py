@@ -11,6 +11,8 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 # A failed trial ends without the metric; see StreamTrainable.step.
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+# Trials keep their reports, and callbacks.RunLogs writes them for TensorBoard, under names a person would choose.
+os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see callbacks.Interrupt
 # A trial that requests no GPU must not see one: on a workstation, all trials would share it.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")

@@ -1,10 +1,11 @@
-"""Ray callbacks in the driver: emit events, mark stopped trials, and end the search on Ctrl-C."""
+"""Ray callbacks in the driver: emit events, write TensorBoard's logs, mark stopped trials, end the search on Ctrl-C."""
 
 import contextlib
 import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ray import tune as ray_tune
@@ -12,6 +13,8 @@ from ray import tune as ray_tune
 from tune.events import Emit, TrialEvent
 from tune.results.layout import ResultsFolder
 from tune.results.rungs import RungFile
+from tune.search.hparams import Hparams
+from tune.search.tensorboard import TrialLog
 from tune.search.trainable import TrialDirectories
 from tune.train.directory import TrialDirectory
 
@@ -72,6 +75,39 @@ class TrialEvents(ray_tune.Callback):
 
     def _emit_status(self, trial: Any, status: str, **facts: Any) -> None:
         self._emit(TrialEvent(self._directories.digest(trial.config), status, dict(trial.config), **facts))
+
+
+class RunLogs(ray_tune.Callback):
+    """Write every report for TensorBoard, as it arrives; a report that comes again is not written twice."""
+
+    def __init__(self, runs: Path, directories: TrialDirectories, hparams: Hparams) -> None:
+        self._runs = runs
+        self._directories = directories
+        self._hparams = hparams
+        self._logs: dict[str, TrialLog] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Write a report."""
+        if "failed" in result:
+            return
+        digest = self._directories.digest(trial.config)
+        if digest not in self._logs:
+            self._logs[digest] = TrialLog(self._runs, digest, self._directories.config(trial.config))
+        self._logs[digest].report(result, self._hparams)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Write the end of a trial."""
+        self._end(trial, failed="failed" in (trial.last_result or {}))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Write the end of a trial whose worker died too often."""
+        self._end(trial, failed=True)
+
+    def _end(self, trial: Any, failed: bool) -> None:
+        if log := self._logs.pop(self._directories.digest(trial.config), None):
+            log.end(failed)
 
 
 class StopMarks(ray_tune.Callback):

@@ -4,8 +4,9 @@ Who writes what, in an order that lets a kill -9 of any process at any moment lo
 
 - the trial's process writes its directory `trials/DIGEST`, in the order of tune/train/directory.py;
 - the driver writes `asha.json` (rungs and stopped trials) before Ray acts on a decision;
-- Ray writes its experiment (`ray/`: logs and TensorBoard) for people, through a temporary folder and only every ten
-  seconds or so, which is many trials. Nothing is read back from it, and gaps are filled from the trials' reports.
+- the driver appends each report to TensorBoard's logs (`runs/`); gaps are filled from the trials' reports;
+- Ray writes its experiment (`ray/`) through a temporary folder and only every ten seconds or so, which is many trials.
+  Nothing is read back from it.
 
 So a search resumes from `trials/` and `asha.json` alone. The searcher learns of done, failed and stopped trials as
 past ones; unfinished trials are suggested first and resume from their own state; grid and random skip finished trials.
@@ -28,7 +29,8 @@ from tune.events import Emit, SearchStarted
 from tune.results.layout import ResultsFolder
 from tune.results.rungs import RungFile
 from tune.search.asha import KeptASHA
-from tune.search.callbacks import Interrupt, Tally, TrialEvents
+from tune.search.callbacks import Interrupt, RunLogs, Tally, TrialEvents
+from tune.search.hparams import Hparams
 from tune.search.optuna_search import PastTrial, TPESearch
 from tune.search.points import distinct_points, grid_points, point_key, random_points
 from tune.search.points_search import PointsSearch
@@ -89,16 +91,21 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     outcomes = trial_outcomes(folder.trials, folder.asha)
     past = past_trials(outcomes, directories)
     finished = [trial for trial in past if trial.status != "halfway"]
-    _clear_logs(folder, {directories.digest(trial.point) for trial in past if trial.status == "halfway"})
     searcher, remaining = _searcher(config, past)
     emit(SearchStarted(total=len(finished) + remaining, finished=len(finished), jobs=setup.jobs))
     if isinstance(searcher, TPESearch) and not folder.journal.exists():
         searcher.export(folder.journal)
-    restore_logs(folder.experiment, [outcome for outcome in outcomes if outcome.status in ("done", "stopped")])
+    hparams = Hparams.of(config.spaces)
+    _remove_old_logs(folder)
+    restore_logs(folder.runs, outcomes, hparams)
     if not remaining:
         return SearchRun(trials=0, past=len(finished))
     tally, interrupt = Tally(), Interrupt()
-    callbacks = [TrialEvents(directories, tally, emit), *setup.callbacks]
+    callbacks = [
+        TrialEvents(directories, tally, emit),
+        RunLogs(folder.runs, directories, hparams),
+        *setup.callbacks,
+    ]
     trainable = ray_tune.with_parameters(StreamTrainable, opener=setup.opener, directories=directories)
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trainable, setup.resources),
@@ -164,11 +171,10 @@ def _searcher(config: SearchConfig, past: list[PastTrial]) -> tuple[Searcher, in
     return TPESearch(config.spaces, config.search.seed, past, "embedtune"), unseen
 
 
-def _clear_logs(folder: ResultsFolder, digests: set[str]) -> None:
-    """Remove Ray's logs of unfinished trials; they are rewritten from the first report."""
-    for logs in folder.experiment.glob("*_*"):
-        if logs.is_dir() and logs.name.split("_")[0] in digests:
-            shutil.rmtree(logs, ignore_errors=True)
+def _remove_old_logs(folder: ResultsFolder) -> None:
+    """Remove the TensorBoard logs of a search begun with an earlier version, which Ray wrote; they are restored."""
+    for path in folder.experiment.glob("*/events.out.tfevents.*"):
+        shutil.rmtree(path.parent, ignore_errors=True)
 
 
 @contextlib.contextmanager

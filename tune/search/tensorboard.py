@@ -1,61 +1,176 @@
-"""Restoring TensorBoard logs that Ray had not yet copied to the results folder when its driver was killed.
+"""TensorBoard logs: one run per trial in results/NAME/runs, written by the driver a report at a time.
 
-Ray writes logs to a temporary folder and copies them every ten seconds or so; the trial's own reports are complete.
+Every record is appended whole, so a killed driver loses at most the last one. What is missing, also in results of
+earlier versions, is written again from the trials' own reports, which are complete.
 """
 
-import json
 import shutil
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from ray.tune.utils import flatten_dict
-from tensorboardX import SummaryWriter
-from tensorboardX.summary import hparams
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+from tensorboard.plugins.pr_curve import metadata as pr_curves
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tune.config.space import point_of
+from tune.config.trial import TrialConfig
+from tune.results.naming import short_name
+from tune.search.hparams import Hparams, session_end, session_start
+from tune.train.kinds import kind_of
 from tune.train.outcomes import TrialOutcome
+from tune.train.stream import sixteenth
+
+THRESHOLDS = 501
+"""Points of a precision-recall curve: a step of 0.004 in cosine similarity."""
+PR_CURVE = "val/precision_recall"
+_PR_NOTE = (
+    "On validation, with the weights of the best report. TensorBoard wants scores from 0 to 1: the threshold shown is "
+    "(cosine + 1) / 2."
+)
+_SCALARS = {
+    "auc": "val/auc", "best_auc": "val/best_auc", "accuracy": "val/accuracy", "threshold": "val/threshold",
+    "loss": "train/loss", "pairs_per_second": "train/pairs_per_second", "seconds": "train/seconds",
+    "budget": "train/budget",
+}  # fmt: skip
+"""Field of a report -> tag, in every report."""
+_WHERE_KNOWN = {"auc_std": "val/auc_std", "val_pairs": "val/pairs", "step": "train/step"}
+"""Field of a report -> tag; 0 means that there is none."""
 
 
-def restore_logs(experiment: Path, outcomes: list[TrialOutcome]) -> list[str]:
-    """Write the logs of every trial with missing reports, as Ray would have; return those trials' names.
+def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scalars of a report by tag. metrics: its fields by name; others, such as Ray's own, are left out."""
+    found = {tag: float(metrics[name]) for name, tag in _SCALARS.items()}
+    found |= {tag: float(metrics[name]) for name, tag in _WHERE_KNOWN.items() if metrics.get(name)}
+    for name in ("auc_by_dims", "auc_std_by_dims"):
+        found |= {f"val/{name}/{dims}": float(value) for dims, value in (metrics.get(name) or {}).items()}
+    return found
 
-    experiment: Ray's folder, with a folder DIGEST_ID per trial. Scalars get the names that Ray uses.
+
+def run_name(trial: str, config: TrialConfig) -> str:
+    """Return the name of a trial's run: what it is, for people, and its name in the leaderboard."""
+    dims = "own-dims" if config.dims is None else "-".join(map(str, config.all_dims))
+    pairs = [f"{config.train_size}-pairs"] if config.train_size else []
+    name = "-".join([short_name(config.base_model), kind_of(config).label, dims, config.loss, *pairs, trial])
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in name)
+
+
+class TrialLog:
+    """The event file of one trial. number: of the last report in it; reports up to it are not written twice."""
+
+    def __init__(self, runs: Path, trial: str, config: TrialConfig) -> None:
+        self.folder = runs / run_name(trial, config)
+        self._config = config
+        self._began = ""
+        self.number = 0
+
+    def report(self, metrics: Mapping[str, Any], hparams: Hparams, wall: float | None = None) -> None:
+        """Append a report. metrics: its fields by name. wall: seconds since the epoch; None for now."""
+        if metrics["number"] <= self.number:
+            return
+        wall = time.time() if wall is None else wall
+        step = sixteenth(metrics["budget"])
+        events = [Event(wall_time=wall, step=step, summary=_summary(scalars(metrics)))]
+        if not self.number:
+            self._began = f"events.out.tfevents.{int(wall)}.embedtune"
+            self.folder.mkdir(parents=True, exist_ok=True)
+            start = Event(wall_time=wall, summary=session_start(self._config, hparams, wall))
+            events = [Event(wall_time=wall, file_version="brain.Event:2"), start, *events]
+        self.number = metrics["number"]
+        _append(self.folder / self._began, events)
+
+    def end(self, failed: bool = False, wall: float | None = None) -> None:
+        """Append the end of a trial that has reported."""
+        if self.number:
+            wall = time.time() if wall is None else wall
+            _append(self.folder / self._began, [Event(wall_time=wall, summary=session_end(failed, wall))])
+
+
+def restore_logs(runs: Path, outcomes: Sequence[TrialOutcome], hparams: Hparams) -> list[str]:
+    """Write the runs of ended trials that lack reports, and remove those of unfinished ones; return whose were written.
+
+    An unfinished trial replays its reports when it resumes.
     """
     restored = []
     for outcome in outcomes:
-        folders = list(experiment.glob(f"{outcome.trial}_*"))
-        if max((_logged(folder) for folder in folders), default=0) >= len(outcome.reports):
+        files = _files(runs, outcome.trial)
+        unfinished = outcome.status == "halfway"
+        # File version, start, reports, end; precision-recall curves may follow.
+        if not unfinished and [_records(path) >= len(outcome.reports) + 3 for path in files] == [True]:
             continue
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        _write(experiment / f"{outcome.trial}_restored", outcome)
-        restored.append(outcome.trial)
+        for path in files:
+            shutil.rmtree(path.parent, ignore_errors=True)
+        if outcome.reports and not unfinished:
+            _restore(runs, outcome, hparams)
+            restored.append(outcome.trial)
     return restored
 
 
-def _logged(folder: Path) -> int:
-    """Return the number of reports in a trial's log folder, which has one line each in Ray's result.json."""
-    if not any(folder.glob("events.out.tfevents.*")):
-        return 0
-    try:
-        return len((folder / "result.json").read_text().splitlines())
-    except FileNotFoundError:
-        return 0
+def _restore(runs: Path, outcome: TrialOutcome, hparams: Hparams) -> None:
+    log = TrialLog(runs, outcome.trial, outcome.config)
+    began = (outcome.directory / "trial.json").stat().st_mtime
+    for report in outcome.reports:
+        log.report(report.metrics(), hparams, began + report.seconds)
+    log.end(outcome.status == "failed", began + outcome.reports[-1].seconds)
 
 
-def _write(folder: Path, outcome: TrialOutcome) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with SummaryWriter(str(folder)) as writer:
-        for report in outcome.reports:
-            # As Ray does: dict entries become separate scalars, and values that are not numbers are skipped.
-            for name, value in flatten_dict(report.metrics()).items():
-                if isinstance(value, int | float):
-                    writer.add_scalar(f"ray/tune/{name}", value, report.sixteenth)
-        if outcome.last is not None:
-            settings = {
-                name: value if isinstance(value, int | float | str | bool) else str(value)
-                for name, value in point_of(outcome.config).items()
-            }
-            for summary in hparams(settings, {"ray/tune/best_auc": outcome.last.best_auc}):
-                writer.file_writer.add_summary(summary)
-    lines = (json.dumps(report.metrics()) for report in outcome.reports)
-    (folder / "result.json").write_text("".join(line + "\n" for line in lines))
+def add_pr_curve(runs: Path, trial: str, cosines: NDArray[np.floating[Any]], label: NDArray[np.integer[Any]]) -> None:
+    """Append the precision-recall curve of these pairs to a trial's run, unless it has one. cosines, label: [pairs]."""
+    files = _files(runs, trial)
+    if files and b"pr_curves" not in files[0].read_bytes():
+        curve = Summary(value=[_pr_curve(cosines, label)])
+        _append(files[0], [Event(wall_time=time.time(), step=sixteenth(1.0), summary=curve)])
+
+
+def _pr_curve(cosines: NDArray[np.floating[Any]], label: NDArray[np.integer[Any]]) -> Any:
+    """Return the summary of a curve: rows TP, FP, TN, FN, precision, recall at evenly spaced thresholds.
+
+    Where no pair counts as positive, precision is 1, as in scikit-learn.
+    """
+    threshold = np.linspace(-1, 1, THRESHOLDS)
+    threshold[0] = -np.inf  # at the lowest one every pair counts as positive, whatever the rounding
+    positive, negative = np.sort(cosines[label == 1]), np.sort(cosines[label == 0])
+    tp = len(positive) - np.searchsorted(positive, threshold)
+    fp = len(negative) - np.searchsorted(negative, threshold)
+    precision = np.where(tp + fp, tp / np.maximum(tp + fp, 1), 1.0)
+    recall = tp / max(len(positive), 1)
+    rows = np.stack([tp, fp, len(negative) - fp, len(positive) - tp, precision, recall]).astype(np.float32)
+    sizes = [TensorShapeProto.Dim(size=size) for size in rows.shape]
+    return Summary.Value(
+        tag=PR_CURVE,
+        metadata=pr_curves.create_summary_metadata(PR_CURVE, _PR_NOTE, THRESHOLDS),
+        tensor=TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(dim=sizes), tensor_content=rows.tobytes()),
+    )
+
+
+def _summary(values: Mapping[str, float]) -> Any:
+    data = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="scalars"))
+    return Summary(value=[Summary.Value(tag=tag, simple_value=value, metadata=data) for tag, value in values.items()])
+
+
+def _append(path: Path, events: Sequence[Any]) -> None:
+    with open(path, "ab") as handle:
+        writer = RecordWriter(handle)
+        for event in events:
+            writer.write(event.SerializeToString())
+
+
+def _files(runs: Path, trial: str) -> list[Path]:
+    return sorted(runs.glob(f"*-{trial}/events.out.tfevents.*"))
+
+
+def _records(path: Path) -> int:
+    """Return the number of whole records in an event file: length (8 bytes), checksum (4), data, checksum (4)."""
+    data, at, count = path.read_bytes(), 0, 0
+    while (end := at + 16 + int.from_bytes(data[at : at + 8], "little")) <= len(data):
+        at, count = end, count + 1
+    return count if at == len(data) else 0
+
+
+__all__ = ["PR_CURVE", "THRESHOLDS", "TrialLog", "add_pr_curve", "restore_logs", "run_name", "scalars"]

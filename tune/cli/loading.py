@@ -1,0 +1,30 @@
+"""What commands that load models share: quiet weights, the command as typed, and the dry run."""
+
+import logging
+import shlex
+from collections.abc import Sequence
+
+from tune.config.addresses import without_secrets
+from tune.config.search import SearchConfig
+
+
+def no_weight_bars() -> None:
+    """Turn off the bars and notices that transformers and sentence-transformers show while a model loads."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+
+
+def command_line(name: str, arguments: Sequence[str]) -> str:
+    """Return the command as it was typed, without secrets in addresses."""
+    return f"python -m tune {name} {shlex.join(map(without_secrets, arguments))}".strip()
+
+
+def show_dry_run(config: SearchConfig, trials: bool = True) -> int:
+    """Print the split and what closed models would cost; return 0."""
+    from tune.cli.display import SearchDisplay
+    from tune.pipeline.dry_run import dry_run
+
+    dry_run(config, SearchDisplay().emit, config.search.cache.expanduser(), trials=trials)
+    return 0

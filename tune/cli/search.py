@@ -1,0 +1,48 @@
+"""`python -m tune search`: find the best fine-tuned embedding model for labelled text pairs."""
+
+import sys
+
+from tune.cli.loading import command_line, no_weight_bars, show_dry_run
+from tune.cli.options import SearchRequest, search_parser, search_request
+from tune.cli.presentation import Presentation
+from tune.config.search import SearchConfig
+
+
+def search(arguments: list[str]) -> int:
+    """Run `python -m tune search`."""
+    request, parsed = search_request(search_parser(), arguments)
+    presentation = Presentation.of(parsed)
+    from tune.pipeline.preflight import check_search
+
+    runs = not parsed.dry_run
+    check_search(request.config, request.resume is not None or parsed.dry_run, buys=runs, trains=runs)
+    if parsed.dry_run:
+        return show_dry_run(request.config)
+    return _run(request, command_line("search", arguments), presentation)
+
+
+def _run(request: SearchRequest, command: str, presentation: Presentation) -> int:
+    from tune.cli.tables import present_results
+    from tune.cli.verdict import interrupted_outcome
+    from tune.pipeline.local import LocalBackend
+    from tune.pipeline.search import SearchJob, run_search
+
+    no_weight_bars()
+    display = presentation.display()
+    job = SearchJob(request.config, command, request.resume)
+    try:
+        with display:
+            folder = run_search(job, LocalBackend(display.asker()), display.emit)
+    except KeyboardInterrupt:
+        hint = f" resume with: {_resume_command(request.config, display.name)}" if display.name else ""
+        print(f"interrupted; finished work is kept.{hint}", file=sys.stderr)
+        presentation.finish(interrupted_outcome(display.folder))
+        return 130
+    return 0 if present_results(folder, presentation) else 1
+
+
+def _resume_command(config: SearchConfig, name: str) -> str:
+    default = SearchConfig().search.results
+    where = "" if config.search.results == default else f" --results {config.search.results}"
+    trust = " --trust-remote-code true" if config.search.trust_remote_code else ""
+    return f"python -m tune search --resume {name}{where}{trust}"
