@@ -5,6 +5,7 @@ A job scheduler, a container or the user may allow less than the machine has. Im
 
 import contextlib
 import os
+import platform
 import resource
 import sys
 from collections.abc import Iterator, Mapping
@@ -46,6 +47,15 @@ def core_limits(
 def usable_cores() -> int:
     """Return the number of CPU cores that this process may use: the smallest limit."""
     return min(core_limits().values())
+
+
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the CPU's model name; its architecture if the system does not tell, as on many ARM machines."""
+    for line in _lines(cpuinfo):
+        name, _, value = line.partition(":")
+        if name.strip().casefold() == "model name" and value.strip().casefold() not in ("", "unknown"):
+            return " ".join(value.split())
+    return platform.processor() or platform.machine() or "CPU"
 
 
 def limit_threads() -> None:

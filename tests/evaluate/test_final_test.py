@@ -65,7 +65,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
         ]
         outcomes.sort(key=lambda one: -(one.config.dims or 0))
         models = Models({name: base}, folder / "cache", None)
-        result = open_test([models.of(one) for one in outcomes], models, test, 0)
+        result = open_test([models.of(one) for one in outcomes], models, test, 0).result
         assert json.loads(json.dumps(result)) == result, "plain data"
         return result
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tune.metrics.power_law import PowerLaw, fit_power_law
+from tune.metrics.power_law import PowerLaw, fit_power_law, per_doubling
 
 SIZES = [500.0, 1000.0, 2000.0, 4000.0, 8000.0, 16000.0]
 
@@ -30,9 +30,21 @@ def test_tiny_spreads_are_fitted_or_refused_with_a_reason(spread: float, level: 
 def test_a_rate_at_its_bound_is_not_a_law() -> None:
     straight = [0.5 - 0.01 * i for i in range(len(SIZES))]  # the same fall at each doubling
     step = [0.4, 0.1, 0.1, 0.1, 0.1, 0.0999]
-    for points in (straight, step):
+    for points, shape in ((straight, "nearly evenly with each doubling"), (step, "in a step")):
         found = fit_power_law(SIZES, points)
-        assert isinstance(found, str) and "do not follow a power law" in found
+        assert isinstance(found, str) and "do not follow a power law" in found and shape in found
+
+
+def test_what_each_doubling_brought_is_the_slope_with_an_interval() -> None:
+    straight = [0.5 - 0.01 * i for i in range(len(SIZES))]
+    assert per_doubling(SIZES, straight) == pytest.approx((0.01, 0.01, 0.01))
+    generator, held = np.random.default_rng(0), 0
+    for _ in range(300):
+        found = per_doubling(SIZES, straight + 0.005 * generator.normal(size=len(SIZES)))
+        assert found is not None
+        held += found[1] <= 0.01 <= found[2]
+    assert 0.91 < held / 300 < 0.99
+    assert per_doubling(SIZES[:4] * 2, straight[:4] * 2) is None, "two seeds are no more sizes"
 
 
 def test_points_without_a_fall_are_refused() -> None:

@@ -87,7 +87,7 @@ def split_pairs(pairs: Pairs, seed: int = 0, mode: SplitMode = "components", fol
     remaining = pairs if len(kept) == n else pairs.take(kept)
     side, first, second = made.side[kept], made.first[kept], made.second[kept]
     component = components(first, second)
-    row_hash = _row_hashes(remaining)
+    row_hash = row_hashes(remaining)
     counts = {
         "mode": "given" if given else mode,
         "out_of_fold": out_of_fold,
@@ -129,6 +129,24 @@ def write_split(split: Split, path: Path) -> None:
     replace_atomic(path, lambda part: pq.write_table(table, part))
 
 
+@dataclass(frozen=True, eq=False)
+class SplitRows:
+    """The rows of split.parquet, [n] each: row number in the source, hash of texts and label, component."""
+
+    row: NDArray[np.int64]
+    row_hash: list[str]
+    component: NDArray[np.int64]
+
+
+def read_split_rows(path: Path) -> SplitRows | None:
+    """Read split.parquet; None if it is missing or damaged."""
+    try:
+        table = pq.read_table(path, columns=["row", "row_hash", "component"])
+    except (OSError, pa.ArrowException):
+        return None
+    return SplitRows(table["row"].to_numpy(), table["row_hash"].to_pylist(), table["component"].to_numpy())
+
+
 def text_overlaps(split: Split) -> dict[str, int]:
     """Return for val and test how many of their distinct normalised texts are also in train. The first leak counter.
 
@@ -162,7 +180,8 @@ def _digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _row_hashes(pairs: Pairs) -> list[str]:
+def row_hashes(pairs: Pairs) -> list[str]:
+    """Return a hash of each row's two texts and label, [n]: 32 hex digits."""
     # The length comes first because the boundary between the two texts is part of the row.
     rows = zip(pairs.text_a, pairs.text_b, pairs.label.tolist(), strict=True)
     return [_digest_of(f"{len(a)}:{a}{b}:{label}") for a, b, label in rows]
@@ -226,4 +245,6 @@ def train_order(split: "Split", seed: int) -> NDArray[np.int64]:
 def _labelled(split: "Split", index: NDArray[np.int64]) -> LabelledPairs:
     taken = split.pairs.take(index)
     shared: Column | None = None if split.queries is None else "b" if split.queries == "a" else "a"
-    return LabelledPairs(taken.text_a, taken.text_b, taken.label, split.component[index], shared, taken.score)
+    return LabelledPairs(
+        taken.text_a, taken.text_b, taken.label, split.component[index], shared, taken.score, taken.row
+    )

@@ -5,43 +5,92 @@ of the exported model (fp32 weights).
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.data.clean import normalise
 from tune.data.sides import LabelledPairs
 from tune.embed.similarity import cosine
 from tune.evaluate.comparisons import judged, planned
+from tune.evaluate.draws import draws_of
+from tune.evaluate.quantised_models import QuantisedModels, chosen_by_val
+from tune.evaluate.words import WORDS, Words
 from tune.metrics.intervals import Difference, Resampled
 from tune.metrics.score import score_pairs
 from tune.metrics.spearman import correlate
-from tune.metrics.two_way import Drawn, bootstrap_over
 from tune.metrics.verdict import correction
-from tune.train.trained import Final, Models, TrialModel, base_val, baseline_key
+from tune.train.trained import Final, Models, TrialModel, base_on_val, baseline_key
 
 
-def open_test(finalists: Sequence[TrialModel], models: Models, pairs: LabelledPairs, seed: int) -> dict[str, Any]:
-    """Score the base models and the finalists on test. finalists[0] is the winner.
+@dataclass(frozen=True)
+class Cosines:
+    """The cosines of one model on single pairs, [n] each. val: all of val; with folds, train and then val."""
 
-    pairs: the test side. Returns plain values: `pairs` (how many), `intervals` (how they were made: `Drawn.to_json`),
-    `models` (key -> Final), `verdict` (the winner against its own untouched base), `verdicts` (against each base, its
-    own first), `correction` (a sentence on them), `comparisons` (see `judged`). If pairs have graded scores, also
-    `spearman` (the winner's: rho, low and high).
+    val: NDArray[np.float32]
+    test: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What opening test has shown. result: plain values. cosines: by key, of base models, TF-IDF and the winner (at the
+    dims that rank it).
+    """
+
+    result: dict[str, Any]
+    cosines: dict[str, Cosines]
+
+
+def open_test(
+    finalists: Sequence[TrialModel],
+    models: Models,
+    pairs: LabelledPairs,
+    seed: int,
+    words: Words | None = None,
+    *,
+    grid: bool = False,
+) -> Opened:
+    """Score the base models, TF-IDF (if given) and the finalists on test. finalists[0] is the winner.
+
+    pairs: the test side. The result has `pairs` (how many), `intervals` (how they were made: `Drawn.to_json`), `models`
+    (key -> Final), `verdict` (the winner against its own untouched base), `verdicts` (against each base, its own
+    first), `correction` (a sentence on them), `comparisons` (see `judged`), `tf_idf` (how it was made, if given:
+    `Words.to_json`). If pairs have graded scores, also `spearman` (the winner's: rho, low and high).
+    Without folds, the result also has `quantised` (see `QuantisedModels`), of the models that `chosen_by_val` returns.
+    grid: whether the finalists come from a grid.
     """
     test = _TestScores(pairs, seed)
+    chosen = chosen_by_val(finalists, grid)
+    quantised = QuantisedModels(test.drawn.bootstrap, test.finals, models.cache, seed, chosen)
     for base in models.bases.values():
         vectors, rows = base.test_rows(models.cache, pairs)
-        test.add(baseline_key(base.name), base_val(base, models.cache), cosine(vectors, rows))
+        final, on_val = base_on_val(base, models.cache)
+        test.add(baseline_key(base.name), final, cosine(vectors, rows), on_val)
+        quantised.add_base(base, (vectors, rows))
+    if words is not None:
+        test.add(WORDS, words.final, words.test(pairs), words.val)
     for model in finalists:
-        for dims, scores in model.test(pairs).items():
-            test.add(model.key(dims), model.val()[dims], scores)
+        of_test = model.test_vectors(pairs)
+        for dims, scores in model.scores(*of_test).items():
+            ranks = model is finalists[0] and dims == model.dims[0]
+            test.add(model.key(dims), model.val()[dims], scores, model.val_scores() if ranks else None)
+        quantised.add_trial(model, of_test)
+    return Opened(_result(test, finalists, models, pairs, words) | quantised.to_json(), test.cosines)
+
+
+def _result(
+    test: "_TestScores",
+    finalists: Sequence[TrialModel],
+    models: Models,
+    pairs: LabelledPairs,
+    words: Words | None,
+) -> dict[str, Any]:
     result: dict[str, Any] = {
         "pairs": len(pairs),
         "intervals": test.drawn.to_json(),
         "models": {key: final.to_json() for key, final in test.finals.items()},
+        **({} if words is None else {"tf_idf": words.to_json()}),
         "verdict": None,
         "verdicts": [],
         "correction": "",
@@ -63,31 +112,25 @@ def open_test(finalists: Sequence[TrialModel], models: Models, pairs: LabelledPa
     return result
 
 
-def draws_of(pairs: LabelledPairs, seed: int) -> Drawn:
-    """Return the bootstrap that fits these pairs.
-
-    What the split calls a component does not matter here: given a fixed model, texts that test shares with train do
-    not tie the errors of test pairs to one another. Texts that two test pairs share do, on whichever side. As for the
-    split, two texts are the same if their normalised forms are.
-    """
-    texts = [normalise(text) for side in (pairs.text_a, pairs.text_b) for text in side]
-    # Numbered in sorted order, so that draws depend neither on the order of the rows nor on other rows of the data.
-    number = {text: place for place, text in enumerate(sorted(set(texts)))}
-    ids = np.fromiter((number[text] for text in texts), np.int64, len(texts))
-    return bootstrap_over(pairs.label, ids[: len(pairs)], ids[len(pairs) :], seed=seed)
-
-
 class _TestScores:
-    """Every model's scores on test, with their bootstrap draws. finals: by key, in the order they were added."""
+    """Every model's scores on test, with their bootstrap draws. finals: by key, in the order they were added.
+
+    cosines: by key, of the models that were added with those on val.
+    """
 
     def __init__(self, pairs: LabelledPairs, seed: int) -> None:
         self.drawn = draws_of(pairs, seed)
         self.finals: dict[str, Final] = {}
+        self.cosines: dict[str, Cosines] = {}
         self._label, self._grades = pairs.label, pairs.score
         self._resampled: dict[str, Resampled] = {}
 
-    def add(self, key: str, final: Final, scores: NDArray[np.float64]) -> None:
-        """Score a model [n] at the thresholds that were fitted on val."""
+    def add(
+        self, key: str, final: Final, scores: NDArray[np.float64], on_val: NDArray[np.floating] | None = None
+    ) -> None:
+        """Score a model [n] at the thresholds that were fitted on val. on_val: its cosines there, if they are kept."""
+        if on_val is not None:
+            self.cosines[key] = Cosines(on_val.astype(np.float32), scores.astype(np.float32))
         resampled = self._resampled[key] = self.drawn.bootstrap.resample(scores)
         test = score_pairs(scores, self._label, final.threshold, final.logistic_threshold)
         test = self.drawn.bootstrap.scored(test, resampled)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tune.data.pairs import Meaning
 from tune.data.sides import LabelledPairs
-from tune.evaluate.final_test import draws_of
+from tune.evaluate.draws import draws_of
 from tune.metrics.score import roc_auc
 
 _CHANCE = 0.5

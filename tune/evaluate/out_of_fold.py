@@ -4,7 +4,7 @@ Every report of every trial takes part, since the winner is the best report of t
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from tune.data.sides import LabelledPairs
-from tune.embed.similarity import cosine
 from tune.embed.view import View
 from tune.evaluate.comparisons import judged, planned
-from tune.evaluate.final_test import draws_of
+from tune.evaluate.draws import draws_of
 from tune.metrics.intervals import Bootstrap
 from tune.metrics.out_of_fold import FoldedPairs, OutOfBagBootstrap, draws_for
 from tune.metrics.verdict import correction
@@ -27,11 +26,17 @@ JUDGED = "judged out of fold"
 
 
 def judge_out_of_fold(
-    winner: FoldedModel, outcomes: Sequence[TrialOutcome], models: Models, pairs: LabelledPairs, seed: int
+    winner: FoldedModel,
+    outcomes: Sequence[TrialOutcome],
+    models: Models,
+    pairs: LabelledPairs,
+    untouched: Mapping[str, NDArray[np.float64]],
+    seed: int,
 ) -> dict[str, Any]:
     """Judge the winner, and compare it with each untouched base model.
 
-    outcomes: all trials. pairs: all pairs, in the order of `View.train_and_val`, with components. Returns plain values:
+    outcomes: all trials. pairs: all pairs, in the order of `View.train_and_val`, with components. untouched: name ->
+    cosines [n] of each base model, and of what else is to be shown beside them. Returns plain values:
     `auc`, `low`, `high` (of the winner), `reason` (why there is no interval, or ""), `bases` (name -> auc, low, high on
     all pairs), `trials`, `reports` (among which the choice was repeated), `draws`, `redrawn`, `components`, `sentence`
     (how it was judged), `verdicts` (a sentence against each base model, its own first), `correction`, `comparisons`.
@@ -46,21 +51,20 @@ def judge_out_of_fold(
     bootstrap = OutOfBagBootstrap(folded, usual, draws, seed)
     found = bootstrap.chosen(candidates, winner.best_out_of_fold())
     interval = bootstrap.interval_of(found)
-    by_base = {name: _untouched(models, name) for name in models.bases}
     comparisons = [
         replace(one, models=replace(one.models, aside=f"{one.models.aside}, {JUDGED}"))
         for one in planned([winner], models)
         if one.family == "primary" and one.kind != "frozen"
     ]
     comparisons.sort(key=lambda one: one.kind != "own")
-    untouched = {baseline_key(name): bootstrap.fixed(of) for name, of in by_base.items()}
-    entries = judged(comparisons, [bootstrap.difference_of(found, untouched[one.b]) for one in comparisons])
+    fixed = {baseline_key(name): bootstrap.fixed(untouched[name]) for name in models.bases}
+    entries = judged(comparisons, [bootstrap.difference_of(found, fixed[one.b]) for one in comparisons])
     return {
         "auc": found.value,
         "low": None if interval is None else interval[0],
         "high": None if interval is None else interval[1],
         "reason": bootstrap.reason,
-        "bases": {name: _interval(usual, of) for name, of in by_base.items()},
+        "bases": {name: _interval(usual, of) for name, of in untouched.items()},
         "trials": len(scores),
         "reports": len(candidates),
         "draws": draws,
@@ -86,11 +90,6 @@ def _competing(outcomes: Sequence[TrialOutcome], models: Models) -> list[NDArray
 
 def _trials(count: int) -> str:
     return "1 trial" if count == 1 else f"{count:,} trials"
-
-
-def _untouched(models: Models, name: str) -> NDArray[np.float64]:
-    view = View.open(models.bases[name].view(models.cache))
-    return cosine(view.vectors, view.train_and_val())
 
 
 def _interval(bootstrap: Bootstrap, scores: NDArray[np.float64]) -> dict[str, Any]:

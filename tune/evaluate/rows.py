@@ -8,6 +8,8 @@ from tune.config.search import SearchConfig
 from tune.config.space import point_of
 from tune.embed.base_models import trained_on_quora
 from tune.embed.prepare import PreparedBase
+from tune.embed.tfidf import TFIDF
+from tune.evaluate.words import WORDS
 from tune.results.leaderboard import Row, ranked
 from tune.train.kinds import kind_of
 from tune.train.outcomes import TrialOutcome
@@ -56,25 +58,26 @@ def leaderboard_rows(
                 }
             )
     for name, base in bases.items():
-        final = models[baseline_key(name)]
-        rows.append(
-            {
-                "trial": baseline_key(name),
-                "status": "baseline",
-                "base_model": name,
-                "dims": base.dims,
-                "freeze": True,
-                "val_auc": final["val_auc"],
-                "val_auc_std": final.get("val_auc_std"),
-                "val_pairs": facts.val_pairs,
-                "val_spearman": final.get("val_spearman"),
-                "threshold": final["threshold"],
-                "note": facts.notes.get(name, ""),
-                **_test_columns(final),
-                **_cost_columns(base, base.dims),
-            }
-        )
+        row = _baseline_columns(name, models[baseline_key(name)], facts)
+        rows.append({**row, "dims": base.dims, "freeze": True, **_cost_columns(base, base.dims)})
+    if WORDS in models:  # not in results of earlier versions
+        rows.append(_baseline_columns(TFIDF, models[WORDS], facts))
     return ranked(rows, finalists)
+
+
+def _baseline_columns(name: str, final: dict[str, Any], facts: TableFacts) -> Row:
+    return {
+        "trial": baseline_key(name),
+        "status": "baseline",
+        "base_model": name,
+        "val_auc": final["val_auc"],
+        "val_auc_std": final.get("val_auc_std"),
+        "val_pairs": facts.val_pairs,
+        "val_spearman": final.get("val_spearman"),
+        "threshold": final["threshold"],
+        "note": facts.notes.get(name, ""),
+        **_test_columns(final),
+    }
 
 
 def _trial_columns(
@@ -152,8 +155,13 @@ def _cost_columns(base: PreparedBase, dims: int) -> Row:
     return {"usd_per_million_texts": base.usd_per_million_texts, "bytes_per_million_vectors": dims * 4 * 1_000_000}
 
 
-def base_notes(config: SearchConfig, facts: dict[str, Any], bases: dict[str, PreparedBase]) -> dict[str, str]:
-    """Return a note per base model: that it was trained on the data, that the data are synthetic, and its own note."""
+def base_notes(
+    config: SearchConfig, facts: dict[str, Any], bases: dict[str, PreparedBase], words: str | None = None
+) -> dict[str, str]:
+    """Return a note per base model: that it was trained on the data, that the data are synthetic, and its own note.
+
+    words: how TF-IDF was made, if it is in the table; it then has a note as well.
+    """
     columns = {str(name).casefold() for name in facts["columns"].values()}
     quora = "quora" in str(config.data.data).casefold() or columns >= {
         "question1",
@@ -168,4 +176,6 @@ def base_notes(config: SearchConfig, facts: dict[str, Any], bases: dict[str, Pre
         if bases[name].note:
             parts.append(bases[name].note)
         notes[name] = "; ".join(parts)
+    if words:
+        notes[TFIDF] = f"synthetic data; {words}" if facts["synthetic"] else words
     return notes

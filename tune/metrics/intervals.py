@@ -9,7 +9,7 @@ from t need no draws beyond those of the interval, however many comparisons ther
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -120,6 +120,15 @@ class Bootstrap(ABC):
         """Return the same for any statistic of these pairs."""
         draws = np.empty(0) if self.reason else np.fromiter(map(statistic.weighted, self.weights()), np.float64)
         return Resampled(statistic.value, draws, statistic.influence())
+
+    def resample_all(self, scores: Sequence[Scores]) -> list[Resampled]:
+        """Return the same for several models, making each draw once for all of them. Raises ValueError as `aucs`."""
+        rankings = [Ranking(one, self._positive) for one in scores]
+        draws = np.empty((len(rankings), 0 if self.reason else self.draws))
+        for number, weights in enumerate([] if self.reason or not rankings else self.weights()):
+            for place, ranking in enumerate(rankings):
+                draws[place, number] = ranking.weighted(weights)
+        return [Resampled(one.value, own, one.influence()) for one, own in zip(rankings, draws, strict=True)]
 
     def interval(self, scores: Scores, level: float = 0.95) -> tuple[float, float] | None:
         """Return the interval (low, high) of the AUC, or None; see `interval_of`.

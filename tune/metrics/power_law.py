@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
+from scipy.stats import linregress, t
 
 FEWEST_SIZES = 5
 """Sizes below which three parameters leave nothing to judge the fit by."""
@@ -51,7 +52,8 @@ def fit_power_law(sizes: Sequence[float], errors: Sequence[float], seed: int = 0
         return "the error does not fall with more pairs"
     law = _fit(n, error)
     if not _RATES[0] * 1.01 < law[2] < _RATES[1] / 1.01:
-        return "the points do not follow a power law (the fitted rate is at its bound)"
+        shape = "the error falls nearly evenly with each doubling" if law[2] < 1 else "the error falls in a step"
+        return f"the points do not follow a power law ({shape})"
     gain = _gain(law, n[-1])
     fitted = _curve(law, n)
     # Three parameters follow the noise: residuals are too small by that.
@@ -63,6 +65,20 @@ def fit_power_law(sizes: Sequence[float], errors: Sequence[float], seed: int = 0
         return "the points scatter too much to tell whether more pairs would help"
     floor, scale, rate = law
     return PowerLaw(floor, scale, rate, n, gain, low, high)
+
+
+def per_doubling(sizes: Sequence[float], errors: Sequence[float]) -> tuple[float, float, float] | None:
+    """Return the mean fall of the error with each doubling of the size, and its 95% interval; None below FEWEST_SIZES.
+
+    It is the slope of a least-squares line over log2(size), with Student's t over the residuals: it describes the sizes
+    measured, whatever the curve, and promises nothing beyond them.
+    """
+    if len(set(sizes)) < FEWEST_SIZES:
+        return None
+    line = linregress(np.log2(sizes), errors)
+    half = float(t.ppf(0.975, len(sizes) - 2) * line.stderr)
+    fall = -float(line.slope)
+    return fall, fall - half, fall + half
 
 
 def _curve(law: tuple[float, float, float], n: Floats) -> Floats:

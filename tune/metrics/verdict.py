@@ -55,13 +55,17 @@ def storage(dims: int, other: int) -> str:
     part = Fraction(dims, other)
     if part >= 1:
         return f"at {dims} dims"
-    if part.numerator == 1 and part.denominator in _PARTS:
-        share = _PARTS[part.denominator]
-    else:
-        share = str(part) if part.denominator <= _LARGEST_DENOMINATOR else f"{float(part):.2g}"
+    share = share_of(part)
     if share == "1":
         return f"at {dims} dims, about the same storage"
     return f"at {dims} dims, {share} of its storage"
+
+
+def share_of(part: Fraction) -> str:
+    """Phrase a share below 1: "a sixth", "3/8", "0.22"; "1" if it rounds to that."""
+    if part.numerator == 1 and part.denominator in _PARTS:
+        return _PARTS[part.denominator]
+    return str(part) if part.denominator <= _LARGEST_DENOMINATOR else f"{float(part):.2g}"
 
 
 def as_sentence(text: str) -> str:

@@ -6,6 +6,7 @@ The phases are those of a search; so are the files it leaves.
 from tune.config.search import SearchConfig
 from tune.events import Emit
 from tune.pipeline.backend import Backend
+from tune.pipeline.latency import measure_latency
 from tune.pipeline.pairs import read_split
 from tune.pipeline.phases import embed_all, open_test_once, record_start, write_table
 from tune.pipeline.run import Run
@@ -36,5 +37,7 @@ def run_baselines(config: SearchConfig, backend: Backend, *, command: str, emit:
         with clock.phase("test"):
             test = open_test_once(run, models, [], searched=False)
         write_table(run, models, [], [], test)
+        with clock.phase("latency"):
+            measure_latency(run, models, seconds=0.5)
         run.summary.update(seconds=clock.seconds, finished=now())
     return folder

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from tune.embed.tfidf import TFIDF
 from tune.evaluate.out_of_fold import JUDGED, judge_out_of_fold
+from tune.evaluate.words import words_on_val
+from tune.pipeline.phases import unopened
 from tune.pipeline.run import Run
+from tune.pipeline.scores import keep_folded
 from tune.train.outcomes import TrialOutcome
-from tune.train.trained import FoldedModel, Models, TrialModel, base_val, baseline_key
+from tune.train.trained import FoldedModel, Models, TrialModel, base_on_val, baseline_key
 
 
 def judge_folds(
@@ -16,14 +20,20 @@ def judge_folds(
 
     Writes `out_of_fold` into the summary (see `judge_out_of_fold`), and repeats to the same numbers.
     """
-    finals = {baseline_key(name): base_val(base, models.cache).to_json() for name, base in models.bases.items()}
-    result: dict[str, Any] = {"opened": None, "models": finals, "verdict": None}
+    sides, seed = run.sides(models.bases), run.config.search.seed
+    pairs, words = sides["train"], words_on_val(sides, models, seed)
+    untouched = {name: base_on_val(base, models.cache) for name, base in models.bases.items()}
+    untouched[TFIDF] = words.final, words.val
+    finals = {baseline_key(name): final.to_json() for name, (final, _) in untouched.items()}
+    result = unopened(finals, words)
     winner = next(iter(finalists), None)
     if not isinstance(winner, FoldedModel):
         return result
     run.say("no test side: judging the winner out of fold")
-    seed = run.config.search.seed
-    judgement = judge_out_of_fold(winner, outcomes, models, run.sides(models.bases)["train"], seed)
+    cosines = {name: scores for name, (_, scores) in untouched.items()}
+    judgement = judge_out_of_fold(winner, outcomes, models, pairs, cosines, seed)
+    of_winner = {winner.key(winner.dims[0]): winner.best_out_of_fold()}
+    keep_folded(run, pairs, {baseline_key(name): scores for name, scores in cosines.items()} | of_winner)
     run.summary.update(out_of_fold=judgement)
     finals |= {winner.key(dims): final.to_json() for dims, final in winner.val().items()}
     return {

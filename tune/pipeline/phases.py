@@ -16,11 +16,13 @@ from tune.embed.prepare import PreparedBase
 from tune.errors import ResultsError
 from tune.evaluate.final_test import open_test
 from tune.evaluate.rows import TableFacts, base_notes, leaderboard_rows
+from tune.evaluate.words import WORDS, Words, words_on_val
 from tune.events import SearchNamed
 from tune.files import write_atomic
 from tune.machine import usable_cores
 from tune.pipeline.labels import check_labels, in_place_of_praise
 from tune.pipeline.run import Run
+from tune.pipeline.scores import keep_opened
 from tune.results.layout import read_test
 from tune.results.leaderboard import write_leaderboard
 from tune.results.provenance import PACKAGES, now, version_of
@@ -104,16 +106,25 @@ def open_test_once(
     """
     if run.folder.test.exists():
         return read_test(run.folder)
+    sides, seed = run.sides(models.bases), run.config.search.seed
+    words = words_on_val(sides, models, seed)
     if searched and not finalists:
         untouched = {baseline_key(name): base_val(base, models.cache).to_json() for name, base in models.bases.items()}
-        return {"opened": None, "models": untouched, "verdict": None}
+        return unopened({**untouched, WORDS: words.final.to_json()}, words)
     with_finalists = f"{len(finalists)} finalists and " if finalists else ""
     run.say(f"opening test: {with_finalists}{len(models.bases)} untouched base models, once")
-    seed = run.config.search.seed
-    pairs = run.sides(models.bases)["test"]
-    test = {"opened": now(), **open_test(finalists, models, pairs, seed)}
+    began = now()
+    opened = open_test(finalists, models, sides["test"], seed, words, grid=run.config.search.search == "grid")
+    # First: with test.json, test counts as opened, and these scores could not be made again.
+    keep_opened(run, sides, opened)
+    test = {"opened": began, **opened.result}
     write_atomic(run.folder.test, json.dumps(test, indent=1) + "\n")
     return test
+
+
+def unopened(finals: dict[str, dict[str, Any]], words: Words) -> dict[str, Any]:
+    """Return what stands in for the scores on test if it stays closed. finals: results on val, by key."""
+    return {"opened": None, "models": finals, "verdict": None, "tf_idf": words.to_json()}
 
 
 def write_table(
@@ -122,14 +133,16 @@ def write_table(
     """Write the leaderboard, and into the summary what test has shown. finalists: in the order that was fixed."""
     sides = run.sides(models.bases)
     facts = TableFacts(
-        notes=base_notes(run.config, run.summary["data"], models.bases),
+        notes=base_notes(run.config, run.summary["data"], models.bases, (test.get("tf_idf") or {}).get("note")),
         val_pairs=sum(len(sides[side]) for side in (("train", "val") if run.config.search.folds else ("val",))),
         contenders=run.summary.get("contenders") or {},
         spearman=run.summary.get("val_spearman") or {},
     )
     fixed = [model.outcome.trial for model in finalists]
     write_leaderboard(run.folder.leaderboard, leaderboard_rows(outcomes, models.bases, test, fixed, facts))
-    apart = ("models", "comparisons", "verdicts", "correction")
+    if test.get("quantised_note"):
+        run.say(test["quantised_note"])
+    apart = ("models", "comparisons", "verdicts", "correction", "quantised")
     verdict, verdicts, correction = test["verdict"], test.get("verdicts"), test.get("correction")
     if verdict and (instead := in_place_of_praise(run)):
         verdict, verdicts, correction = {**verdict, "outcome": "unknown", "sentence": instead}, [instead], ""
@@ -139,4 +152,5 @@ def write_table(
         verdicts=verdicts,
         correction=correction,
         comparisons=test.get("comparisons"),
+        **({"quantised": test["quantised"]} if test.get("quantised") else {}),
     )

@@ -56,13 +56,23 @@ class ResultsFolder:
 
     @property
     def experiment(self) -> Path:
-        """Ray's experiment, with the TensorBoard logs."""
+        """Ray's experiment: its own state, which is never read back."""
         return self.root / "ray"
+
+    @property
+    def runs(self) -> Path:
+        """TensorBoard's logs, a run per trial."""
+        return self.root / "runs"
 
     @property
     def test(self) -> Path:
         """The scores on test: written once."""
         return self.root / "test.json"
+
+    @property
+    def scores(self) -> Path:
+        """The cosines of single pairs by the winner and the untouched base models; no texts."""
+        return self.root / "scores.parquet"
 
     @property
     def leaderboard(self) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tune.config.addresses import shown
 from tune.config.closed import provider_of
+from tune.config.pins import short_pin, split_pin
 from tune.config.search import SearchConfig
 
 
@@ -21,5 +22,9 @@ def data_name(config: SearchConfig) -> str:
 
 
 def short_name(base_model: str) -> str:
-    """Return the last part of a hub name or path; a closed model's name stays whole."""
-    return base_model if provider_of(base_model) else base_model.rstrip("/").rsplit("/", 1)[-1]
+    """Return the last part of a hub name or path, with its pin if it has one; a closed model's name stays whole."""
+    if provider_of(base_model):
+        return base_model
+    name, revision = split_pin(base_model)
+    last = name.rstrip("/").rsplit("/", 1)[-1]
+    return last if revision is None else f"{last}@{short_pin(revision)}"

@@ -10,27 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
 from torch.nn import Module
 
 from tune.config.trial import TrialConfig
 from tune.data.sides import LabelledPairs
-from tune.embed.prepare import PreparedBase, keyed_rows, view_texts
+from tune.embed.prepare import PreparedBase
 from tune.embed.sentence_transformer import SentenceTransformerSource
-from tune.embed.similarity import cosine
-from tune.embed.view import PairRows, View, ViewTexts
+from tune.embed.similarity import cosine, pair_cosine, used_rows
+from tune.embed.view import PairRows, View
 from tune.metrics.score import ModelScore, fit_thresholds, roc_auc
 from tune.metrics.spearman import spearman
-from tune.train.frozen.dense import dense_cosine, load_dense
+from tune.train.frozen.dense import dense_cosine, dense_vectors, load_dense
 from tune.train.frozen.held_out import kept_scores
 from tune.train.frozen.refit import mean_best_budget, out_of_fold, refit
 from tune.train.kinds import TrialKind, kind_of
 from tune.train.outcomes import TrialOutcome
-
-_LEAST_ROUNDING = 5e-3
-_BF16_SWAPS = 60
-"""Pairs of pairs that bf16 may rank the other way round: three times as many as seen with closely spaced cosines."""
 
 Scores = dict[int, NDArray[np.float64]]
 """Cosine similarity of pairs, by dims."""
@@ -71,7 +66,9 @@ def baseline_key(base_model: str) -> str:
     return f"baseline:{base_model}"
 
 
-def final_of(scores: NDArray[np.float64], pairs: PairRows, fold: NDArray[np.int8] | None = None) -> Final:
+def final_of(
+    scores: NDArray[np.float64], pairs: PairRows | LabelledPairs, fold: NDArray[np.int8] | None = None
+) -> Final:
     """Return the results on val for the scores [pairs] of these pairs.
 
     fold: [pairs], 0 to folds - 1; if given, AUC and Spearman's correlation are means over the folds. Thresholds are
@@ -94,11 +91,18 @@ def final_of(scores: NDArray[np.float64], pairs: PairRows, fold: NDArray[np.int8
 
 def base_val(base: PreparedBase, cache: Path) -> Final:
     """Return the results of the untouched base model on val; with folds, on the same pairs and folds as the trials."""
+    return base_on_val(base, cache)[0]
+
+
+def base_on_val(base: PreparedBase, cache: Path) -> tuple[Final, NDArray[np.float64]]:
+    """Return the same as `base_val`, and the cosines [n] of these pairs; with folds in the order of train, then val."""
     view = View.open(base.view(cache))
     if not base.folds:
-        return final_of(cosine(view.vectors, view.val), view.val)
+        scores = cosine(view.vectors, view.val)
+        return final_of(scores, view.val), scores
     pairs = view.train_and_val()
-    return final_of(cosine(view.vectors, pairs), pairs, view.folds(base.folds, base.seed))
+    scores = cosine(view.vectors, pairs)
+    return final_of(scores, pairs, view.folds(base.folds, base.seed)), scores
 
 
 @dataclass
@@ -116,6 +120,7 @@ class TrialModel:
     trust_remote_code: bool = False
     _val: dict[int, Final] = field(default_factory=dict, init=False)
     _sample_auc: float = field(default=0.0, init=False)
+    _val_scores: NDArray[np.float32] | None = field(default=None, init=False)
 
     @property
     def config(self) -> TrialConfig:
@@ -169,6 +174,15 @@ class TrialModel:
             self._val = self._on_val(View.open(self.base.view(self.cache)))
         return self._val
 
+    def val_scores(self) -> NDArray[np.float32]:
+        """Return the cosines [n] behind `val` at its first dims; with folds out of fold, of train and then val.
+
+        Raises as `val` does.
+        """
+        self.val()
+        assert self._val_scores is not None
+        return self._val_scores
+
     def rounding(self) -> float:
         """Return how far `reported_auc` may differ from the reported AUC by rounding alone.
 
@@ -198,16 +212,35 @@ class TrialModel:
         return self._finals(view, {dims: dense_cosine(dense, view.vectors, view.val, dims) for dims in self.dims})
 
     def _finals(self, view: View, scores: Scores) -> dict[int, Final]:
-        """Return the results of scores on all of val, and keep the AUC on the sample."""
-        sample = self._sample(view)
-        self._sample_auc = roc_auc(scores[self.dims[0]][sample], view.val.label[sample])
+        """Return the results of scores on all of val, and keep the scores that rank it and their AUC on the sample."""
+        sample, first = self._sample(view), scores[self.dims[0]]
+        self._sample_auc = roc_auc(first[sample], view.val.label[sample])
+        self._val_scores = first.astype(np.float32)
         return {dims: final_of(of_dims, view.val) for dims, of_dims in scores.items()}
 
     def test(self, pairs: LabelledPairs) -> Scores:
         """Score the test pairs."""
+        return self.scores(*self.test_vectors(pairs))
+
+    def scores(self, vectors: NDArray[np.float32], rows: PairRows) -> Scores:
+        """Score pairs by the model's vectors [texts, dims] of their texts."""
+        tensor = torch.from_numpy(vectors)
+        return {dims: pair_cosine(tensor[:, :dims], rows.a, rows.b) for dims in self.dims}
+
+    def test_vectors(self, pairs: LabelledPairs) -> tuple[NDArray[np.float32], PairRows]:
+        """Return the vectors [texts, dims] of the test pairs' texts, not normalised, and the pairs as rows of them."""
         vectors, rows = self.base.test_rows(self.cache, pairs)
-        dense = self.dense()
-        return {dims: dense_cosine(dense, vectors, rows, dims) for dims in self.dims}
+        return dense_vectors(self.dense(), vectors), rows
+
+    def view_vectors(self, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors, not normalised, of the texts in some rows of the base model's view: [rows, dims]."""
+        return dense_vectors(load_dense(self.config, self.best, self.base.dims), np.array(view.vectors[rows]))
+
+    def val_vectors(self) -> tuple[NDArray[np.float32], PairRows]:
+        """Return the same as `test_vectors` for the validation pairs."""
+        view = View.open(self.base.view(self.cache))
+        used, (a, b) = used_rows(view.val)
+        return self.view_vectors(view, used), PairRows(a, b, view.val.label)
 
 
 class FoldedModel(TrialModel):
@@ -253,44 +286,9 @@ class FoldedModel(TrialModel):
         for dims in self.dims:
             scores, _ = out_of_fold(self.config, self.best, view, dims)
             finals[dims] = final_of(scores, pairs, fold)
+            if dims == self.dims[0]:
+                self._val_scores = scores.astype(np.float32)
         return finals
-
-
-class WholeModel(TrialModel):
-    """The model of a trial that trained the base itself; texts are encoded by the model that is exported."""
-
-    def val_auc(self) -> float:
-        """Return the AUC over all of val, in fp32: on a GPU, its reports are in bf16."""
-        return self.val()[self.dims[0]].val_auc
-
-    def rounding(self) -> float:
-        """Return the tolerance for `reported_auc`, wider than a layer's: on a GPU, reports score in bf16."""
-        return max(_LEAST_ROUNDING, _BF16_SWAPS / self._comparisons())
-
-    def _on_val(self, view: View) -> dict[int, Final]:
-        return self._finals(view, self._scores(view.texts(), view.val))
-
-    def test(self, pairs: LabelledPairs) -> Scores:
-        """Score the test pairs."""
-        prompts = self.base.prompt_a, self.base.prompt_b
-        _, rows = keyed_rows(pairs, *prompts)
-        return self._scores(view_texts(self.base.name, pairs, prompts, self.max_length), rows)
-
-    def modules(self, source: SentenceTransformerSource) -> list[Module]:
-        """Return the modules of the trained base, and its Dense layer if it has one."""
-        return list(self._load().children())
-
-    def _load(self) -> SentenceTransformer:
-        from tune.train.whole.model import load_whole_model
-
-        return load_whole_model(
-            self.config, self.best, self.base.name, self.max_length, trust_remote_code=self.trust_remote_code
-        )
-
-    def _scores(self, texts: ViewTexts, rows: PairRows) -> Scores:
-        from tune.train.whole.model import whole_model_scores
-
-        return whole_model_scores(self._load(), texts, rows, self.dims)
 
 
 @dataclass
@@ -310,9 +308,16 @@ class Models:
     def of(self, outcome: TrialOutcome) -> TrialModel:
         """Return the model of a trial."""
         if outcome.trial not in self._made:
-            config, kind = outcome.config, kind_of(outcome.config)
-            model = WholeModel if kind.trains_base else FoldedModel if kind.has_folds else TrialModel
-            self._made[outcome.trial] = model(
+            config = outcome.config
+            self._made[outcome.trial] = _class_for(kind_of(config))(
                 outcome, self.bases[config.base_model], self.cache, self.max_length, self.trust_remote_code
             )
         return self._made[outcome.trial]
+
+
+def _class_for(kind: TrialKind) -> type[TrialModel]:
+    if kind.trains_base:
+        from tune.train.whole.trained import WholeModel  # builds on this file
+
+        return WholeModel
+    return FoldedModel if kind.has_folds else TrialModel

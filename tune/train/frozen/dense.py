@@ -48,6 +48,13 @@ def _dense_of(config: TrialConfig, tensors: dict[str, torch.Tensor], dims_in: in
 
 
 @torch.inference_mode()
+def dense_vectors(dense: Dense, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what `dense` maps vectors [texts, dims] to, float32 [texts, dims of its output]; not of unit length."""
+    mapped: NDArray[np.float32] = dense({"sentence_embedding": torch.from_numpy(vectors)})["sentence_embedding"].numpy()
+    return mapped
+
+
+@torch.inference_mode()
 def dense_cosine(
     dense: Dense, vectors: NDArray[np.float32], pairs: PairRows, dims: int | None = None
 ) -> NDArray[np.float64]:
