@@ -134,18 +134,19 @@ def test_invalid_combinations_are_reported_at_once() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_are_valid(name: str) -> None:
     config = search_config(**read_toml(preset_path(name)))
-    assert planned_trials(config) > 0
+    assert config.sizes_by_data or planned_trials(config) > 0
 
 
 def test_presets_are_listed_with_their_trials() -> None:
     ran = tune("presets")
     assert ran.code == 0, ran.err
     lines = {line.split()[0]: line for line in ran.out.splitlines()}
-    assert set(preset_names()) == {"quick", "quora-paper", "thorough"} <= set(lines)
+    assert set(preset_names()) == {"data-size", "quick", "quora-paper", "thorough"} <= set(lines)
     # 4 base models, frozen or not, 4 dims, 7 sizes.
     assert "grid" in lines["quora-paper"] and " 224 " in lines["quora-paper"]
+    assert "grid" in lines["data-size"] and " by the data " in lines["data-size"]
     refused = tune("search", "--preset", "nope")
-    assert refused.code == 2 and "choose from quick, quora-paper, thorough" in refused.err
+    assert refused.code == 2 and "choose from data-size, quick, quora-paper, thorough" in refused.err
 
 
 def test_freeze_and_train_flags_choose_among_alternatives() -> None:

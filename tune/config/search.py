@@ -15,6 +15,7 @@ from tune.config.closed import ClosedConfig, provider_of
 from tune.config.data import DataConfig
 from tune.config.space import AXES, Space
 from tune.config.space_rules import is_packaged_static, space_problems, with_defaults
+from tune.config.train_sizes import Doubling, listed
 from tune.config.trial import SHARED_OPTIONS
 from tune.errors import ConfigError
 
@@ -102,8 +103,13 @@ class SearchConfig(BaseModel):
 
     @property
     def train_sizes(self) -> tuple[int, ...]:
-        """Train sizes of all alternatives, each once."""
-        return tuple(dict.fromkeys(size for space in self.spaces for size in space.train_size))
+        """Train sizes of all alternatives, each once; without those that only the data decide (`sizes_by_data`)."""
+        return tuple(dict.fromkeys(size for space in self.spaces for size in listed(space.train_size)))
+
+    @property
+    def sizes_by_data(self) -> bool:
+        """Whether train sizes, and with them the trials of a grid, depend on how many pairs there are (LOW:all)."""
+        return any(isinstance(space.train_size, Doubling) for space in self.spaces)
 
     @property
     def whole(self) -> bool:
@@ -201,7 +207,7 @@ def search_config(
     if options.folds == 1:
         problems.append("[search] folds: 1 fold is not cross-validation; use 2 or more, or 0 for one validation side")
     config = SearchConfig(search=options, data=pairs, closed=closed_options, spaces=tuple(dict.fromkeys(spaces)))
-    if algorithm in ("asha", "optuna") and len(config.train_sizes) > 1:
+    if algorithm in ("asha", "optuna") and (config.sizes_by_data or len(config.train_sizes) > 1):
         problems.append(
             f"[space] train_size: {algorithm} takes one size (it would stop small ones for being small); "
             "compare sizes with --search grid"

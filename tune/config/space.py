@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
+from tune.config.train_sizes import ALL, Doubling
 from tune.config.trial import RANKING_LOSSES, Activation, Loss, Scheduler, Train, TrialConfig
 
 LOSSES: tuple[str, ...] = get_args(Loss)
@@ -135,6 +136,21 @@ def _numbers(
     return parse
 
 
+_size_list = _numbers(int, 0, words={"all": ALL})
+
+
+def _train_sizes(value: Any) -> Any:
+    """Parse a list of train sizes, or sizes that double: LOW:HIGH, and LOW:all, which the data resolve."""
+    if isinstance(value, Doubling):
+        return value
+    parts = _parts(value)
+    if not any(isinstance(part, str) and ":" in part for part in parts):
+        return _size_list(parts)
+    if len(parts) > 1:
+        raise ValueError("takes either one range or a list, not both")
+    return Doubling.parse(parts[0])
+
+
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -166,7 +182,7 @@ class Space(BaseModel):
     base_model: Annotated[
         Words,
         PlainValidator(_words()),
-        Field(description="hub name, path, minilm, wordllama, openai:MODEL[@DIMS] or cohere:MODEL[@DIMS]"),
+        Field(description="hub name[@REVISION], path, minilm, wordllama, openai:MODEL[@DIMS] or cohere:MODEL[@DIMS]"),
     ] = DEFAULT_BASE_MODELS
     freeze: Annotated[
         Booleans,
@@ -234,10 +250,10 @@ class Space(BaseModel):
         Words, PlainValidator(_words(*get_args(Activation))), Field(description="activation after the Dense layer")
     ] = ("identity",)
     train_size: Annotated[
-        Ints,
-        PlainValidator(_numbers(int, 0, words={"all": 0})),
-        Field(description="labelled pairs to train on; 0 or all for all of them"),
-    ] = (0,)
+        Ints | Doubling,
+        PlainValidator(_train_sizes),
+        Field(description="labelled pairs to train on; 0 or all for all of them, LOW:all doubles from LOW up to all"),
+    ] = (ALL,)
 
     def axes(self) -> Iterator[tuple[str, Any]]:
         """Yield name and values (a tuple or a Range) of every axis, in field order."""
@@ -296,7 +312,7 @@ class Space(BaseModel):
     def plain(self) -> dict[str, Any]:
         """Return the axes as TOML values: lists, and ranges as LOW:HIGH."""
         return {
-            name: str(values) if isinstance(values, Range) else ["none" if value is None else value for value in values]
+            name: ["none" if value is None else value for value in values] if isinstance(values, tuple) else str(values)
             for name, values in self.axes()
         }
 

@@ -6,7 +6,7 @@ from tune.config.search import SearchConfig
 from tune.embed.closed.prices import usd
 from tune.embed.purchase import report_estimates, search_estimates, total_usd
 from tune.events import Emit, Message
-from tune.pipeline.pairs import read_split
+from tune.pipeline.pairs import read_split, with_train_sizes
 from tune.pipeline.rates import report_rates
 from tune.search.points import planned_trials, small_space
 
@@ -17,6 +17,7 @@ def dry_run(config: SearchConfig, emit: Emit, cache: Path | None, note: str = ""
     cache, note: as in `search_estimates` and `agree`. trials: whether there would be any.
     """
     split, _ = read_split(config, emit)
+    config = with_train_sizes(config, split, emit)
     if trials:
         emit(Message(f"{config.search.search}: {planned_trials(config)} trials"))
         if small := small_space(config):

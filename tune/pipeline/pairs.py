@@ -3,16 +3,19 @@
 from typing import Any
 
 from tune.config.search import SearchConfig
+from tune.config.train_sizes import Doubling, listed
 from tune.config.trial import RANKING_LOSSES
 from tune.data.clean import clean_pairs
 from tune.data.pairs import Pairs, read_pairs
 from tune.data.sides import HELD_OUT, SIDES
 from tune.data.split import Split, split_pairs, text_overlaps, train_order
 from tune.errors import ConfigError
-from tune.events import Emit, Message
+from tune.events import Emit, Message, ignore
 
 NOT_DROPPED = ("read", "kept", "identical_kept", "other_score")
 """Counts of cleaning that are no reason to drop a row."""
+_STEPS = 16
+"""All pairs over the first size that is proposed where LOW:all begins too high: enough sizes to fit a power law."""
 
 
 def read_split(
@@ -30,18 +33,12 @@ def read_split(
         emit(Message(raw.hint))
     pairs, cleaned = clean_pairs(raw)
     split = split_pairs(pairs, config.search.seed, config.data.split, config.search.folds)
-    sides = {side: int((split.side == side).sum()) for side in SIDES}
-    folds = config.search.folds
-    # Each fold trains on the others; a larger size would be the same trial under another name.
-    there = sides["train"] if not folds else (sides["train"] + sides["val"]) * (folds - 1) // folds
-    where = f"the train side has {there} pairs" if not folds else f"{folds} folds leave {there} pairs to train on"
-    if large := [size for size in config.train_sizes if size > there]:
-        raise ConfigError([f"[space] train_size: {large[0]} is too large: {where}; choose a smaller size"])
+    config = with_train_sizes(config, split, ignore)
     if not begun:
         _refuse_no_positives(config, split)
     for line in _read_lines(raw, cleaned):
         emit(Message(line))
-    emit(Message(_split_line(split, folds)))
+    emit(Message(_split_line(split, config.search.folds)))
     if split.queries:
         emit(Message(_queries_line(split, config.data.split)))
     facts = {
@@ -57,6 +54,32 @@ def read_split(
     if raw.scale is not None:
         facts["scores"] = {"column": raw.scale.column, "low": raw.scale.low, "high": raw.scale.high}
     return split, facts
+
+
+def with_train_sizes(config: SearchConfig, split: Split, emit: Emit) -> SearchConfig:
+    """Return the configuration with train sizes that depend on the data (LOW:all) as numbers, and report these.
+
+    Raises ConfigError if a size is larger than what there is to train on, or if all pairs are less than twice LOW.
+    """
+    folds = config.search.folds
+    rows = {side: int((split.side == side).sum()) for side in SIDES}
+    # Each fold trains on the others; a larger size would be the same trial under another name.
+    there = rows["train"] if not folds else (rows["train"] + rows["val"]) * (folds - 1) // folds
+    where = f"the train side has {there} pairs" if not folds else f"{folds} folds leave {there} pairs to train on"
+    if large := [size for size in config.train_sizes if size > there]:
+        raise ConfigError([f"[space] train_size: {large[0]} is too large: {where}; choose a smaller size"])
+    spaces = []
+    for space in config.spaces:
+        if isinstance(sizes := space.train_size, Doubling):
+            if there < 2 * sizes.low:
+                needs = f"{sizes} needs at least {2 * sizes.low} pairs, but {where}"
+                lower = Doubling(max(there // _STEPS, 1))
+                raise ConfigError([f"[space] train_size: {needs}; begin lower, such as --train-size {lower}"])
+            space = space.model_copy(update={"train_size": sizes.up_to(there)})
+            doubled = ", ".join(f"{size:,}" for size in listed(space.train_size) if size)
+            emit(Message(f"train sizes: {doubled}, all {there:,}"))
+        spaces.append(space)
+    return config.model_copy(update={"spaces": tuple(dict.fromkeys(spaces))})
 
 
 def _read_lines(raw: Pairs, counts: dict[str, int]) -> list[str]:
@@ -78,7 +101,7 @@ def _read_lines(raw: Pairs, counts: dict[str, int]) -> list[str]:
 def _refuse_no_positives(config: SearchConfig, split: Split) -> None:
     """Raise ConfigError if a loss that learns from positives would see none. Train as a whole has both classes."""
     ranking = [space for space in config.spaces if RANKING_LOSSES.intersection(space.loss)]
-    size = min((size for space in ranking for size in space.train_size if size), default=0)
+    size = min((size for space in ranking for size in listed(space.train_size) if size), default=0)
     if not size or config.search.folds:
         return
     first = train_order(split, config.search.seed)[:size]
