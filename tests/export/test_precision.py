@@ -12,7 +12,7 @@ from tune.embed.orders import embed_bases
 from tune.embed.view import View
 from tune.evaluate.final_test import open_test
 from tune.events import ignore
-from tune.export.card import ExportFacts
+from tune.export.facts import ExportFacts
 from tune.export.write import write_model
 from tune.pipeline.pairs import read_split
 from tune.train.frozen.trial import open_frozen_trial
@@ -37,7 +37,7 @@ def test_bf16_scores_test_as_the_exported_model_does(tmp_path: Path) -> None:
     outcomes = trial_outcomes(tmp_path / "trials", tmp_path / "asha.json")
     test = labelled_sides(split, 0)["test"]
     models = Models({"wordllama": base}, tmp_path / "cache", None)
-    scored = open_test([models.of(outcome) for outcome in outcomes], models, test, 0)
+    scored = open_test([models.of(outcome) for outcome in outcomes], models, test, 0).result
     final = scored["models"][folder.name]
 
     facts = ExportFacts(folder.name, trial, base, {16: final}, {})

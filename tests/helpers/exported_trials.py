@@ -15,7 +15,7 @@ from tune.embed.prepare import PreparedBase, ViewOptions
 from tune.embed.view import View
 from tune.evaluate.final_test import open_test
 from tune.events import Event
-from tune.export.card import ExportFacts
+from tune.export.facts import ExportFacts
 from tune.export.write import write_model
 from tune.train.kinds import kind_of
 from tune.train.outcomes import trial_outcomes
@@ -65,7 +65,7 @@ def exported_trial(
     reports = list(kind_of(config).open(config, trial, View.open(base.view(folder / "cache"))))
     outcomes = trial_outcomes(folder / "trials", folder / "asha.json")
     models = Models({name: base}, folder / "cache", None, trust)
-    scored = open_test([models.of(outcome) for outcome in outcomes], models, sides["test"], 0)["models"]
+    scored = open_test([models.of(outcome) for outcome in outcomes], models, sides["test"], 0).result["models"]
     final = scored[trial.name]
     facts = ExportFacts(trial.name, config, base, {config.dims or base.dims: final}, {})
     write_model(models.of(outcomes[0]), facts, folder / "model")

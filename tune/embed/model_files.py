@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tune.config.pins import split_pin
 from tune.errors import ModelError
 
 MODEL_FILES = ("modules.json", "config.json")
@@ -27,16 +28,47 @@ def local_folder(name: str) -> Path | None:
         ) from None
 
 
-def hub_name(name: str) -> str:
-    """Return the hub repository of a base model's name."""
-    return name if "/" in name else f"sentence-transformers/{name}"
+def hub_model(name: str) -> tuple[str, str | None]:
+    """Return the hub repository of a base model's name, and the revision that it is pinned to (None: the newest)."""
+    plain, revision = split_pin(name)
+    return plain if "/" in plain else f"sentence-transformers/{plain}", revision
 
 
 def is_in_hub_cache(name: str) -> bool:
-    """Return whether the hub's cache holds a model. Raises HFValidationError if the hub has no such names."""
+    """Return whether the hub's cache holds a model, at its revision if it is pinned.
+
+    Raises HFValidationError if the hub has no such names.
+    """
+    return cached_folder(name) is not None
+
+
+def cached_folder(name: str) -> Path | None:
+    """Return the folder of a hub model's files in the hub's cache, None if it holds none. Its name is the commit.
+
+    Raises HFValidationError if the hub has no such names.
+    """
+    cached = (_cached_file(name, file) for file in MODEL_FILES)
+    return next((path.parent for path in cached if path is not None), None)
+
+
+def cached_commit(name: str) -> str:
+    """Return the commit of a hub model that the hub's cache holds; "" for any other model."""
+    if local_folder(name) is not None:
+        return ""
+    try:
+        folder = cached_folder(name)
+    except ValueError:
+        # Not a name on the hub, such as a closed model's.
+        return ""
+    return "" if folder is None else folder.name
+
+
+def _cached_file(name: str, file: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    return any(isinstance(try_to_load_from_cache(hub_name(name), file), str) for file in MODEL_FILES)
+    repository, revision = hub_model(name)
+    cached = try_to_load_from_cache(repository, file, revision=revision)
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def read_json(name: str, file: str, *, fetch: bool = True) -> Any:
@@ -47,22 +79,20 @@ def read_json(name: str, file: str, *, fetch: bool = True) -> Any:
     folder = local_folder(name)
     if folder is not None:
         return json.loads((folder / file).read_text(encoding="utf-8"))
-    from huggingface_hub import try_to_load_from_cache
-
     try:
-        cached = try_to_load_from_cache(hub_name(name), file)
-        if isinstance(cached, str):
-            return json.loads(Path(cached).read_text(encoding="utf-8"))
+        cached = _cached_file(name, file)
+        if cached is not None:
+            return json.loads(cached.read_text(encoding="utf-8"))
         if not fetch:
             raise FileNotFoundError(f"{name} has no {file} in the hub cache")
-        return json.loads(_fetched(hub_name(name), file))
+        return json.loads(_fetched(*hub_model(name), file))
     except Exception as error:
         # The network stack may raise anything; invalid names fail here too.
         raise OSError(str(error)) from None
 
 
 @cache
-def _fetched(repository: str, file: str) -> str:
+def _fetched(repository: str, revision: str | None, file: str) -> str:
     """Fetch a file from the hub, once per process. Raises any exception if that fails, without trying again.
 
     Leaves the hub's cache untouched, because `check_source` takes a model with one cached file for a complete one.
@@ -71,7 +101,7 @@ def _fetched(repository: str, file: str) -> str:
 
     token = get_token()
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    answer = get_session().get(hf_hub_url(repository, file), headers=headers, timeout=10)
+    answer = get_session().get(hf_hub_url(repository, file, revision=revision), headers=headers, timeout=10)
     return str(answer.raise_for_status().text)
 
 

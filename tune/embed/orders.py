@@ -19,12 +19,13 @@ from tune.embed.closed import ClosedSource
 from tune.embed.closed.prices import estimate_for
 from tune.embed.leaks import near_copies_by_side
 from tune.embed.left_out import LeftOut, without
+from tune.embed.model_files import cached_commit
 from tune.embed.own_code import own_classes
 from tune.embed.prepare import PreparedBase, ViewOptions, prepare_base, texts_by_prompt, with_exact_test
 from tune.embed.routes import has_routes
 from tune.embed.sources import Source, load_open, load_source
 from tune.errors import ConfigError
-from tune.events import Emit, Message, ignore
+from tune.events import Bought, Emit, Message, ignore
 
 EmbedAll = Callable[[Sequence["EmbedOrder"], Path, Emit], list[PreparedBase]]
 """(orders, cache, emit) -> the prepared base models, in the order of the orders."""
@@ -135,11 +136,13 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
     too_long = f", {base.cut_by_server} of them too long for the server and cut" if base.cut_by_server else ""
     emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}{too_long}"))
     if isinstance(source, ClosedSource):
-        return replace(
-            base, closed=source.options.to_json(), usd_per_million_texts=_usd_per_million(source, order, prompts)
-        )
+        price = _usd_per_million(source, order, prompts)
+        if base.embedded and price is not None:
+            emit(Bought(name, base.embedded * price / 1e6))
+        return replace(base, closed=source.options.to_json(), usd_per_million_texts=price)
     trusted = order.trust_remote_code and bool(own_classes(source.model))
-    base = replace(base, routed=has_routes(source.model), trusted=trusted, note=source.note(prompts))
+    note, commit = source.note(prompts), cached_commit(name)
+    base = replace(base, routed=has_routes(source.model), trusted=trusted, note=note, revision=commit)
     if order.precision == "bf16":
         # Test is scored as by the exported model, which has fp32 weights.
         exact = load_open(name, "fp32", data.max_length, trust_remote_code=order.trust_remote_code)

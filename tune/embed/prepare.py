@@ -64,7 +64,7 @@ class PreparedBase:
     trusted: whether it runs code of its own. note: what a reader of its results should know, "" for nothing. left_out:
     the `text_id`s of texts that it, or another base model of the search, has no vector for: pairs with them are in no
     view and not in test. cut_by_server: how many of its texts a server refused whole, so that only their beginnings
-    were embedded, by this or an earlier run.
+    were embedded, by this or an earlier run. revision: the commit of a hub model, "" for any other (or if unknown).
     """
 
     name: str
@@ -87,6 +87,7 @@ class PreparedBase:
     note: str = ""
     left_out: list[str] = field(default_factory=list)
     cut_by_server: int = 0
+    revision: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values."""
@@ -162,7 +163,7 @@ def prepare_base(
     by_prompt = texts_by_prompt(sides.values(), prompts)
     progress = embedding_progress(source.name, emit)
     embedded = sum(snapshot.embed(source, prompt, texts, progress) for prompt, texts in by_prompt.items())
-    both = _joined(sides["train"], sides["val"])
+    both = sides["train"].joined(sides["val"])
     keyed, same = keyed_rows(both, *prompts), same_rows(both, prompts)
     digest = _write_vectors(source, snapshot, (*keyed, same), len(sides["train"]), _views(cache))
     if view.texts:
@@ -190,16 +191,6 @@ def prepare_base(
 
 def _views(cache: Path) -> Path:
     return cache / "views"
-
-
-def _joined(train: LabelledPairs, val: LabelledPairs) -> LabelledPairs:
-    scores = [pairs.score for pairs in (train, val) if pairs.score is not None]
-    return LabelledPairs(
-        train.text_a + val.text_a,
-        train.text_b + val.text_b,
-        np.concatenate([train.label, val.label]),
-        score=np.concatenate(scores) if scores else None,
-    )
 
 
 def _write_vectors(source: EmbeddingSource, snapshot: Snapshot, keyed: _Keyed, train_pairs: int, views: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.config.pins import split_pin
 from tune.embed.fingerprint import fingerprint
 from tune.embed.loading import load_model
 from tune.embed.own_code import code_hashes
@@ -63,7 +64,9 @@ class SentenceTransformerSource:
     def fingerprint(self) -> str:
         """Identifies weights, modules, tokenizer, length limits and precision; a folder name."""
         facts = [self.weights, modules_of(self.model), self.model.max_seq_length, self._max_length, self.precision]
-        return fingerprint(Path(self.name).name, [*facts, tokenizer_hash(self.model), *code_hashes(self.model)])
+        return fingerprint(
+            Path(split_pin(self.name)[0]).name, [*facts, tokenizer_hash(self.model), *code_hashes(self.model)]
+        )
 
     @property
     def known_dims(self) -> int | None:
@@ -104,7 +107,7 @@ class SentenceTransformerSource:
     def _made_for(self) -> str:
         """Return the similarity that the model was made for, if its pairs rank otherwise by cosine; else ""."""
         kind = self.model.similarity_fn_name
-        if kind == "cosine" and _DOT_NAME.search(Path(self.name).name.lower()):
+        if kind == "cosine" and _DOT_NAME.search(Path(split_pin(self.name)[0]).name.lower()):
             # Models saved by early versions say so in their name alone.
             kind = "dot"
         if kind != "manhattan" and any(type(module).__name__ == "Normalize" for module in self.model.children()):

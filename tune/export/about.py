@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tune.embed.adapted import ABOUT
+from tune.embed.base_card import public_name
 from tune.errors import ModelError
-from tune.export.card import ExportFacts
+from tune.export.facts import ExportFacts
 
 
 def about(facts: ExportFacts) -> dict[str, Any]:
@@ -17,8 +18,9 @@ def about(facts: ExportFacts) -> dict[str, Any]:
         "logistic_threshold": facts.final["logistic_threshold"],
         "prompt_a": facts.base.prompt_a,
         "prompt_b": facts.base.prompt_b,
-        "config": facts.config.model_dump(),
-        "base_model": facts.base.name,
+        "config": facts.settings,
+        "base_model": public_name(facts.base.name),
+        "base_revision": facts.base.revision,
         "base_weights": facts.base.weights,
         "val_auc": facts.final["val_auc"],
         "val_spearman": facts.final.get("val_spearman"),

@@ -1,80 +1,120 @@
-"""The model card of an export (README.md): what the model is, what it scores, how it was trained."""
+"""The model card of an export (README.md): what the model is, what it scores, how it was trained, where its limits are.
+
+Facts become plain values and Markdown here; their order is in templates/card.md.jinja, and the front matter in
+metadata.py. A card contains no texts and no paths of the machine that wrote it.
+"""
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from string import Template
-from typing import Any
+from importlib.resources import files
 
-from tune.config.trial import TrialConfig
+from jinja2 import Environment, StrictUndefined
+
+from tune.embed.base_card import BaseCard, base_card, base_url
 from tune.embed.prepare import PreparedBase
 from tune.embed.routes import split_route
-from tune.metrics.verdict import as_sentence
+from tune.export.facts import ExportFacts
+from tune.export.limits import limits
+from tune.export.markdown import code, plain, table
+from tune.export.metadata import card_data
+from tune.export.scores import score_table, sentences, verdicts
 from tune.train.kinds import kind_of
+
+PLACE = "PATH/OF/THIS/DIRECTORY"
+"""What the card's snippet calls the place to load from."""
 
 
 @dataclass(frozen=True)
-class ExportFacts:
-    """What an export records besides its weights.
+class Picture:
+    """A picture beside the card: its file, what it shows, and its bytes."""
 
-    finals: by dims, ascending; the model outputs the last. Each has val_auc, threshold (cosine from which a pair counts
-    as positive: best accuracy on val), logistic_threshold (the one behind the hard AUC) and test (scores, if the trial
-    was a finalist); val_spearman if the pairs have graded scores. search: provenance of the search.
-    """
-
-    trial: str
-    config: TrialConfig
-    base: PreparedBase
-    finals: dict[int, dict[str, Any]]
-    search: dict[str, Any]
-
-    @property
-    def final(self) -> dict[str, Any]:
-        """The numbers of the model at its full dims."""
-        return self.finals[self.dims]
-
-    @property
-    def dims(self) -> int:
-        """Dimensions of the model's vectors."""
-        return max(self.finals)
+    file: str
+    text: str
+    png: bytes
 
 
-def model_card(facts: ExportFacts) -> str:
+@dataclass(frozen=True)
+class Extras:
+    """What only the model in memory, or the pipeline, knows. max_tokens: per text; None for no limit or unknown."""
+
+    max_tokens: int | None = None
+    picture: Picture | None = None
+
+
+def model_card(facts: ExportFacts, extras: Extras | None = None) -> str:
     """Return the card's text."""
-    config = facts.config
-    kind = kind_of(config)
-    what = kind.description.format(base=facts.base.name, data=facts.search.get("data", ""))
-    if kind.trains_base and config.dims is not None:
-        what += ", with a Dense layer"
-    usage = ", ".join(
-        f"`{name}`: {prompt!r}"
-        for name, (_, prompt) in zip(("first text", "second text"), named_prompts(facts.base), strict=True)
-        if prompt
+    extras = extras or Extras()
+    base = base_card(facts.base.name)
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
-    threshold = facts.final["threshold"]
-    graded_by = (facts.search.get("scores") or {}).get("column")
-    closed = facts.base.closed is not None
-    belongs = f"belongs_together = float(a @ b) >= {threshold:.6f}" if threshold is not None else "cosine = a @ b"
-    usage_of_it = Template(_USE_CLOSED if closed else _USE).substitute(
-        belongs=belongs, encode=_encode(facts.base), trust=", trust_remote_code=True" if facts.base.trusted else ""
-    )
-    return Template(_CARD).substitute(
-        head=_HEAD_CLOSED if closed else _HEAD,
-        use=usage_of_it,
-        needs=_NEEDS_CLOSED.format(extra=facts.base.name.partition(":")[0])
-        if closed
-        else _NEEDS.format(version=version("sentence-transformers")) + (_CODE if facts.base.trusted else ""),
-        base=facts.base.name,
-        dims=facts.dims,
-        what=what,
-        synthetic=" The pairs are synthetic." if facts.search.get("synthetic") else "",
-        prompts=f"\nTrained with these prompts: {usage}.\n" if usage else "",
-        warning=f"**Warning:** {inverted}.\n\n" if (inverted := facts.search.get("inverted")) else "",
-        scores="\n\n".join(_scores(facts, dims) + _spearman(final, graded_by) for dims, final in facts.finals.items()),
-        smaller=(_SMALLER_CLOSED if closed else _SMALLER).format(dims=min(facts.finals))
-        if len(facts.finals) > 1
+    template = environment.from_string((files("tune.export") / "templates" / "card.md.jinja").read_text("utf-8"))
+    findings = facts.findings
+    return template.render(
+        metadata=card_data(facts, base).to_yaml(),
+        title=f"{plain(base.label)}, adapted to {facts.dims} dimensions",
+        what=_what(facts, base),
+        use=_use(facts),
+        after_use=_after_use(facts),
+        scores=[*_warnings(facts), *sentences(facts), *score_table(facts), *verdicts(facts)],
+        picture=extras.picture and {"file": extras.picture.file, "text": plain(extras.picture.text)},
+        limits=limits(facts, base, extras.max_tokens),
+        data=_data(facts),
+        origin=_origin(facts, base),
+        settings=table(["option", "value"], [list(one) for one in facts.chosen.items()]),
+        space=table(["option", "searched"], [list(one) for one in findings.space.items()]) if findings.space else "",
+        provenance=table(["what", "value"], [list(one) for one in findings.provenance.items()])
+        if findings.provenance
         else "",
-        settings="\n".join(f"| {name} | {value} |" for name, value in config.model_dump().items()),
+        needs=_needs(facts),
     )
+
+
+def _what(facts: ExportFacts, base: BaseCard) -> str:
+    kind = kind_of(facts.config)
+    what = kind.description.format(base=base.label, data=plain(facts.search.get("data", "")))
+    if kind.trains_base and facts.config.dims is not None:
+        what += ", with a Dense layer"
+    synthetic = " The pairs are synthetic." if facts.search.get("synthetic") else ""
+    return f"{what} and a final normalisation.{synthetic}"
+
+
+def _use(facts: ExportFacts) -> str:
+    threshold = facts.final["threshold"]
+    belongs = f"belongs_together = float(a @ b) >= {threshold:.6f}" if threshold is not None else "cosine = a @ b"
+    if facts.base.closed is not None:
+        lines = [
+            "from tune.embed.adapted import AdaptedEmbedder",
+            "",
+            f'model = AdaptedEmbedder.load("{PLACE}")',
+            '[a] = model.encode(["first text"])',
+            '[b] = model.encode(["second text"], side="b")',
+        ]
+    else:
+        trust = ", trust_remote_code=True" if facts.base.trusted else ""
+        lines = [
+            "from sentence_transformers import SentenceTransformer",
+            "",
+            f'model = SentenceTransformer("{PLACE}"{trust})',
+            _encode(facts.base),
+        ]
+    return "\n".join([*lines, belongs])
+
+
+def _after_use(facts: ExportFacts) -> list[str]:
+    found = []
+    if len(facts.finals) > 1:
+        dims = min(facts.finals)
+        how = (
+            f"vectors[:, :{dims}]"
+            if facts.base.closed is not None
+            else f"SentenceTransformer(..., truncate_dim={dims})"
+        )
+        found.append(f"Its first components also work alone, compared by cosine: `{how}`.")
+    named = zip(("first text", "second text"), named_prompts(facts.base), strict=True)
+    if prompts := ", ".join(f"`{name}`: {code(repr(prompt))}" for name, (_, prompt) in named if prompt):
+        found.append(f"Trained with these prompts: {prompts}.")
+    return found
 
 
 def named_prompts(base: PreparedBase) -> list[tuple[str, str]]:
@@ -98,107 +138,55 @@ def _encode(base: PreparedBase) -> str:
     return "\n".join(lines)
 
 
-def _scores(facts: ExportFacts, dims: int) -> str:
-    final, judged = facts.finals[dims], facts.search.get("out_of_fold")
-    head = f"At {dims} dims: validation" if len(facts.finals) > 1 else "Validation"
-    threshold = ""
-    if final["threshold"] is not None:
-        threshold = f" The threshold {final['threshold']:.6f} maximises accuracy on validation."
-    test = final["test"]
-    if judged is not None:
-        of_winner = facts.search["winner"] and dims == min(facts.finals)
-        result = _judgement(judged) if of_winner else "There was no test side."
-    elif test is None:
-        result = "This trial was not a finalist, so it was not scored on the test side."
+def _warnings(facts: ExportFacts) -> list[str]:
+    inverted = facts.search.get("inverted")
+    return [f"**Warning:** {plain(inverted)}."] if inverted else []
+
+
+def _data(facts: ExportFacts) -> str:
+    """Return counts of the pairs as a table, "" if they are unknown."""
+    data = facts.findings.data
+    counts, split = data.get("counts") or {}, data.get("split") or {}
+    rows, positives = split.get("rows") or {}, split.get("positives") or {}
+    seen = (data.get("leaks") or {}).get("texts_seen_in_train") or {}
+    found = [["source", str(data["source"])]] if data.get("source") else []
+    if "kept" in counts:
+        found.append(["pairs", f"{counts['read']:,} read, {counts['kept']:,} kept"])
+    if split.get("out_of_fold"):
+        found.append(
+            ["split", f"{rows.get('train', 0):,} pairs ({positives.get('train', 0):,} positive), all in folds"]
+        )
     else:
-        result = f"Test, scored once: ROC AUC {_interval(test)}, accuracy {test['accuracy']:.4f} on {test['n']} pairs."
-    return f"{head}: ROC AUC {final['val_auc']:.4f}. {result}{threshold}"
+        found += [
+            [f"{side} pairs", f"{count:,} ({positives[side]:,} positive)" if side in positives else f"{count:,}"]
+            for side, count in rows.items()
+        ]
+        if seen:
+            overlap = ", ".join(f"{side} {count:,}" for side, count in seen.items())
+            found.append(["texts also in train", overlap])
+    if labels := data.get("labels"):
+        found.append(["labels", str(labels)])
+    return table(["what", "value"], found) if found else ""
 
 
-def _judgement(judged: dict[str, Any]) -> str:
-    """Return sentences on the winner of a search without a test side."""
-    ends = "no interval" if judged["low"] is None else f"95% interval [{judged['low']:.4f}, {judged['high']:.4f}]"
-    sentences = [judged["sentence"], f"ROC AUC {judged['auc']:.4f}, {ends}", *judged["verdicts"]]
-    return f"There was no test side. {' '.join(map(as_sentence, sentences))}"
+def _origin(facts: ExportFacts, base: BaseCard) -> list[str]:
+    found = []
+    if url := base_url(base, facts.base.name):
+        at = f", at commit `{facts.base.revision}`" if facts.base.revision else ""
+        found.append(f"Base model: [{plain(base.label)}]({url}){at}.")
+    return [*found, *([base.origin] if base.origin else [])]
 
 
-def _spearman(final: dict[str, Any], column: str | None) -> str:
-    """Return a sentence on the correlation with graded scores, "" without them (or in results of earlier versions)."""
-    val, test = final.get("val_spearman"), final["test"] or {}
-    parts = [] if val is None else [f"{val:.4f} on validation"]
-    if (rho := test.get("spearman")) is not None:
-        low, high = test["spearman_low"], test["spearman_high"]
-        parts.append(f"{rho:.4f}{f' [{low:.4f}, {high:.4f}]' if low is not None else ''} on test")
-    of = f" (column `{column}`)" if column else ""
-    return f" Spearman correlation with the graded scores{of}: {', '.join(parts)}." if parts else ""
-
-
-def _interval(test: dict[str, Any]) -> str:
-    if test["auc_low"] is None:
-        return f"{test['auc']:.4f} (no interval: {test['interval']})"
-    # Versions up to 0.1.0 drew components alone, and did not write so.
-    how = test.get("interval") or "bootstrap over components"
-    return f"{test['auc']:.4f} [{test['auc_low']:.4f}, {test['auc_high']:.4f}] (95% interval, {how})"
-
-
-_SMALLER = """
-Its first components also work alone, compared by cosine: `SentenceTransformer(..., truncate_dim={dims})`.
-"""
-
-_SMALLER_CLOSED = """
-Its first components also work alone, compared by cosine: `vectors[:, :{dims}]`.
-"""
-
-_HEAD = """library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-tags: [sentence-transformers, feature-extraction, embedtune]"""
-
-_HEAD_CLOSED = """pipeline_tag: sentence-similarity
-tags: [feature-extraction, embedtune]"""
-
-_USE = """from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("PATH/OF/THIS/DIRECTORY"$trust)
-$encode
-$belongs"""
-
-_USE_CLOSED = """from tune.embed.adapted import AdaptedEmbedder
-
-model = AdaptedEmbedder.load("PATH/OF/THIS/DIRECTORY")
-[a] = model.encode(["first text"])
-[b] = model.encode(["second text"], side="b")
-$belongs"""
-
-_NEEDS = "It needs sentence-transformers 6 or later (saved by {version}; earlier versions cannot read it)."
-
-_CODE = " It runs custom code from its base model (`trust_remote_code`); read that code before loading."
-
-_NEEDS_CLOSED = (
-    "It contains only the Dense layer: every text it encodes is bought from the provider, with the API key from the "
-    "environment. It needs embedtune (`pip install 'embedtune[{extra}]'`), but neither torch nor a GPU."
-)
-
-_CARD = """---
-$head
----
-
-# $base, adapted to $dims dimensions
-
-$what and a final normalisation.$synthetic
-
-```python
-$use
-```
-$smaller$prompts
-## Scores
-
-$warning$scores
-
-## How it was trained
-
-| option | value |
-|---|---|
-$settings
-
-$needs
-"""
+def _needs(facts: ExportFacts) -> str:
+    if facts.base.closed is not None:
+        extra = facts.base.name.partition(":")[0]
+        return (
+            "It contains only the Dense layer: every text it encodes is bought from the provider, with the API key "
+            f"from the environment. It needs embedtune (`pip install 'embedtune[{extra}]'`), but neither torch nor a "
+            "GPU."
+        )
+    saved_by = version("sentence-transformers")
+    needs = f"It needs sentence-transformers 6 or later (saved by {saved_by}; earlier versions cannot read it)."
+    if facts.base.trusted:
+        needs += " It runs custom code from its base model (`trust_remote_code`); read that code before loading."
+    return needs

@@ -4,6 +4,7 @@ On an open base model it is a SentenceTransformer (the base's modules, Dense, No
 project; on a closed one an AdaptedEmbedder.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from tune.config.search import search_config
 from tune.config.toml import read_toml
 from tune.embed.prepare import PreparedBase
 from tune.errors import ResultsError
-from tune.export.card import ExportFacts
+from tune.export.card import Picture
+from tune.export.facts import ExportFacts, findings_of
 from tune.export.write import write_model
 from tune.results.layout import ResultsFolder, read_test
 from tune.results.provenance import version_of
@@ -21,19 +23,23 @@ from tune.train.stream import Report
 from tune.train.trained import Models, TrialModel
 
 
-def export(folder: ResultsFolder, trial: str | None, to: Path, *, trust_remote_code: bool = False) -> Path:
+def export(
+    folder: ResultsFolder,
+    trial: str | None,
+    to: Path,
+    *,
+    trust_remote_code: bool = False,
+    picture: Callable[[str], Picture | None] | None = None,
+) -> Path:
     """Write a trial of a search (the winner if `trial` is None) into the new directory `to`; return it.
 
     trial: its name in the leaderboard, or the beginning of it. trust_remote_code: whether the base model may run its
-    own code, whatever the folder says. Raises ResultsError if there is no such trial or `to` exists, ModelError if the
-    base model has changed or may not run its code.
+    own code, whatever the folder says. picture: draws one for the card, given the trial. Raises ResultsError if there
+    is no such trial or `to` exists, ModelError if the base model has changed or may not run its code.
     """
     summary = Summary(folder.summary)
     winner: str | None = (summary.get("winner") or {}).get("trial")
-    name = winner if trial is None else trial
-    if name is None:
-        raise ResultsError(f"{folder.root} has no winner yet; resume the search with --resume {folder.name}")
-    outcome, best = _chosen(folder, name)
+    outcome, best = _chosen(folder, _winner(folder, summary) if trial is None else trial)
     base = PreparedBase.from_json(summary["bases"][outcome.config.base_model])
     config = search_config(**read_toml(folder.config))
     cache, max_length = config.search.cache.expanduser(), config.data.max_length
@@ -54,8 +60,21 @@ def export(folder: ResultsFolder, trial: str | None, to: Path, *, trust_remote_c
             **({"inverted": found["sentence"]} if (found := summary.get("inverted")) else {}),
             **({"scores": scores} if (scores := summary["data"].get("scores")) else {}),
         },
+        findings=findings_of(folder, summary, config),
     )
-    return write_model(model, facts, to)
+    return write_model(model, facts, to, picture and picture(outcome.trial))
+
+
+def winner_of(folder: ResultsFolder) -> str:
+    """Return the name of the winning trial. Raises ResultsError if there is none yet."""
+    return _winner(folder, Summary(folder.summary))
+
+
+def _winner(folder: ResultsFolder, summary: Summary) -> str:
+    name = (summary.get("winner") or {}).get("trial")
+    if name is None:
+        raise ResultsError(f"{folder.root} has no winner yet; resume the search with --resume {folder.name}")
+    return str(name)
 
 
 def _judgement(summary: Summary) -> dict[str, Any]:

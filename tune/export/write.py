@@ -1,6 +1,7 @@
 """Writes the model of a trial as a directory, whole or not at all."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,43 +12,49 @@ import numpy as np
 from tune.embed.adapted import ABOUT, ADAPTER, BIAS, WEIGHT, AdaptedEmbedder
 from tune.embed.closed.names import ClosedName, ClosedOptions, parse_closed
 from tune.embed.closed.source import ClosedSource
+from tune.embed.model_files import cached_commit
 from tune.embed.prepare import PreparedBase
 from tune.embed.routes import one_route, split_route, use_task
 from tune.embed.sources import load_open
 from tune.errors import ModelError, ResultsError
 from tune.export.about import about
-from tune.export.card import ExportFacts, model_card, named_prompts
+from tune.export.card import Extras, Picture, model_card, named_prompts
+from tune.export.facts import ExportFacts
 from tune.files import make_directory
 from tune.train.trained import TrialModel
 
 CARD = "README.md"
+Files = Mapping[str, str | bytes]
+"""Name -> content."""
 
 
-def write_model(model: TrialModel, facts: ExportFacts, to: Path) -> Path:
+def write_model(model: TrialModel, facts: ExportFacts, to: Path, picture: Picture | None = None) -> Path:
     """Write the model of a trial's best weights into the new directory `to`, whole or not at all.
 
-    Raises ResultsError if `to` exists, ModelError if the base model is not the one that was searched with.
+    picture: for the card. Raises ResultsError if `to` exists, ModelError if the base model is not the one that was
+    searched with.
     """
     if facts.base.closed is not None:
-        return _write_on_closed(model, facts, facts.base.closed, to)
-    return _write_on_open(model, facts, to)
+        return _write_on_closed(model, facts, to, picture)
+    return _write_on_open(model, facts, to, picture)
 
 
-def _write_on_closed(model: TrialModel, facts: ExportFacts, options: dict[str, Any], to: Path) -> Path:
+def _write_on_closed(model: TrialModel, facts: ExportFacts, to: Path, picture: Picture | None) -> Path:
+    assert facts.base.closed is not None
     name = parse_closed(facts.base.name)
     assert name is not None  # an open model would have no options of a closed one
     adapter = Adapter(
         state=model.dense().state_dict(),
         name=name,
-        options=ClosedOptions.from_json(options),
+        options=ClosedOptions.from_json(facts.base.closed),
         activation=facts.config.activation,
         prompts=(facts.base.prompt_a, facts.base.prompt_b),
         max_length=model.max_length,
     )
-    return write_adapted(to, adapter, about(facts), {CARD: model_card(facts)})
+    return write_adapted(to, adapter, about(facts), _card(facts, Extras(model.max_length, picture)))
 
 
-def _write_on_open(model: TrialModel, facts: ExportFacts, to: Path) -> Path:
+def _write_on_open(model: TrialModel, facts: ExportFacts, to: Path, picture: Picture | None) -> Path:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize
 
@@ -55,7 +62,9 @@ def _write_on_open(model: TrialModel, facts: ExportFacts, to: Path) -> Path:
         raise ResultsError(f"{to} exists; choose another directory")
     source = load_open(facts.base.name, "fp32", model.max_length, trust_remote_code=model.trust_remote_code)
     if facts.base.weights != source.weights:
-        raise ModelError(f"base model {facts.base.name} has different weights now than when the search ran")
+        raise ModelError(
+            f"base model {facts.base.name} has different weights now than when the search ran{_commits(facts.base)}"
+        )
     prompts, default = _prompts(facts.base)
     exported = SentenceTransformer(
         modules=[*(module.to("cpu") for module in model.modules(source)), Normalize()],
@@ -70,9 +79,30 @@ def _write_on_open(model: TrialModel, facts: ExportFacts, to: Path) -> Path:
         to,
         lambda part: exported.save(str(part), create_model_card=False),
         about(facts),
-        {CARD: model_card(facts)},
+        _card(facts, Extras(_max_tokens(exported), picture)),
     )
     return to
+
+
+def _card(facts: ExportFacts, extras: Extras) -> Files:
+    """Return the card and its picture, by file name."""
+    pictures: dict[str, str | bytes] = {extras.picture.file: extras.picture.png} if extras.picture else {}
+    return {CARD: model_card(facts, extras), **pictures}
+
+
+def _max_tokens(model: Any) -> int | None:
+    """Return how many tokens of a text a SentenceTransformer reads; None for no limit."""
+    limit = getattr(model, "max_seq_length", None)
+    if isinstance(limit, int | float) and math.isfinite(limit):
+        return int(limit)
+    cut = getattr(getattr(model, "tokenizer", None), "truncation", None)
+    return int(cut["max_length"]) if isinstance(cut, dict) else None
+
+
+def _commits(base: PreparedBase) -> str:
+    """Return both commits of a hub model whose weights have changed, in brackets; "" if they are unknown."""
+    now = cached_commit(base.name)
+    return f" (commit {now[:7]}, not {base.revision[:7]})" if now and base.revision else ""
 
 
 def _prompts(base: PreparedBase) -> tuple[dict[str, str], str | None]:
@@ -103,7 +133,7 @@ def write_adapted(
     directory: Path,
     adapter: Adapter,
     about: Mapping[str, Any] | None = None,
-    files: Mapping[str, str] | None = None,
+    files: Files | None = None,
 ) -> Path:
     """Write an AdaptedEmbedder into the new directory, whole or not at all.
 
@@ -138,7 +168,7 @@ def write_adapted(
 
 
 def write_exported(
-    directory: Path, save: Callable[[Path], object], about: Mapping[str, Any], files: Mapping[str, str] | None = None
+    directory: Path, save: Callable[[Path], object], about: Mapping[str, Any], files: Files | None = None
 ) -> None:
     """Create an exported model's directory, whole or not at all. Raises ResultsError if that fails.
 
@@ -149,7 +179,7 @@ def write_exported(
     def fill(part: Path) -> None:
         save(part)
         for file, content in (files or {}).items():
-            (part / file).write_text(content, encoding="utf-8")
+            (part / file).write_bytes(content.encode() if isinstance(content, str) else content)
         # Last: a directory with this file is complete.
         (part / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

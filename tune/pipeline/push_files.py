@@ -1,0 +1,78 @@
+"""What a push uploads: the exported model, its card and the report, without texts or paths of this machine."""
+
+from pathlib import Path
+from typing import Any
+
+from tune.config.paths import paths_in, without_these
+from tune.config.search import SearchConfig, search_config
+from tune.config.toml import read_toml
+from tune.embed.adapted import ABOUT, is_adapted
+from tune.events import Emit, Message
+from tune.export.about import read_about
+from tune.export.card import PLACE
+from tune.export.write import CARD
+from tune.pipeline.export import export_model
+from tune.pipeline.push import PushJob
+from tune.pipeline.report import write_report
+from tune.results.layout import ResultsFolder
+from tune.results.summary import Summary
+
+_TEXTS = (".md", ".json", ".html")
+_REPORT = (
+    "\n## Report\n\nThe search that chose this model: [report.md](report.md), and `report.html` to download and open.\n"
+)
+
+
+def contents(job: PushJob, scratch: Path, emit: Emit) -> dict[str, bytes | Path]:
+    """Return what to upload, by path in the repository; texts without paths of this machine."""
+    model = _model(job, scratch)
+    written = write_report([job.folder.root], scratch / "report", texts=False)
+    found = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
+    found |= {path.name: path for path in (written.html, written.markdown)}
+    private = _private_paths(job.folder)
+    files: dict[str, bytes | Path] = {}
+    for name, path in found.items():
+        if path.suffix not in _TEXTS:
+            files[name] = path
+            continue
+        text = without_these(path.read_text(encoding="utf-8"), private)
+        files[name] = (_card(text, job.repository) if name == CARD else text).encode()
+    if (server := _server(model)) is not None:
+        emit(Message(f"{ABOUT} names the server that the texts go to: {server}"))
+    return files
+
+
+def _model(job: PushJob, scratch: Path) -> Path:
+    """Return the directory of the exported model: the search's own, or a new one."""
+    winner = str((Summary(job.folder.summary).get("winner") or {}).get("trial") or "")
+    best = job.folder.best
+    if (best / ABOUT).is_file() and (job.trial is None or (job.trial and winner.startswith(job.trial))):
+        return best
+    return export_model(job.folder, job.trial, scratch / "model", trust_remote_code=job.trust_remote_code)
+
+
+def _card(text: str, repository: str) -> str:
+    """Return the card with a snippet that loads the model from the hub, and a link to the report."""
+    closed = f'AdaptedEmbedder.load("{PLACE}")'
+    if closed in text:
+        text = text.replace("```python\n", "```python\nfrom huggingface_hub import snapshot_download\n", 1)
+        text = text.replace(closed, f'AdaptedEmbedder.load(snapshot_download("{repository}"))')
+    return text.replace(PLACE, repository).rstrip("\n") + "\n" + _REPORT
+
+
+def _private_paths(folder: ResultsFolder) -> list[str]:
+    """Return the paths of this machine that the results may name, longest first."""
+    config: SearchConfig = search_config(**read_toml(folder.config))
+    given = [config.data.data, *config.base_models, str(config.search.cache), str(config.search.results)]
+    command = str(Summary(folder.summary).get("command") or "")
+    outside = (one for one in given if one and one.startswith(("/", "~", "..")))
+    found = {*paths_in(command), str(folder.root.absolute()), *outside}
+    return sorted(found, key=lambda path: (-len(path), path))
+
+
+def _server(model: Path) -> str | None:
+    """Return the address of the server that an adapter on a closed model calls, if it is not the provider's own."""
+    if not is_adapted(model):
+        return None
+    options: dict[str, Any] = (read_about(model).get("closed") or {}).get("options") or {}
+    return options.get("base_url")
