@@ -10,7 +10,7 @@ from tune.config.search import SearchConfig
 from tune.data.clean import clean_pairs
 from tune.data.pairs import Pairs, check_data, read_pairs
 from tune.data.sides import SIDES
-from tune.data.split import split_pairs
+from tune.data.split import Split, split_pairs
 from tune.errors import DataError
 from tune.pipeline.pairs import NOT_DROPPED
 
@@ -43,18 +43,40 @@ class DataReport:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class ReadPairs:
+    """Pairs as read, and as cleaned with counts of rows; split as a search would, or why they cannot be split."""
+
+    raw: Pairs
+    pairs: Pairs
+    rows: dict[str, int]
+    split: Split | None
+    problem: str
+
+
 def report_data(config: SearchConfig) -> DataReport:
     """Read, clean and split the pairs. Raises DataError if they cannot be read; `problem` says what else is wrong."""
+    return report_on_pairs(read_and_split(config))
+
+
+def read_and_split(config: SearchConfig) -> ReadPairs:
+    """Return the pairs of a configuration at all three stages. Raises DataError if they cannot be read or cleaned."""
     check_data(config.data)
     raw = read_pairs(config.data)
     pairs, rows = clean_pairs(raw)
-    dropped = {reason: n for reason, n in rows.items() if n and reason not in NOT_DROPPED}
-    sides, problem = None, ""
     try:
-        split = split_pairs(pairs, config.search.seed, config.data.split)
+        split = split_pairs(pairs, config.search.seed, config.data.split, config.search.folds)
     except DataError as error:
-        problem = str(error)
-    else:
+        return ReadPairs(raw, pairs, rows, None, str(error))
+    return ReadPairs(raw, pairs, rows, split, "")
+
+
+def report_on_pairs(found: ReadPairs) -> DataReport:
+    """Return what was recognised in pairs."""
+    raw, rows, split = found.raw, found.rows, found.split
+    dropped = {reason: n for reason, n in rows.items() if n and reason not in NOT_DROPPED}
+    sides = None
+    if split is not None:
         if crossing := split.counts["crossing_dropped"]:
             dropped["crossing"] = crossing
         at = {side: split.side == side for side in SIDES}
@@ -71,13 +93,15 @@ def report_data(config: SearchConfig) -> DataReport:
         rows=rows,
         dropped=dropped,
         sides=sides,
-        problem=problem,
-        examples={name: list(_examples(pairs, label)) for label, name in ((1, "positive"), (0, "negative"))},
+        problem=found.problem,
+        examples={
+            name: [(found.pairs.text_a[at], found.pairs.text_b[at]) for at in examples(found.pairs, label)]
+            for label, name in ((1, "positive"), (0, "negative"))
+        },
     )
 
 
-def _examples(pairs: Pairs, label: int) -> Iterator[tuple[str, str]]:
-    """Yield pairs of a label, spread over the data: files are often sorted, so their first rows are alike."""
+def examples(pairs: Pairs, label: int) -> Iterator[int]:
+    """Yield indices of pairs of a label, spread over the data: files are often sorted, so first rows are alike."""
     found = np.flatnonzero(pairs.label == label)
-    for at in np.linspace(0, len(found) - 1, min(EXAMPLES, len(found))).astype(int):
-        yield pairs.text_a[found[at]], pairs.text_b[found[at]]
+    yield from found[np.linspace(0, len(found) - 1, min(EXAMPLES, len(found))).astype(int)].tolist()
