@@ -72,9 +72,9 @@ class ReloadingWsgi:
 @modal.concurrent(max_inputs=50)
 @modal.wsgi_app(requires_proxy_auth=not OPEN)
 def board() -> Wsgi:
-    """Serve every search on the Volume; its trials are TensorBoard runs NAME/ray/TRIAL."""
-    from tensorboard import default, program  # type: ignore[import-untyped]
-    from tensorboard.backend import application  # type: ignore[import-untyped]
+    """Serve every search on the Volume; its trials are TensorBoard runs NAME/runs/TRIAL."""
+    from tensorboard import default, program
+    from tensorboard.backend import application
 
     tensorboard = program.TensorBoard(plugins=default.get_plugins())
     # The fast loader keeps its files open, which prevents reloading the Volume.

@@ -30,13 +30,14 @@ from cluster.head import HEADS, HeadOrder, search_head
 from cluster.ledger import is_over
 from cluster.train_trial import train_trial
 from cluster.volume_files import names_in, read_text, upload_data
-from cluster.watch import fetch_results, stop_status_line, watch
+from cluster.watch import fetch_results, quiet_modal, stop_status_line, watch
 from tune.cli.options import SearchRequest, search_parser, search_request
 from tune.cli.parser import Parser
+from tune.cli.presentation import Presentation
 from tune.config.addresses import without_secrets
 from tune.config.search import DEFAULT_CACHE, SearchConfig
 from tune.errors import ConfigError, ResultsError, UserError
-from tune.events import ignore
+from tune.events import Message, ignore
 
 app = settings.app
 
@@ -94,16 +95,19 @@ def launch(arguments: Sequence[str]) -> int:
     parser = make_parser()
     request, parsed = search_request(parser, arguments, _begun_on_modal)
     options, config = _options(parser, parsed, request.config)
+    presentation = Presentation.of(parsed)
+    if presentation.quiet or presentation.json:
+        quiet_modal()
     command = shlex.join(["modal", "run", "cluster/launch.py", *map(without_secrets, arguments)])
     if parsed.dry_run:
         return _dry_run(config, options)
     if request.resume is not None:
-        return _resume(SearchRequest(config, request.resume), options, command)
+        return _resume(SearchRequest(config, request.resume), options, command, presentation)
     check_servers(config, options.private_server)
-    config, agreed_usd = _checked(config)
+    config, agreed_usd = _checked(config, presentation)
     calls = CallOptions(uuid.uuid4().hex, options.gpu, options.trial_timeout, agreed_usd)
     order = HeadOrder(config, command, calls, upload_data(settings.results_volume, config.data.data))
-    return watch(_spawn(order, options), calls.events, config)
+    return watch(_spawn(order, options), calls.events, config, presentation)
 
 
 def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -> tuple[Options, SearchConfig]:
@@ -135,15 +139,14 @@ def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -
     ), config
 
 
-def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
+def _checked(config: SearchConfig, presentation: Presentation) -> tuple[SearchConfig, float]:
     """Check everything that can be checked here; return the configuration with a name, and the USD agreed to.
 
     Covers options, base models and their servers, names and pairs. Raises UserError.
     """
-    from tune.cli.display import SearchDisplay
     from tune.embed.base_models import PACKAGED
     from tune.embed.purchase import agree, search_estimates
-    from tune.pipeline.pairs import read_split
+    from tune.pipeline.pairs import read_split, with_train_sizes
     from tune.pipeline.preflight import check_search
     from tune.results.naming import name_stem
 
@@ -162,10 +165,11 @@ def _checked(config: SearchConfig) -> tuple[SearchConfig, float]:
         )
 
     split, _ = read_split(config, ignore)
+    config = with_train_sizes(config, split, ignore)
     agreed_usd = config.closed.max_embed_usd
     if config.closed_models:
         stop_status_line()
-        display = SearchDisplay()
+        display = presentation.display()
         estimates = search_estimates(config, split, None)
         agree(estimates, config.closed, display.emit, display.asker(), _WORST)
         agreed_usd = max(agreed_usd, sum(estimate.usd or 0.0 for estimate in estimates))
@@ -229,7 +233,7 @@ def _begun_on_modal(folder: Path) -> Path:
     return path
 
 
-def _resume(request: SearchRequest, options: Options, command: str) -> int:
+def _resume(request: SearchRequest, options: Options, command: str, presentation: Presentation) -> int:
     """Download a finished search, watch a running one, or start a new head for any other; return the exit code.
 
     A new head may spend up to max_embed_usd: only the head can see which texts the Volume lacks.
@@ -239,12 +243,12 @@ def _resume(request: SearchRequest, options: Options, command: str) -> int:
     config, name = request.config, str(request.resume)
     summary = json.loads(read_text(settings.results_volume, f"{name}/summary.json") or "{}")
     if summary.get("finished"):
-        print(f"search {name} is finished; downloading its results")
-        return fetch_results(config)
+        presentation.display().emit(Message(f"search {name} is finished; downloading its results"))
+        return fetch_results(config, presentation)
     about = json.loads(read_text(settings.results_volume, f"{HEADS}/{name}.json") or "{}")
     if about.get("call") and not is_over(about["call"]):
-        print(f"search {name} is running; watching it")
-        return watch(modal.FunctionCall.from_id(about["call"]), about["events"], config)
+        presentation.display().emit(Message(f"search {name} is running; watching it"))
+        return watch(modal.FunctionCall.from_id(about["call"]), about["events"], config, presentation)
     check_servers(config, options.private_server)
     for model in config.closed_models:
         check_source(model, config.closed, sdk=False)
@@ -254,7 +258,8 @@ def _resume(request: SearchRequest, options: Options, command: str) -> int:
         trial_timeout=options.trial_timeout or about.get("trial_timeout"),
         agreed_usd=config.closed.max_embed_usd,
     )
-    return watch(_spawn(HeadOrder(config, command, calls, about.get("data")), options), calls.events, config)
+    order = HeadOrder(config, command, calls, about.get("data"))
+    return watch(_spawn(order, options), calls.events, config, presentation)
 
 
 def _spawn(order: HeadOrder, options: Options) -> Any:

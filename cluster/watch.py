@@ -11,6 +11,7 @@ from cluster import settings
 from cluster.event_queue import read_events
 from cluster.ledger import is_over
 from cluster.volume_files import download
+from tune.cli.presentation import Presentation
 from tune.config.search import SearchConfig
 from tune.errors import UserError
 from tune.events import Message, SearchNamed
@@ -21,16 +22,16 @@ CANCEL_SECONDS = 60.0
 """How long Ctrl-C waits for the head to end its trials' calls."""
 
 
-def watch(call: Any, events: str, config: SearchConfig) -> int:
+def watch(call: Any, events: str, config: SearchConfig, presentation: Presentation) -> int:
     """Show what the head reports until it ends, then download; return the exit code. Ctrl-C stops the search.
 
     events: the partition of the head's events.
     """
-    from tune.cli.display import SearchDisplay
+    from tune.cli.verdict import interrupted_outcome
 
     stop_status_line()
     queue = settings.queue()
-    display = SearchDisplay()
+    display = presentation.display()
     trust = " --trust-remote-code true" if config.search.trust_remote_code else ""
     resume = f"modal run cluster/launch.py --resume {config.search.name}{trust}"
     display.emit(Message(f"search {config.search.name}; resume it, or fetch its results, with: {resume}"))
@@ -43,21 +44,22 @@ def watch(call: Any, events: str, config: SearchConfig) -> int:
             raise
         print("stopping the search ...", file=sys.stderr)
         _end(call)
+        presentation.finish(interrupted_outcome("") | {"name": config.search.name})
         print(f"interrupted; finished work is kept on Modal; resume with: {resume}", file=sys.stderr)
         return 130
     if "error" in answer:
         raise UserError(answer["error"])
-    return fetch_results(config)
+    return fetch_results(config, presentation)
 
 
-def fetch_results(config: SearchConfig) -> int:
+def fetch_results(config: SearchConfig, presentation: Presentation) -> int:
     """Download a search's results and show them; return the exit code."""
-    from tune.cli.tables import show_results
+    from tune.cli.tables import present_results
     from tune.results.layout import ResultsFolder
 
     folder = ResultsFolder(config.search.results / str(config.search.name))
     download(settings.results_volume, folder.name, folder.root)
-    show_results(folder)
+    present_results(folder, presentation)
     return 0
 
 
@@ -68,6 +70,15 @@ def stop_status_line() -> None:
         from modal._output.manager import OutputManager
 
         OutputManager.get().stop_status_spinner()
+
+
+def quiet_modal() -> None:
+    """Turn off Modal's own lines from here on, so that ours are the last ones."""
+    # As above; a user can do the same with `modal run --quiet`.
+    with contextlib.suppress(Exception):
+        from modal._output.manager import OutputManager
+
+        OutputManager.get().set_quiet_mode(True)
 
 
 def _answer(call: Any, queue: modal.Queue, events: str, display: Any) -> dict[str, Any]:

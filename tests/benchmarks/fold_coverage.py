@@ -47,7 +47,7 @@ from tune.search.points import random_points
 from tune.train.frozen.trial import open_frozen_trial
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 from tune.train.stream import TrialFailed
-from tune.train.trained import FoldedModel, Models
+from tune.train.trained import FoldedModel, Models, base_on_val
 
 BASE, REAL = "wordllama", ((20, 20, 60), (50, 50, 30))
 """Positives, negatives and searches on real pairs."""
@@ -235,7 +235,8 @@ def _real_search(options: Options, sides: dict[str, LabelledPairs], seed: int) -
         outcomes = trial_outcomes(Path(folder) / "trials", Path(folder) / "asha.json")
         [winner, *_] = choose(outcomes, models, 1, False, lambda line: None).finalists
         assert isinstance(winner, FoldedModel)
-        judged = judge_out_of_fold(winner, outcomes, models, sides["train"], seed)
+        untouched = {name: base_on_val(base, models.cache)[1] for name, base in models.bases.items()}
+        judged = judge_out_of_fold(winner, outcomes, models, sides["train"], untouched, seed)
         test = sides["test"]
         truth = roc_auc(next(iter(winner.test(test).values())), test.label)
         of_base = roc_auc(cosine(*base.rows(options.cache, test)), test.label)

@@ -54,7 +54,8 @@ def test_it_is_bought_without_a_gpu_and_once(tmp_path: Path, monkeypatch: pytest
         again = server.book.sold.total() - bought(server)
         assert again <= 3 * IN_FLIGHT and again < bought(server) / 2, again
         rows = leaderboard(tmp_path / "results" / "paid")
-        assert [(row["status"], row["base_model"]) for row in rows] == [("done", OPENAI), ("baseline", OPENAI)]
+        models = [(row["status"], row["base_model"]) for row in rows]
+        assert models[0] == ("done", OPENAI) and set(models[1:]) == {("baseline", OPENAI), ("baseline", "tf-idf")}
         assert f"to buy: {OPENAI}" in log and log.count("to buy: ") == 1, "the head does not ask again"
         volumes = [stand_in.volume(f"embedtune-{name}") for name in ("results", "trials", "snapshots")]
         for folder in (*volumes, tmp_path / "results"):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.helpers import tensorboard_runs
 from tests.helpers.command import leaderboard, summary, tune, wait_for
 from tests.helpers.modal_launch import (
     REPOSITORY,
@@ -105,10 +105,8 @@ def test_the_killed_trial_resumed_from_its_checkpoint(asha: Search) -> None:
     trial = trial_of(asha, asha.killed)
     numbers = reports(trial)
     assert numbers == list(range(1, 17)) and (trial / "done").exists()
-    [events] = asha.folder.glob(f"ray/{trial.name}_*")
-    log = EventAccumulator(str(events))
-    log.Reload()
-    assert [round(event.value) for event in log.Scalars("ray/tune/number")] == numbers, "each reported once, in order"
+    log = tensorboard_runs.runs(asha.folder)[trial.name]
+    assert list(tensorboard_runs.scalars(log)) == numbers, "each reported once, in order"
     first, second = asha.killed.containers
     assert first != second
     assert next(container for container in asha.stand_in.containers if container.task_id == first).exit_code != 0
@@ -161,9 +159,12 @@ def test_containers_import_what_was_uploaded_and_see_no_test_rows(asha: Search) 
 
 def test_a_finished_search_is_only_downloaded(asha: Search, tmp_path: Path) -> None:
     calls = len(asha.stand_in.calls)
-    ran = launch(asha.stand_in, "--resume", "first", "--results", tmp_path)
+    ran = launch(asha.stand_in, "--resume", "first", "--results", tmp_path, "--json")
     assert ran.code == 0, ran.out + ran.err
-    assert len(asha.stand_in.calls) == calls and "downloading" in ran.out
+    assert len(asha.stand_in.calls) == calls and "downloading" in ran.err
+    said = json.loads(ran.out.splitlines()[-1])
+    assert said["winner"]["trial"] == leaderboard(asha.folder)[0]["trial"]
+    assert said["paths"]["report"] == str(tmp_path / "first" / "report.html")
     assert (tmp_path / "first" / "leaderboard.csv").read_bytes() == (asha.folder / "leaderboard.csv").read_bytes()
 
 
@@ -189,7 +190,7 @@ def test_the_board_shows_the_trials(asha: Search) -> None:
         request = urllib.request.Request(f"{url}/data/runs", headers=headers)
         with urllib.request.urlopen(request, timeout=60) as response:
             assert response.status == 200
-            return {run.split("/")[2].split("_")[0] for run in json.load(response) if run.startswith("first/ray/")}
+            return {run.rsplit("-", 1)[1] for run in json.load(response) if run.startswith("first/runs/")}
 
     trials = {row["trial"] for row in leaderboard(asha.folder) if row["status"] != "baseline"}
     wait_for(lambda: runs() == trials, 60)
@@ -201,9 +202,10 @@ search = "grid"
 finalists = 1
 
 [[space]]
-dims = [16, 32]
+dims = [16]
 loss = ["cosent"]
 epochs = [2]
+train_size = "1500:all"
 
 [[space]]
 freeze = [false]
@@ -243,6 +245,7 @@ def test_a_grid_here_and_there_has_the_same_numbers(tmp_path: Path) -> None:
     # The configuration written on Modal runs here unchanged.
     tomls = [(tmp_path / place / "search.toml").read_text().splitlines() for place in ("here", "there")]
     assert [line for line in tomls[0] if not line.startswith("cache")] == tomls[1]
+    assert "train_size = [1500, 0]" in tomls[1], "sizes that depend on the data are written as numbers"
 
 
 def write_graded_demo(path: Path) -> None:

@@ -159,8 +159,8 @@ def test_base_models_are_embedded_in_parallel(stand_in: ModalLocal, tmp_path: Pa
     assert first.state == second.state == "success"
     assert (second.started or 0) < (first.ended or 0), "at the same time"
     rows = leaderboard(tmp_path / "two")
-    assert {row["base_model"] for row in rows if row["status"] == "baseline"} == {"minilm", "wordllama"}
-    assert {row["status"] for row in rows} == {"baseline", "done"} and len(rows) == 4
+    assert {row["base_model"] for row in rows if row["status"] == "baseline"} == {"minilm", "wordllama", "tf-idf"}
+    assert {row["status"] for row in rows} == {"baseline", "done"} and len(rows) == 5
     gpus = {container.function: container.gpu for container in stand_in.containers}
     assert (gpus["search_head"], gpus["train_trial"], gpus["embed_snapshot"]) == ("H100", "L40S", "L4")
 

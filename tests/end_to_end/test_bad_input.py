@@ -111,6 +111,7 @@ OPTIONS = [
     (["--search", "grid", "--dropout", "0:0.5"], ["dropout", "a grid takes a list"]),
     (["--train-size", "1000,2000"], ["train_size", "--search grid"]),
     (["--train-size", "1000000"], ["train_size", "choose a smaller size"]),
+    (["--train-size", "250:all"], ["train_size", "--search grid"]),
     (["--dims", "0"], ["dims", "at least 1"]),
     (["--dims", "64:128"], ["dims", "takes a list"]),
     (["--dims", "64,64"], ["twice"]),

@@ -24,6 +24,7 @@ from tests.helpers.tiny import write_some_pairs
 from tune.cli.main import main
 from tune.embed.adapted import AdaptedEmbedder
 from tune.embed.closed import ClosedOptions
+from tune.embed.closed.prices import usd
 
 OPENAI, COHERE = "openai:text-embedding-3-small", "cohere:embed-v4.0@256"
 ALL = f"minilm,{OPENAI},{COHERE}"
@@ -84,7 +85,9 @@ def searched(one_server: EmbedServer, pairs: Path, tmp_path_factory: pytest.Temp
 
 
 def test_all_three_are_baselines_and_have_adapters(searched: Searched, pairs: Path) -> None:
-    rows = leaderboard(searched.folder)
+    every = leaderboard(searched.folder)
+    rows = [row for row in every if row["base_model"] != "tf-idf"]
+    assert len(every) == len(rows) + 1
     for kind in ("baseline", "done"):
         assert {row["base_model"] for row in rows if row["status"] == kind} == set(ALL.split(",")), kind
     assert [row["dims"] for row in rows if row["status"] == "baseline" and row["base_model"] == OPENAI] == ["1536"]
@@ -112,6 +115,11 @@ def test_the_price_is_told_before_and_the_verdicts_after(searched: Searched, pai
     families = [entry["family"] for entry in facts["comparisons"]]
     assert families == ["primary"] * 3 + ["exploratory"] * 6, "the winner against the three base models, first"
     assert "P-values of the 3 primary comparisons are Holm-corrected.\n" in said
+    prices = [base["usd_per_million_texts"] for base in facts["bases"].values() if base["closed"]]
+    bought = f"about {usd(sum(prices) * len(texts_of(pairs)) / 1e6)} USD of vectors bought\n"
+    [*_, last] = [line for line in said.splitlines(keepends=True) if line.startswith("trials: ")]
+    [cost] = [line for line in said.splitlines(keepends=True) if line.startswith("cost ")]
+    assert last.endswith(f", {bought}") and cost.endswith(f", {bought}")
     assert facts["correction"] == "p-values of the 3 primary comparisons are Holm-corrected"
 
 
@@ -166,7 +174,8 @@ def test_baselines_are_those_of_the_search_and_cost_nothing_again(
     assert rows == [row for row in leaderboard(searched.folder) if row["status"] == "baseline"]
     facts = summary(folder)
     assert facts["search"] == "baselines" and facts["finished"] and facts["test"]["pairs"] == SIZES["test"]
-    assert set(json.loads((folder / "test.json").read_text())["models"]) == {f"baseline:{n}" for n in ALL.split(",")}
+    models = {f"baseline:{name}" for name in (*ALL.split(","), "tf-idf")}
+    assert set(json.loads((folder / "test.json").read_text())["models"]) == models
     assert "hard AUC" in said and "USD per M texts" in said and f"{float(rows[0]['test_auc']):.4f} [" in said
     assert not (folder / "search.toml").exists(), "there is no search to go on with"
 
@@ -265,11 +274,16 @@ def test_an_own_server_with_a_model_that_no_table_knows(
     # A server that is given a key may be a gateway to a paid model.
     assert main(["baselines", *arguments, *models]) == 2
     assert f"the price of openai:{OWN_MODEL} is unknown" in capsys.readouterr().err
-    assert main(["baselines", *arguments, *models, "--price-per-million", "0"]) == 0
-    said = capsys.readouterr().out
+    assert main(["baselines", *arguments, *models, "--price-per-million", "0", "--json"]) == 0
+    answer, said = capsys.readouterr()
     assert "about 0.00 USD at 0 USD per million tokens (as given)" in said
     assert "at 0.12 USD per million tokens (list price" in said, "a bare price is not of listed models"
     rows = {row["base_model"]: row for row in leaderboard(tmp_path / "results" / "own")}
+    scored = json.loads(answer)
+    assert {one["base_model"]: one["test"]["auc"] for one in scored["models"]} == {
+        name: float(row["test_auc"]) for name, row in rows.items()
+    }
+    assert scored["paths"]["leaderboard"] == str(tmp_path / "results" / "own" / "leaderboard.csv")
     assert (
         rows[f"openai:{OWN_MODEL}"]["dims"] == "256" and rows[f"openai:{OWN_MODEL}"]["usd_per_million_texts"] == "0.0"
     )

@@ -12,6 +12,7 @@ Nothing is downloaded: base models are `minilm` and `wordllama`, which come as p
 """
 
 import csv
+import json
 import os
 import re
 import runpy
@@ -27,6 +28,7 @@ import pytest
 
 from cluster.launch import make_parser
 from tests.helpers.tiny import write_some_pairs
+from tune.machine import cpu_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -121,6 +123,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert (home / "results" / "tickets" / "best").is_dir(), done.stdout
     return home
+
+
+def test_a_search_with_a_report_has_milliseconds_per_text(folder: Path) -> None:
+    facts = json.loads((folder / "results" / "tickets" / "summary.json").read_text())
+    latency = facts["latency"]
+    assert list(latency["models"]) == ["baseline:wordllama", facts["winner"]["trial"]]
+    assert all(0 < value < 1_000 for times in latency["models"].values() for value in times.values())
+    assert latency["texts"] == 256 and cpu_name() in latency["machine"] and facts["seconds"]["latency"] > 0
 
 
 @pytest.fixture
@@ -226,8 +236,8 @@ def test_the_picture_is_what_its_script_draws() -> None:
 def test_every_option_is_documented(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     documented = " ".join(page.read_text(encoding="utf-8") for page in PAGES)
     pages = {}
-    for command in ("search", "baselines", "check-data", "report", "export", "score", "doctor"):
-        short = command in ("check-data", "report", "export", "doctor")
+    for command in ("search", "baselines", "check-data", "explore", "report", "export", "push", "score", "doctor"):
+        short = command in ("check-data", "report", "export", "push", "doctor")
         assert run_tune([command, "--help" if short else "--help-all"], monkeypatch) == 0
         pages[command] = capsys.readouterr().out
     make_parser().print_help_all()

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from sklearn.metrics import roc_auc_score
 
-from tests.helpers.command import Ran, leaderboard, summary, tune
+from tests.helpers import tensorboard_runs
+from tests.helpers.command import Ran, leaderboard, summary, tune, untouched
 from tests.helpers.exported import exported_auc
+from tests.helpers.kept_scores import Pair, checked_scores
 from tests.helpers.tiny import save_tiny_bert, write_topic_pairs
+from tune.data.demo import demo_pairs
 from tune.export.trial import export
 from tune.results.layout import ResultsFolder
 
@@ -56,6 +59,11 @@ def of_side(pairs: Path, side: str) -> tuple[list[str], list[str], list[int]]:
     return [row["text1"] for row in rows], [row["text2"] for row in rows], [int(row["label"]) for row in rows]
 
 
+def all_of(pairs: Path) -> list[Pair]:
+    with open(pairs, newline="") as handle:
+        return [(row["text1"], row["text2"], int(row["label"])) for row in csv.DictReader(handle)]
+
+
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> tuple[Ran, Path]:
     """A grid of a Matryoshka layer, whole models and LoRA, on a BERT of two layers."""
@@ -81,17 +89,24 @@ def test_every_kind_is_in_one_leaderboard(mixed: tuple[Ran, Path]) -> None:
     assert sorted(int(row["rank"]) for row in trials) in [sorted([*range(1, 6), n]) for n in range(1, 6)]
     assert all(float(row["test_auc_low"]) < float(row["test_auc"]) < float(row["test_auc_high"]) for row in trials)
     assert {row["val_pairs"] for row in trials} == {"400"}, "finalists are judged on all of val, whatever was reported"
+    logs = tensorboard_runs.runs(folder)
     for row in trials:
         reports = (folder / "trials" / row["trial"] / "reports.jsonl").read_text().splitlines()
         # Three epochs of 700 pairs can afford three looks at all 400 pairs of val.
         looked = 0 if row["freeze"] == "true" else 400
         assert [json.loads(report)["val_pairs"] for report in reports] == [looked] * (3 if looked else 16)
-        [log] = folder.glob(f"ray/{row['trial']}_*/events.out.tfevents.*")
-        events = EventAccumulator(str(log.parent))
-        events.Reload()
+        events = logs[row["trial"]]
         steps = [1, 4, 16] if looked else list(range(1, 17))
-        assert [one.step for one in events.Scalars("ray/tune/auc")] == steps, "curves share an axis"
+        assert list(tensorboard_runs.scalars(events, "val/auc")) == steps, "curves share an axis"
+        of_kind = {"val/pairs"} if looked else {"val/auc_by_dims/4", "val/auc_by_dims/16"}
+        assert set(events.Tags()["scalars"]) == {*tensorboard_runs.EVERY_REPORT, "train/step", *of_kind}
+        assert "val/precision_recall" in events.Tags()["tensors"]
     assert float(trials[0]["test_auc"]) > 0.8
+
+
+def test_the_scores_of_single_pairs_are_kept(mixed: tuple[Ran, Path], pairs: Path) -> None:
+    scores = checked_scores(mixed[1], all_of(pairs))
+    assert (len(scores.on("val").row), len(scores.on("test").row)) == (400, 400)
 
 
 def test_differences_are_in_the_leaderboard_and_corrected_for_their_number(mixed: tuple[Ran, Path]) -> None:
@@ -111,7 +126,7 @@ def test_differences_are_in_the_leaderboard_and_corrected_for_their_number(mixed
     assert facts["correction"] == f"p-values of the {len(primary)} primary comparisons are Holm-corrected"
     assert all(entry["p_holm"] < 0.05 for entry in entries if entry["outcome"] in ("beats", "behind"))
     rows = {(row["trial"], row["dims"]): row for row in leaderboard(folder) if row["rank"]}
-    base = next(float(row["test_auc"]) for row in leaderboard(folder) if row["status"] == "baseline")
+    base = float(untouched(folder)[0]["test_auc"])
     for row in rows.values():
         assert float(row["over_base"]) == pytest.approx(float(row["test_auc"]) - base)
         assert float(row["over_base_low"]) <= float(row["over_base"]) <= float(row["over_base_high"])
@@ -159,10 +174,15 @@ def test_folds_are_averaged_and_the_winner_is_refitted(pairs: Path, tmp_path: Pa
         assert float(row["val_auc_std"]) == pytest.approx(np.std(best["fold_aucs"], ddof=1)) and row["folds"] == "3"
         refits = list((folder / "trials" / row["trial"]).glob("refit-*.safetensors"))
         assert len(refits) == bool(row["test_auc"])
-    [base] = [row for row in leaderboard(folder) if row["status"] == "baseline"]
+    [base] = untouched(folder)
     scored = counts["rows"]["train"] + counts["rows"]["val"]
     assert {row["val_pairs"] for row in (base, *trials)} == {str(scored)}, "all are scored on the same pairs"
     assert float(base["val_auc_std"]) > 0
+    assert "quantised" not in summary(folder), "there is no single validation side to choose a precision by"
+    kept = checked_scores(folder, demo_pairs()).on("folds")
+    assert len(kept.row) == scored
+    pooled = roc_auc_score(kept.label, kept.models["baseline:wordllama"])
+    assert pooled == pytest.approx(float(base["val_auc"]), abs=0.02), "val_auc is the mean over the folds"
     about = json.loads((folder / "best" / "embedtune.json").read_text())
     assert about["threshold"] == pytest.approx(float(trials[0]["threshold"]))
     assert about["test"]["auc"] == float(trials[0]["test_auc"]) > 0.7, counts

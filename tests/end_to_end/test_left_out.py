@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers.command import leaderboard, summary
 from tests.helpers.embed_server import OWN_MODEL, EmbedServer
+from tests.helpers.kept_scores import checked_scores
 from tests.helpers.tiny import write_some_pairs
 from tune.cli.main import main
 from tune.embed.view import View
@@ -66,6 +67,11 @@ def test_their_pairs_are_left_out_for_all_base_models(
         assert (len(view.train), len(view.val)) == (SIZES["train"] - gone["train"], SIZES["val"] - gone["val"])
         assert view.vectors.any(axis=1).all() and np.array_equal(view.val.label, views[0].val.label)
     assert {row["val_pairs"] for row in leaderboard(tmp_path / "one")} == {str(SIZES["val"] - gone["val"])}
+    every = [(row["text1"], row["text2"], int(row["label"])) for row in rows_of(pairs)]
+    kept = checked_scores(tmp_path / "one", every, server.zero)
+    assert {side: len(kept.on(side).row) for side in ("val", "test")} == {
+        side: SIZES[side] - gone[side] for side in ("val", "test")
+    }
     # A vector of zeros was paid for too: nothing is bought again, and the pairs stay left out.
     sold = server.book.sold.total()
     assert main(["baselines", *of, "--name", "two"]) == 0

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sentence_transformers import SentenceTransformer
+from sklearn.metrics import roc_auc_score
 
 from tests.helpers.command import Ran, leaderboard, summary, tune, tune_here
+from tests.helpers.kept_scores import checked_scores
 from tests.helpers.tiny import topic_pairs
 from tune.files import write_atomic
 
@@ -71,7 +73,7 @@ def test_no_number_passes_for_one_on_test(searched: tuple[Ran, Path]) -> None:
     assert not (folder / "test.json").exists()
     assert facts["test"]["opened"] is None and facts["test"]["reason"] == "there is no test side: judged out of fold"
     assert facts["winner"]["chosen_by"] == "highest mean AUC over the folds; there is no test side"
-    assert [len(rows), {row["val_pairs"] for row in rows}] == [3, {str(PAIRS)}]
+    assert [len(rows), {row["val_pairs"] for row in rows}] == [4, {str(PAIRS)}]
     assert not any(row[column] for row in rows for column in row if column.startswith(("test_", "over_")))
     assert all(row["val_auc"] and row["val_auc_std"] and row["threshold"] for row in rows)
     split = pd.read_parquet(folder / "split.parquet")
@@ -93,6 +95,24 @@ def test_the_summary_has_the_judgement(searched: tuple[Ran, Path]) -> None:
     assert facts["verdict"] == entry and facts["verdicts"] == [entry["sentence"]] == judged["verdicts"]
     base = judged["bases"]["wordllama"]
     assert base["low"] < base["auc"] < base["high"]
+
+
+def test_the_scores_of_single_pairs_are_kept(searched: tuple[Ran, Path]) -> None:
+    ran, folder = searched
+    with open(folder.parent / "few.csv", newline="") as handle:
+        pairs = [(row["text1"], row["text2"], int(row["label"])) for row in csv.DictReader(handle)]
+    scores, judged, winner = checked_scores(folder, pairs), summary(folder)["out_of_fold"], summary(folder)["winner"]
+    assert set(scores.side) == {"folds"} and scores.row.tolist() == list(range(PAIRS))
+    assert set(judged["bases"]) == {"wordllama", "tf-idf"}
+    for name, base in judged["bases"].items():
+        auc = roc_auc_score(scores.label, scores.models[f"baseline:{name}"])
+        assert base["auc"] == pytest.approx(auc, abs=1e-6)
+    trial = folder / "trials" / winner["trial"]
+    reports = [json.loads(line)["auc"] for line in (trial / "reports.jsonl").read_text().splitlines()]
+    kept = np.fromfile(trial / "out_of_fold.f32", np.float32).reshape(len(reports), PAIRS)
+    assert np.array_equal(np.sort(kept[np.argmax(reports)]), np.sort(scores.models[winner["trial"]]))
+    said = " ".join(ran.out.split())
+    assert f", tf-idf {judged['bases']['tf-idf']['auc']:.4f} [" in said
 
 
 def test_the_model_is_exported_with_a_card_that_says_so(

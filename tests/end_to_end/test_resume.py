@@ -6,8 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.helpers import tensorboard_runs
 from tests.helpers.command import children, done_trials, leaderboard, started, summary, tune, wait_for
 
 SLOW = ("--base-model", "wordllama", "--epochs", "40", "--batch-size", "16", "--jobs", "2")
@@ -73,15 +73,16 @@ def test_kill_9_of_the_driver(algorithm: str, tmp_path: Path, cache: Path) -> No
 
 
 def check_tensorboard(folder: Path, rows: list[dict[str, str]]) -> None:
-    """Every trial has its TensorBoard scalars, once and whole, also those that Ray had not written when it died."""
+    """Every trial has its reports in TensorBoard's logs, each once, also those that ran when the driver died."""
+    logs = tensorboard_runs.runs(folder)
+    assert set(logs) == {row["trial"] for row in rows}
     for row in rows:
-        [log] = {path.parent for path in folder.glob(f"ray/{row['trial']}_*/events.out.tfevents.*")}
-        events = EventAccumulator(str(log))
-        events.Reload()
-        scalars = {event.step: event.value for event in events.Scalars("ray/tune/best_auc")}
-        assert sorted(scalars) == report_numbers(folder / "trials" / row["trial"])
+        scalars = tensorboard_runs.scalars(logs[row["trial"]])
+        assert list(scalars) == report_numbers(folder / "trials" / row["trial"])
         assert scalars[max(scalars)] == pytest.approx(float(row["val_auc"]))
-        assert "_hparams_/session_start_info" in events.summary_metadata
+        assert tensorboard_runs.hparams(logs[row["trial"]])[2].end_time_secs > 0
+    curves = {trial for trial, events in logs.items() if "val/precision_recall" in events.Tags()["tensors"]}
+    assert curves == set(summary(folder)["finalists"])
 
 
 def check_repeated_resumes(folder: Path, options: tuple[object, ...], results: Path) -> None:
@@ -90,10 +91,14 @@ def check_repeated_resumes(folder: Path, options: tuple[object, ...], results: P
     opened = (folder / "test.json").read_bytes()
     kept = (folder / "leaderboard.csv").read_bytes()
     (folder / "leaderboard.csv").unlink()
+    scores = (folder / "scores.parquet").read_bytes()
+    (folder / "scores.parquet").unlink()
     again = tune("search", "--resume", "killed", *options)
     assert again.code == 0 and "opening test" not in again.out
     assert (folder / "leaderboard.csv").read_bytes() == kept and (folder / "test.json").read_bytes() == opened
     assert stamps(done_trials(folder)) == after
+
+    assert not (folder / "scores.parquet").exists(), "only opening test again would make it"
 
     # Killed before test was scored, and the cache cleaned since: the vectors are rebuilt, the winner stays.
     (folder / "test.json").unlink()
@@ -101,6 +106,7 @@ def check_repeated_resumes(folder: Path, options: tuple[object, ...], results: P
     renewed = tune("search", "--resume", "killed", "--results", results, "--cache", results / "new-cache")
     assert renewed.code == 0 and "opening test" in renewed.out, renewed.err
     assert summary(folder)["winner"] == winner and (folder / "leaderboard.csv").read_bytes() == kept
+    assert (folder / "scores.parquet").read_bytes() == scores
 
 
 def test_kill_9_of_a_worker(tmp_path: Path, cache: Path) -> None:
@@ -121,13 +127,18 @@ def test_kill_9_of_a_worker(tmp_path: Path, cache: Path) -> None:
 def test_ctrl_c_keeps_everything_and_says_how_to_go_on(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "stopped"
     options = ("--results", tmp_path, "--cache", cache)
-    with started("search", *SPACES["asha"], *SLOW, *options, "--name", "stopped", log=tmp_path / "log") as process:
+    search = ("search", *SPACES["asha"], *SLOW, *options, "--name", "stopped", "--json")
+    with started(*search, log=tmp_path / "log") as process:
         wait_for(lambda: done_trials(folder))
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(60) == 130
         wait_for(lambda: not children(process.pid, "ray::"), 20)
     said = (tmp_path / "log").read_text()
     assert "python -m tune search --resume stopped" in said and "Traceback" not in said
+    [line] = [line for line in said.splitlines() if line.startswith("{")]
+    answer = json.loads(line)
+    assert answer["winner"] is None and answer["test"] is None and answer["interrupted"] == "by Ctrl-C"
+    assert answer["paths"] == {"results": str(folder), "leaderboard": None, "best": None, "report": None}
     assert not (folder / "test.json").exists() and (folder / "search.toml").exists()
 
 
@@ -148,10 +159,12 @@ def test_max_hours_ends_in_good_order(tmp_path: Path, cache: Path) -> None:
 def test_no_trial_that_can_be_trained_is_said_and_test_stays_closed(tmp_path: Path, cache: Path) -> None:
     options = ("--results", tmp_path, "--cache", cache, "--name", "failed", "--jobs", 1)
     space = ("--dims", 16, "--loss", "cosent", "--learning-rate", "3e38", "--epochs", 1, "--base-model", "wordllama")
-    ran = tune("search", "--search", "grid", *space, *options)
-    assert ran.code == 1 and "No trial produced a model" in ran.out and "try a lower learning rate" in ran.out
+    ran = tune("search", "--search", "grid", *space, *options, "--json")
+    assert ran.code == 1 and "No trial produced a model" in ran.err and "try a lower learning rate" in ran.err
+    answer = json.loads(ran.out)
+    assert answer["winner"] is None and answer["val"] is None and answer["verdict"] is None
     folder = tmp_path / "failed"
-    assert [row["status"] for row in leaderboard(folder)] == ["baseline", "failed"]
+    assert [row["status"] for row in leaderboard(folder)] == ["baseline", "baseline", "failed"]
     assert not (folder / "test.json").exists() and not any(row["test_auc"] for row in leaderboard(folder))
 
 

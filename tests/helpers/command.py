@@ -109,6 +109,11 @@ def leaderboard(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
+def untouched(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of the untouched base models: without TF-IDF, which is in every leaderboard."""
+    return [row for row in leaderboard(folder) if row["status"] == "baseline" and row["base_model"] != "tf-idf"]
+
+
 def summary(folder: Path) -> dict[str, Any]:
     """Return the summary of a search."""
     return dict(json.loads((folder / "summary.json").read_text()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.report.folders import made_up_folder
+from tests.report.scored_folders import with_scores
 from tune.report.page import Report
 from tune.report.story import read_story
 from tune.results.layout import ResultsFolder
@@ -19,7 +20,8 @@ _DIGITS = 5
 
 def golden_report(root: Path) -> tuple[str, str]:
     """Return report.md, and the figures' specifications as JSON with rounded numbers."""
-    report = Report.of([read_story(ResultsFolder(made_up_folder(root, 0, grid=True)))])
+    folder = with_scores(made_up_folder(root, 0, grid=True), 100, others=("tf-idf",))
+    report = Report.of([read_story(ResultsFolder(folder))])
     specs = {figure.name: rounded(figure.spec("light")) for page in report.pages for figure in page.figures}
     return report.markdown(), json.dumps(specs, indent=1, sort_keys=True) + "\n"
 

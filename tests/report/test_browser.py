@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.report.folders import made_up_folder
+from tests.report.scored_folders import with_scores
+from tests.report.stored_folders import stored_folder
+from tests.report.test_odd_results import changed, rewritten
 from tests.report.test_page import report_of
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -50,14 +53,20 @@ def marks(document: str, figure: str) -> int:
     return len(re.findall(r"<(?:path|rect|line)\b", found[0])) if found else 0
 
 
+def scored(root: Path, trials: int) -> Path:
+    """Return the folder of a made-up search whose pairs were scored."""
+    return with_scores(made_up_folder(root, trials), 100 * trials, others=("minilm", "tf-idf"))
+
+
 @pytest.mark.parametrize("trials", [5, 60, 500])
 def test_the_page_opens_offline_with_every_figure_drawn(tmp_path: Path, trials: int) -> None:
     page = tmp_path / "report.html"
-    report = report_of(made_up_folder(tmp_path, trials))
+    report = report_of(scored(tmp_path, trials))
     page.write_text(report.html())
     seen = opened(page)
     figures = [f"s0-{figure.name}" for figure in report.pages[0].figures]
-    assert figures and 'data-drawn="light"' in seen.document
+    assert {"s0-scores", "s0-roc", "s0-precision-recall", "s0-reliability"} <= set(figures)
+    assert 'data-drawn="light"' in seen.document
     assert {name: marks(seen.document, name) > 3 for name in figures} == dict.fromkeys(figures, True)
     assert seen.console == []
 
@@ -71,12 +80,37 @@ def test_the_page_can_load_nothing(tmp_path: Path) -> None:
 
 def test_dark_on_a_phone(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    page.write_text(report_of(made_up_folder(tmp_path, 0, grid=True)).html())
+    page.write_text(report_of(with_scores(made_up_folder(tmp_path, 0, grid=True), 100)).html())
     seen = opened(page, dark=True, width=500)
     assert 'data-drawn="dark"' in seen.document
-    assert marks(seen.document, "s0-training-pairs") > 3
+    assert all(marks(seen.document, f"s0-{name}") > 3 for name in ("training-pairs", "scores", "roc", "reliability"))
+    # Panels, which do not shrink by themselves, fit a phone.
+    found = re.search(r'data-figure="s0-scores".*?<svg[^>]* width="(\d+)', seen.document, re.DOTALL)
+    assert found is not None and int(found[1]) <= 500 - 40
     assert "#0d1117" in seen.document.partition("</script>")[0]
     assert seen.console == []
+
+
+def test_the_front_of_dims_and_precisions_is_drawn(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(report_of(stored_folder(tmp_path)).html())
+    seen = opened(page)
+    # 17 points of the front have an interval each, and 72 vectors a point.
+    assert marks(seen.document, "s0-dims") > 60
+    assert "128 int8" in seen.document and seen.console == []
+
+
+def test_the_table_of_models_fits_a_page_of_1040_pixels(tmp_path: Path) -> None:
+    folder = made_up_folder(tmp_path, 0, grid=True)
+    latency = {"machine": "a CPU", "texts": 9, "models": {"baseline:wordllama": {"ms_1": 123.4, "ms_64": 0.0123}}}
+    changed(folder, lambda summary: summary.update(latency=latency))
+    closed = {"base_model": "openai:text-embedding-3-small", "usd_per_million_texts": "0.31"}
+    rewritten(folder, lambda row: row["train_size"] == "250" and row.update(closed))
+    measure = "document.body.dataset.models = [...document.querySelectorAll('#s0-models .scroll')].map(e => "
+    measure += "`${e.querySelectorAll('th').length} ${e.scrollWidth <= e.clientWidth}`)"
+    page = tmp_path / "report.html"
+    page.write_text(report_of(folder).html().replace("</body>", f"<script>{measure}</script></body>"))
+    assert 'data-models="12 true"' in opened(page, width=1040).document
 
 
 def test_the_data_of_the_page_are_json(tmp_path: Path) -> None:

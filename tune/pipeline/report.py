@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tune.data.pairs import Pairs
 from tune.errors import ResultsError
+from tune.pipeline.report_texts import LEFT_OUT, texts_again, texts_of
 from tune.pipeline.run import Run
+from tune.report.prices import Prices
 from tune.results.layout import ResultsFolder
 
 
@@ -26,28 +29,45 @@ def report_on(run: Run) -> None:
     if not run.config.search.report:
         return
     try:
-        write_report([run.folder.root])
+        write_report([run.folder.root], pairs=run.split.pairs)
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         run.say(f"no report was written ({reason}); try: python -m tune report {run.folder.label}")
 
 
-def write_report(folders: Sequence[Path], to: Path | None = None) -> Written:
+def write_report(
+    folders: Sequence[Path],
+    to: Path | None = None,
+    *,
+    texts: bool = True,
+    pairs: Pairs | None = None,
+    prices: Prices | None = None,
+) -> Written:
     """Write the report on these results; with several, they are compared on one page.
 
     to: the folder to write to, made if missing; by default the results folder itself, or `compared` in the first of
-    several. Raises ResultsError if a folder holds no results, or the target cannot be written.
+    several. texts: whether to show texts of pairs. pairs: those of the only search, if they are at hand; otherwise they
+    are read again, if they are on this machine and as the search saw them. prices: of storage and GPUs,
+    list prices by default. Raises ResultsError if a folder holds no results, or the target cannot be written.
     """
     # Late: Altair and Vega take a second to import, after a search that may have failed before.
+    from tune.report.errors import Texts, wanted
     from tune.report.page import Report
-    from tune.report.story import read_story
+    from tune.report.story import Story, read_story
+
+    def shown(story: Story) -> Texts:
+        if not texts:
+            return Texts(note=LEFT_OUT)
+        rows = wanted(story)
+        return Texts(texts_of(pairs, rows)) if pairs is not None else Texts(*texts_again(story.folder, rows))
 
     stories = [read_story(ResultsFolder(folder)) for folder in folders]
     target = to or (folders[0] if len(folders) == 1 else folders[0] / "compared")
     written = Written(target / "report.html", target / "report.md", target / "plots")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        Report.of(stories).write(written.html, written.markdown, written.plots)
+        report = Report.of(stories, [shown(story) for story in stories], prices)
+        report.write(written.html, written.markdown, written.plots)
     except OSError as error:
         raise ResultsError(f"cannot write the report to {target} ({error.strerror}); choose another --to") from None
     return written

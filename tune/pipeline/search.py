@@ -13,14 +13,16 @@ from tune.errors import ResultsError
 from tune.evaluate.finalists import Choice, choose
 from tune.evaluate.training_warnings import training_warnings
 from tune.events import Emit, Message
-from tune.export.trial import export
 from tune.pipeline.backend import Backend, TrialsJob
+from tune.pipeline.export import export_model
+from tune.pipeline.latency import measure_latency
 from tune.pipeline.out_of_fold import judge_folds
-from tune.pipeline.pairs import read_split
+from tune.pipeline.pairs import read_split, with_train_sizes
 from tune.pipeline.phases import check_same_bases, embed_all, open_test_once, record_start, write_table
 from tune.pipeline.rates import report_rates
 from tune.pipeline.report import report_on
 from tune.pipeline.run import Run
+from tune.pipeline.tensorboard import write_pr_curves
 from tune.pipeline.timing import Clock
 from tune.pipeline.val_sample import choose_sample, untouched_aucs
 from tune.results.layout import ResultsFolder, existing_folder, new_folder
@@ -58,6 +60,7 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
     config, clock = job.config, Clock()
     with clock.phase("data"):
         split, facts = read_split(config, emit, job.data, begun=job.resume is not None)
+    config = with_train_sizes(config, split, emit)
     if config.search.search == "grid":
         emit(Message(f"grid: {planned_trials(config)} trials"))
     if note := small_space(config):
@@ -80,7 +83,12 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
         backend.commit()
         with clock.phase("export"):
             if finalists and not folder.best.exists():
-                export(folder, None, folder.best, trust_remote_code=config.search.trust_remote_code)
+                trust, pictured = config.search.trust_remote_code, config.search.report
+                export_model(folder, None, folder.best, trust_remote_code=trust, pictured=pictured)
+        backend.commit()
+        if config.search.report:
+            with clock.phase("latency"):
+                measure_latency(run, models)
         run.summary.update(seconds={**clock.seconds, **(run.summary.get("seconds") or {})}, finished=now())
         report_on(run)
         backend.commit()
@@ -99,6 +107,8 @@ def _search(run: Run) -> tuple[Models, list[TrialModel]]:
     outcomes = _outcomes(run.folder, models.bases)
     choice = choose(outcomes, models, options.finalists, options.search == "grid", run.say)
     run.summary.update(warnings=training_warnings(outcomes, untouched_aucs(run.config, models, sample)))
+    # Before the winner is fixed: after that, a resumed search chooses no more.
+    write_pr_curves(run, choice.finalists)
     chosen_by = _OUT_OF_FOLD if run.split.out_of_fold else _BEFORE_TEST
     _fix_winner(run.summary, outcomes, choice, interrupted, chosen_by)
     run.summary.update(**run.backend.facts())

@@ -5,6 +5,7 @@ search has such trials, all of its trials report on one sample, and the last sta
 """
 
 from tune.config.search import SearchConfig
+from tune.config.train_sizes import listed
 from tune.embed.base_models import is_static
 from tune.embed.similarity import cosine
 from tune.embed.view import View, write_sample
@@ -55,7 +56,7 @@ def sample_size(config: SearchConfig, train_pairs: int, val_pairs: int) -> int:
         min(size or train_pairs, train_pairs) * epochs
         for space in config.spaces
         if False in space.freeze
-        for size in space.train_size
+        for size in listed(space.train_size)
         for epochs in space.epochs
     ]
     affordable = int(max(planned) * _PASSES * _SHARE / (1 - _SHARE) / REPORTS_PER_TRIAL)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from tune.metrics.verdict import as_sentence
+from tune.report.prices import Prices, amount
 from tune.report.story import Line, Story
 
-_REASONS = {
+REASONS = {
     "unlabelled": "no label",
     "unscored": "no score",
     "empty": "an empty text",
@@ -13,6 +14,12 @@ _REASONS = {
     "identical_dropped": "equal texts labelled 0",
     "repeated": "repeated pairs",
 }
+_PAYS = {
+    "beats": "fine-tuning pays here: ",
+    "level": "fine-tuning makes no clear difference here: ",
+    "behind": "fine-tuning does not pay here: ",
+}
+_SMALLEST_P = 0.001
 
 
 def answer(story: Story) -> list[str]:
@@ -21,7 +28,7 @@ def answer(story: Story) -> list[str]:
         return [story.state]
     lines: list[str] = []
     sentences = story.summary.get("verdicts") or [(story.summary.get("verdict") or {}).get("sentence") or ""]
-    lines += [as_sentence(one) for one in sentences if one]
+    lines += [as_sentence(f"{_pays(story, one)}{one}{_p_value(story, one)}") for one in sentences if one]
     if not lines:
         nothing = "No trial produced a model." if story.trained else "Untouched base models only: nothing was trained."
         lines.append(nothing)
@@ -45,17 +52,72 @@ def _winner(story: Story, winner: Line) -> str:
         interval, auc, of = (found[1:] if found else (None, None)), winner.get("test_auc"), "test AUC"
     sure = f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval[0] is not None else ""
     scored = "" if auc is None else f", {of} {auc:.4f}{sure}"
-    return f"The winner has {winner.get('dims')} dims{stored}{scored}."
+    model = f"{winner.base_model} ({winner.trains}, {winner.get('loss')})"
+    return f"The winner is {model} at {winner.get('dims')} dims{stored}{scored}."
 
 
-def cost(story: Story) -> str:
-    """Return what the search took, in one sentence; "" if it did not record it."""
+def _pays(story: Story, sentence: str) -> str:
+    """Return what the verdict on the winner against its own base model says about fine-tuning; "" for any other."""
+    verdict = story.summary.get("verdict") or {}
+    return _PAYS.get(str(verdict.get("outcome")), "") if verdict.get("sentence") == sentence else ""
+
+
+def _p_value(story: Story, sentence: str) -> str:
+    verdict = story.summary.get("verdict") or {}
+    known = verdict.get("sentence") == sentence and verdict.get("outcome") in _PAYS
+    p = verdict.get("p_holm") if known else None
+    return "" if p is None else f", p < {_SMALLEST_P}" if p < _SMALLEST_P else f", p = {p:.2g}"
+
+
+def cost(story: Story, prices: Prices) -> str:
+    """Return what the search took and cost, as far as it is known; "" if nothing is."""
     seconds = story.summary.get("seconds") or {}
-    if not seconds:
-        return ""
     trained = sum(trial.last.seconds for trial in story.trials if trial.last)
-    training = f"; its trials took {duration(trained)}, added up" if trained else ""
-    return f"The search took {duration(sum(seconds.values()))}{training}."
+    parts = []
+    if seconds:
+        training = f"; its trials took {duration(trained)}, added up" if trained else ""
+        parts.append(f"The search took {duration(sum(seconds.values()))}{training}.")
+    return " ".join([*parts, *_gpu_time(story, trained, prices), *_bought(story)])
+
+
+def _gpu_time(story: Story, trained: float, prices: Prices) -> list[str]:
+    modal = story.summary.get("modal") or {}
+    seconds = modal.get("container_seconds")
+    gpus = modal.get("gpu")
+    hour = prices.gpu_usd_per_hour(gpus)
+    if seconds is None:
+        # On this machine an hour costs only what it is said to.
+        if prices.gpu is None or not trained:
+            return []
+        return [f"At {prices.gpu:.2f} USD per GPU hour, its trials cost {_usd(trained, prices.gpu, prices.gpu)}."]
+    names = [gpus] if isinstance(gpus, str) else list(gpus or [])
+    on = f" on {' or '.join(filter(None, [', '.join(names[:-1]), *names[-1:]]))}" if names else ""
+    price = "; the price of that GPU is unknown" if hour is None else f": {_usd(seconds, *hour)} for the GPU"
+    origin = "" if hour is None else f", at {prices.gpu_origin()}, without CPU and memory"
+    return [f"Modal ran its trials for {duration(seconds)} of container time{on}{price}{origin}."]
+
+
+def _bought(story: Story) -> list[str]:
+    """Return what the vectors of closed models cost, as the search estimated it; nothing without such models."""
+    parts = []
+    for name, base in (story.summary.get("bases") or {}).items():
+        if base.get("closed") is None:
+            continue
+        texts, million = base.get("embedded") or 0, base.get("usd_per_million_texts")
+        if not texts:
+            parts.append(f"No vector of {name} had to be bought.")
+        elif million is None:
+            parts.append(f"{texts:,} texts were bought from {name}; its price is unknown.")
+        else:
+            cost = f"about {amount(texts * million / 1e6)} USD"
+            parts.append(f"{texts:,} texts were bought from {name} for {cost} (estimated from its price per token).")
+    return parts
+
+
+def _usd(seconds: float, low: float, high: float) -> str:
+    """Return the cost of so many seconds at prices per hour."""
+    least, most = (amount(seconds / 3600 * price) for price in (low, high))
+    return f"{least} USD" if least == most else f"{least} to {most} USD"
 
 
 def data(story: Story) -> dict[str, Any]:
@@ -63,7 +125,7 @@ def data(story: Story) -> dict[str, Any]:
     facts = story.data
     counts, split, leaks = facts.get("counts") or {}, facts.get("split") or {}, facts.get("leaks") or {}
     columns = facts.get("columns") or {}
-    dropped = [f"{counts[key]:,} {reason}" for key, reason in _REASONS.items() if counts.get(key)]
+    dropped = [f"{counts[key]:,} {reason}" for key, reason in REASONS.items() if counts.get(key)]
     rows, positives = split.get("rows") or {}, split.get("positives") or {}
     sides = [f"{side} {count:,} ({positives.get(side, 0):,} positive)" for side, count in rows.items()]
     seen, near = leaks.get("texts_seen_in_train") or {}, leaks.get("near_copies_in_train") or {}

@@ -13,10 +13,12 @@ from typing import Any
 
 from tune.config.closed import provider_of
 from tune.config.space import point_of
+from tune.embed.tfidf import TFIDF
 from tune.errors import ResultsError
 from tune.results.layout import ResultsFolder
 from tune.results.leaderboard import read_leaderboard
 from tune.results.naming import short_name
+from tune.results.scores import Scores, read_scores
 from tune.train.kinds import kind_by_axes
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 
@@ -50,8 +52,10 @@ class Line:
 
     @property
     def trains(self) -> str:
-        """What is trained, in one word: layer, whole or LoRA; closed or untouched for a baseline."""
+        """What is trained, in one word: layer, whole or LoRA; closed, untouched or words (TF-IDF) for a baseline."""
         if self.is_baseline:
+            if self.values.get("base_model") == TFIDF:
+                return "words"
             return "closed" if provider_of(str(self.values.get("base_model"))) else "untouched"
         return kind_by_axes(self.values.get("freeze") is not False, self.values.get("train")).label
 
@@ -101,6 +105,11 @@ class Story:
         return rows.get(side)
 
     @cached_property
+    def scores(self) -> Scores | None:
+        """The cosines of the pairs of val and test; None if test has not been opened, or by an earlier version."""
+        return read_scores(self.folder)
+
+    @cached_property
     def baselines(self) -> list[Line]:
         """The untouched base models."""
         return [line for line in self.lines if line.is_baseline]
@@ -127,6 +136,19 @@ class Story:
         if folds and train is not None:
             return int((train + (self.pairs_on("val") or 0)) * (folds - 1) // folds)
         return train
+
+    def low_over(self, line: Line, baseline: Line) -> float | None:
+        """Return the low end of the paired 95% interval of a trial's gain in test AUC over a baseline; None if unknown.
+
+        Earlier versions kept only the gain over the trial's own base model.
+        """
+        key = f"{line.trial}@{line.get('dims')}" if line.get("matryoshka") else line.trial
+        name = baseline.get("base_model")
+        for entry in self.summary.get("comparisons") or []:
+            if entry.get("a") == key and entry.get("b") == f"baseline:{name}":
+                return None if entry.get("low") is None else float(entry["low"])
+        own = line.get("over_base_low") if line.get("base_model") == name else None
+        return None if own is None else float(own)
 
     @property
     def test_pairs(self) -> int | None:

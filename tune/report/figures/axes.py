@@ -11,27 +11,27 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from tune.config.space import point_of
 from tune.report.story import Story
-from tune.report.theme import WIDTH, Figure
+from tune.report.theme import NARROW, WIDTH, Figure
 from tune.train.outcomes import TrialOutcome
 
 _FEWEST = 8
 """Trials below which importances are noise."""
-_LOGARITHMIC = ("learning_rate", "weight_decay")
+LOGARITHMIC = ("learning_rate", "weight_decay")
 _PANEL = 150
 _COLUMNS = 3
 
 
 def slices(story: Story) -> Figure | None:
     """Return a panel per axis that varied: validation AUC of every trial against its value."""
-    points = _points(story.trials)
-    axes = _varied(points)
+    points = points_of(story.trials)
+    axes = varied(points)
     if not axes:
         return None
     panels = [_panel(points, axis) for axis in axes]
     rows = [alt.hconcat(*panels[i : i + _COLUMNS], spacing=24) for i in range(0, len(panels), _COLUMNS)]
     return Figure(
         name="axes",
-        title=f"{len(points)} trials along the {len(axes)} settings that varied",
+        title=f"{len(points)} trials along the {len(axes)} setting{'s' if len(axes) > 1 else ''} that varied",
         subtitle="validation ROC AUC of each trial's best report",
         chart=alt.vconcat(*rows, spacing=24),
     )
@@ -39,7 +39,7 @@ def slices(story: Story) -> Figure | None:
 
 def importances(story: Story) -> Figure | None:
     """Return how much of the spread of validation AUC each axis explains, by fANOVA; None with few trials."""
-    points = _points(story.trials)
+    points = points_of(story.trials)
     shares = explained(points)
     if not shares:
         return None
@@ -55,12 +55,13 @@ def importances(story: Story) -> Figure | None:
         chart=alt.layer(chart.mark_bar(height=14, style="accent"), text).properties(
             width=WIDTH - 140, height=26 * len(rows)
         ),
+        least=NARROW,
     )
 
 
 def explained(points: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Return each varied axis's share of the variance, 0 to 1; {} if there are too few trials or nothing varied."""
-    axes = _varied(points)
+    axes = varied(points)
     if len(points) < _FEWEST or not axes or len({point["auc"] for point in points}) == 1:
         return {}
     distributions = {axis: _distribution([point[axis] for point in points]) for axis in axes}
@@ -73,7 +74,7 @@ def explained(points: Sequence[dict[str, Any]]) -> dict[str, float]:
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
 
 
-def _points(trials: Sequence[TrialOutcome]) -> list[dict[str, Any]]:
+def points_of(trials: Sequence[TrialOutcome]) -> list[dict[str, Any]]:
     return [
         {"trial": trial.trial, "auc": trial.best.auc, **point_of(trial.config)}
         for trial in trials
@@ -81,7 +82,7 @@ def _points(trials: Sequence[TrialOutcome]) -> list[dict[str, Any]]:
     ]
 
 
-def _varied(points: Sequence[dict[str, Any]]) -> list[str]:
+def varied(points: Sequence[dict[str, Any]]) -> list[str]:
     """Return the axes with more than one value that every trial has."""
     shared = [axis for axis in (points[0] if points else {}) if all(axis in point for point in points)]
     return [axis for axis in shared if axis not in ("trial", "auc") and len({str(point[axis]) for point in points}) > 1]
@@ -92,7 +93,7 @@ def _panel(points: Sequence[dict[str, Any]], axis: str) -> Any:
     rows = pd.DataFrame(
         [{"trial": one["trial"], "auc": one["auc"], axis: one[axis] if numeric else str(one[axis])} for one in points]
     )
-    logarithmic = axis in _LOGARITHMIC and numeric and rows[axis].min() > 0
+    logarithmic = axis in LOGARITHMIC and numeric and rows[axis].min() > 0
     x = (
         alt.X(
             f"{axis}:Q",
@@ -102,14 +103,14 @@ def _panel(points: Sequence[dict[str, Any]], axis: str) -> Any:
             axis=alt.Axis(grid=False, format="~e" if logarithmic else "", tickCount=3),
         )
         if numeric
-        else alt.X(f"{axis}:N", sort=_in_order(rows[axis]), axis=alt.Axis(grid=False, labelAngle=-40, labelLimit=90))
+        else alt.X(f"{axis}:N", sort=in_order(rows[axis]), axis=alt.Axis(grid=False, labelAngle=-40, labelLimit=90))
     )
     y = alt.Y("auc:Q", scale=alt.Scale(zero=False), title=None)
     chart = alt.Chart(rows).mark_point(filled=True, opacity=0.55, size=26, style="accent")
     return chart.encode(x=x, y=y, tooltip=["trial:N", axis, "auc:Q"]).properties(width=_PANEL, height=_PANEL)
 
 
-def _in_order(values: Iterable[str]) -> list[str]:
+def in_order(values: Iterable[str]) -> list[str]:
     """Return distinct values, numbers by size."""
     return sorted(set(values), key=lambda text: (0, float(text), "") if text.isdigit() else (1, 0.0, text))
 

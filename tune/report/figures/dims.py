@@ -1,96 +1,149 @@
-"""Quality against what vectors cost to store: every dims that was scored, and the front that nothing beats."""
+"""Quality against what vectors cost to store: the dims and precisions scored, and the front that nothing beats."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Any, Literal
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from tune.report.figures.marks import padded
+from tune.report.figures.stored import PRECISIONS, Advice, Stored, advice, fair, front_of, near_front, stored
 from tune.report.story import Story
 from tune.report.theme import HEIGHT, WIDTH, Figure
 
+_SHAPES = {"float32": "circle", "float16": "square", "int8": "diamond", "binary": "triangle-up"}
+_KINDS = ["trained", "untouched"]
+_STRENGTH = {"front": 1.0, "near": 0.6, "far": 0.22}
+_SIDES: dict[str, tuple[Literal["left", "right"], int, int]] = {
+    "above left": ("right", -8, -10),
+    "above right": ("left", 8, -10),
+    "below right": ("left", 8, 11),
+}
+"""Where a label may stand: its alignment, and its distance from the point in pixels."""
+_BELOW = 1.5
+"""Heights of the front that are shown below it."""
+_LETTER, _LINE = 6.6, 14
+"""Width of a label's letters and height of its line in pixels, to leave out labels that would overlap."""
+_MARGIN = 1.3
+"""Room at both ends of the axis, as a factor."""
+_NARROW = 480
+"""Width of the plot on a phone, where labels must not overlap either."""
+
 
 def dims(story: Story) -> Figure | None:
-    """Return test AUC against bytes per vector, with the front chosen on validation; None with fewer than two dims."""
-    # Random trials differ in more than dims, so only a grid or Matryoshka trials say what dims cost.
-    fair = story.summary.get("search") == "grid" or any(line.get("matryoshka") for line in story.trained)
-    rows = pd.DataFrame(_rows(story) if fair else [])
-    if rows.empty or rows[rows["kind"] == "trained"]["bytes"].nunique() < 2:
+    """Return test AUC against bytes per vector, with the front chosen on validation; None with fewer than two sizes."""
+    points = stored(story) if fair(story) else []
+    front, found = front_of(points), advice(points)
+    if found is None or len({one.bytes for one in points if one.trained}) < 2:
         return None
-    trained = rows[rows["kind"] == "trained"].sort_values(["bytes", "val"], ascending=[True, False])
-    rows["front"] = rows.index.isin(trained.index[_is_front(trained["val"].tolist())])
-    front = rows[rows["front"]]
-    full, small = front.iloc[front["bytes"].argmax()], front.iloc[front["bytes"].argmin()]
-    lost = (full["auc"] - small["auc"]) * 100
-    title = f"{small['dims']:.0f} dims lose {lost:.1f} points of AUC against {full['dims']:.0f}"
-    if len(front) == 1:
-        title = f"The smallest, {small['dims']:.0f} dims, is also the best on validation"
-    elif lost <= 0:
-        title = f"{small['dims']:.0f} dims are as good as {full['dims']:.0f}"
+    quantised = len({one.precision for one in points}) > 1
+    over = "dims and precisions" if quantised else "dims"
+    shown = [one for one in points if one.auc >= _floor(front)]
+    below = f"; {len(points) - len(shown)} weaker ones are below the scale" if len(shown) < len(points) else ""
     return Figure(
         name="dims",
-        title=title,
-        subtitle="test AUC with 95% intervals; the line joins the models that are best for their size by validation",
-        chart=_chart(rows),
+        title=found.sentence(),
+        subtitle=f"test AUC, compared with {found.full.dims} dims in float32; bars are 95% intervals. The line joins"
+        f" the {over} that are best for their size by validation{below}",
+        chart=_chart(_rows(shown, front, found)),
     )
 
 
-def _rows(story: Story) -> list[dict[str, Any]]:
-    found, seen = [], set()
-    for line in story.lines:
-        auc, size = line.get("test_auc"), line.get("bytes_per_million_vectors")
-        key = (line.get("base_model"), line.trains, line.get("dims"))
-        # In order of validation: the first is the best of its kind and dims, over all other settings.
-        if auc is None or not size or key in seen:
-            continue
-        seen.add(key)
-        _, low, high = line.interval("test_auc") or (auc, auc, auc)
-        found.append(
-            {
-                "name": f"{line.base_model} ({line.trains})",
-                "kind": "untouched" if line.is_baseline else "trained",
-                "dims": line.get("dims"),
-                "bytes": size / 1e6,
-                "val": line.get("val_auc"),
-                "auc": auc,
-                "low": low,
-                "high": high,
-                "trial": line.trial,
-            }
-        )
-    return found
+def _floor(front: Sequence[Stored]) -> float:
+    """Return the test AUC below which points would squeeze the front into a corner."""
+    low = min(min(one.auc, one.auc if one.low is None else one.low) for one in front)
+    high = max(max(one.auc, one.auc if one.high is None else one.high) for one in front)
+    return low - _BELOW * (high - low)
 
 
-def _is_front(values: list[float]) -> list[bool]:
-    """Return which values, in order of cost, exceed all cheaper ones."""
-    best, front = float("-inf"), []
-    for value in values:
-        front.append(value > best)
-        best = max(best, value)
-    return front
+def _rows(points: Sequence[Stored], front: Sequence[Stored], found: Advice) -> pd.DataFrame:
+    several = len({one.base_model for one in front}) > 1
+    rows = pd.DataFrame([asdict(one) for one in points])
+    rows["low"], rows["high"] = rows["low"].fillna(rows["auc"]), rows["high"].fillna(rows["auc"])
+    rows["kind"] = ["trained" if one.trained else "untouched" for one in points]
+    rows["name"] = [f"{one.base_model} ({one.trains})" for one in points]
+    rows["place"] = ["front" if one in front else _beside(one, front) for one in points]
+    short = len({one.precision for one in points}) == 1
+    names = [str(one.dims) if short else one.label for one in points]
+    rows["text"] = [f"{one.base_model} {name}" if several else name for one, name in zip(points, names, strict=True)]
+    rows["side"] = _apart(rows, points, front, found.chosen)
+    rows["strength"] = rows["place"].map(_STRENGTH)
+    # The strongest are drawn last, on top.
+    return rows.sort_values("strength", kind="stable")
+
+
+def _beside(one: Stored, front: Sequence[Stored]) -> str:
+    # Untouched models are what the trained ones are compared with, however far below.
+    return "near" if not one.trained or near_front(one, front) else "far"
+
+
+def _apart(rows: pd.DataFrame, points: Sequence[Stored], front: Sequence[Stored], chosen: Stored) -> list[str]:
+    """Return where each point has its label: a key of _SIDES, or "" for none, so that nothing is written over."""
+    sizes, heights = rows["bytes"].map(math.log10), padded([*rows["low"], *rows["high"]])
+    across = _NARROW / max(sizes.max() - sizes.min(), 1e-9)
+    x = (sizes * across).tolist()
+    y = (rows["auc"] * (HEIGHT / (heights[1] - heights[0]))).tolist()
+    place = {one: (x[i], y[i]) for i, one in enumerate(points)}
+    taken = [(a - 5, a + 5, b - 5, b + 5) for a, b in zip(x, y, strict=True)]
+    taken.append((-math.inf, min(x) - math.log10(_MARGIN) * across, -math.inf, math.inf))  # the axis
+    for start, end in pairwise(place[one] for one in front):
+        taken += [(a - 1, a + 1, b - 1, b + 1) for a, b in np.linspace(start, end, 24).tolist()]
+    sides = dict.fromkeys(points, "")
+    for one in dict.fromkeys([chosen, *reversed(front)]):
+        long, (a, b) = _LETTER * len(str(rows["text"].iloc[points.index(one)])), place[one]
+        for side, (align, dx, dy) in _SIDES.items():
+            left = a + dx - (long if align == "right" else 0)
+            box = (left, left + long, b - dy - _LINE / 2, b - dy + _LINE / 2)
+            if all(box[1] < t[0] or box[0] > t[1] or box[3] < t[2] or box[2] > t[3] for t in taken):
+                sides[one] = side
+                taken.append(box)
+                break
+    return [sides[one] for one in points]
 
 
 def _chart(rows: pd.DataFrame) -> Any:
+    sizes = sorted(set(rows["bytes"]))
     x = alt.X(
         "bytes:Q",
-        scale=alt.Scale(type="log", nice=False, padding=30),
-        axis=alt.Axis(values=sorted(set(rows["bytes"])), format=",", grid=False),
-        title="bytes per vector (float32)",
+        scale=alt.Scale(type="log", domain=[sizes[0] / _MARGIN, sizes[-1] * _MARGIN], nice=False),
+        axis=alt.Axis(values=_ticks(sizes), format=",", grid=False),
+        title="bytes per vector",
     )
-    y = alt.Y(
-        "auc:Q",
-        scale=alt.Scale(domain=padded([*rows["low"], *rows["high"]]), nice=False, zero=False),
-        title="test ROC AUC",
-    )
-    kinds = ["trained", "untouched"]
-    colour = alt.Color("kind:N", scale=alt.Scale(domain=kinds), title=None, legend=alt.Legend(orient="top"))
+    drawn = rows[rows["place"] != "far"]
+    domain = padded([*rows["auc"], *drawn["low"], *drawn["high"]])
+    y = alt.Y("auc:Q", scale=alt.Scale(domain=domain, nice=False, zero=False, clamp=True), title="test ROC AUC")
+    kinds = alt.Legend(orient="top", symbolOpacity=1, values=[one for one in _KINDS if (rows["kind"] == one).any()])
+    colour = alt.Color("kind:N", scale=alt.Scale(domain=_KINDS), title=None, legend=kinds)
+    precisions = [one for one in PRECISIONS if (rows["precision"] == one).any()]
+    legend = alt.Legend(orient="top", symbolOpacity=1) if len(precisions) > 1 else None
+    shapes = alt.Scale(domain=precisions, range=[_SHAPES[one] for one in precisions])
+    opacity = alt.Opacity("strength:Q", scale=None, legend=None)
     numbers = [alt.Tooltip(f"{name}:Q", format=".4f") for name in ("auc", "low", "high", "val")]
-    base = alt.Chart(rows).encode(x=x, color=colour)
-    bars = base.mark_rule(strokeWidth=1.2, opacity=0.5).encode(y=alt.Y("low:Q"), y2="high:Q")
-    shape = alt.Shape("kind:N", scale=alt.Scale(domain=kinds, range=["circle", "square"]), title=None)
-    points = base.mark_point(filled=True, size=60, opacity=1).encode(
-        y=y, shape=shape, tooltip=["name:N", "trial:N", "dims:Q", *numbers]
-    )
-    line = alt.Chart(rows[rows["front"]]).mark_line(strokeWidth=2, style="accent").encode(x=x, y=y)
-    names = alt.Chart(rows[rows["front"]]).mark_text(align="left", dx=8, dy=-8, fontSize=12, style="ink")
-    return alt.layer(bars, line, points, names.encode(x=x, y=y, text="dims:N")).properties(width=WIDTH, height=HEIGHT)
+    tooltip = ["name:N", "trial:N", "dims:Q", "precision:N", alt.Tooltip("bytes:Q", format=","), *numbers]
+    front = alt.Chart(rows[rows["place"] == "front"].sort_values("bytes")).encode(x=x)
+    bars = front.mark_rule(strokeWidth=1.2, opacity=0.5, style="accent").encode(y=alt.Y("low:Q"), y2="high:Q")
+    line = front.mark_line(strokeWidth=2, style="accent").encode(y=y)
+    points = alt.Chart(rows).mark_point(filled=True, size=64)
+    shape = alt.Shape("precision:N", scale=shapes, title=None, legend=legend)
+    points = points.encode(x=x, y=y, color=colour, opacity=opacity, shape=shape, tooltip=tooltip)
+    labels = [
+        alt.Chart(rows[rows["side"] == side])
+        .mark_text(align=align, dx=dx, dy=dy, fontSize=12, style="ink")
+        .encode(x=x, y=y, text="text:N")
+        for side, (align, dx, dy) in _SIDES.items()
+        if (rows["side"] == side).any()
+    ]
+    return alt.layer(bars, line, points, *labels).properties(width=WIDTH, height=HEIGHT)
+
+
+def _ticks(sizes: Sequence[float]) -> list[float]:
+    """Return the sizes to write on a logarithmic axis: all if they are few, else those a factor of two apart."""
+    ticks: list[float] = []
+    for size in sizes:
+        if not ticks or size >= ticks[-1] * 1.8:
+            ticks.append(size)
+    return ticks

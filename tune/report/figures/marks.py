@@ -8,6 +8,8 @@ import pandas as pd
 
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 4], [1, 3], [6, 2, 1, 2])
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+_APART = 0.05
+"""Between two labels, as a share of the axis."""
 
 
 def padded(values: Sequence[float], share: float = 0.06) -> list[float]:
@@ -34,39 +36,48 @@ def points_and_line(base: alt.Chart, y: alt.Y, names: Sequence[str]) -> list[Any
     ]
 
 
-def end_labels(rows: pd.DataFrame, right: float, apart: float, x: alt.X, names: Sequence[str]) -> Any:
-    """Return the series' names where their lines end, moved apart so that they do not overlap."""
+def end_labels(
+    rows: pd.DataFrame, flat: Mapping[str, float], domain: Sequence[float], x: alt.X, colour: alt.Color
+) -> list[Any]:
+    """Return the names of series and flat lines at the right of the plot, moved apart so that they do not overlap.
+
+    A flat line below the domain is named at its lower end, with an arrow.
+    """
     last = rows.sort_values("pairs").groupby("series").tail(1)
-    ends = _spread(last.assign(at=last["auc"], pairs=right), apart)
-    colour = alt.Color("series:N", scale=alt.Scale(domain=list(names)), legend=None)
-    chart = alt.Chart(ends).mark_text(align="left", dx=10, fontSize=13, fontWeight=600)
-    return chart.encode(x=x, y=alt.Y("at:Q"), text="text:N", color=colour)
+    ends: list[dict[str, Any]] = [{"series": name, "auc": auc} for name, auc in flat.items()]
+    ends += [{name: row[name] for name in ("series", "auc", "model")} for _, row in last.iterrows()]
+    ends.sort(key=lambda end: end["auc"])
+    inside = [max(end["auc"], domain[0]) for end in ends]
+    found = pd.DataFrame(ends).assign(
+        at=_spread(inside, (domain[1] - domain[0]) * _APART, domain[1]),
+        pairs=float(rows["pairs"].max()),
+        text=[f"{'' if end['auc'] > domain[0] else '↓ '}{end['series']}  {end['auc']:.3f}" for end in ends],
+    )
+    of_flat = found["series"].isin(flat.keys())
+    named = alt.Chart(found[~of_flat]).mark_text(align="left", dx=10, fontSize=13, fontWeight=600)
+    labels = [named.encode(x=x, y=alt.Y("at:Q"), text="text:N", color=colour)]
+    if flat:
+        named = alt.Chart(found[of_flat].drop(columns="model"))
+        named = named.mark_text(align="left", dx=10, fontSize=12, style="soft")
+        labels.append(named.encode(x=x, y=alt.Y("at:Q"), text="text:N"))
+    return labels
 
 
-def room_for(names: Sequence[str]) -> int:
-    """Return the pixels that `end_labels` need beside the plot."""
-    return 16 + round(7.3 * (max(map(len, names)) + len("  0.000")))
-
-
-def flat_lines(values: Mapping[str, float], left: float, apart: float, x: alt.X) -> list[Any]:
-    """Return a thin grey line per name, with the name on it."""
+def flat_lines(values: Mapping[str, float]) -> list[Any]:
+    """Return a thin grey line per value."""
     if not values:
         return []
-    rows = pd.DataFrame({"series": list(values), "auc": list(values.values()), "pairs": left})
-    chart = alt.Chart(_spread(rows.assign(at=rows["auc"]), apart))
-    return [
-        chart.mark_rule(strokeWidth=1, strokeDash=[2, 3], style="soft").encode(y=alt.Y("auc:Q")),
-        chart.mark_text(align="left", baseline="bottom", dy=-4, fontSize=12, style="soft").encode(
-            x=x, y=alt.Y("at:Q"), text="text:N"
-        ),
-    ]
+    chart = alt.Chart(pd.DataFrame({"series": list(values), "auc": list(values.values())}))
+    return [chart.mark_rule(strokeWidth=1, strokeDash=[2, 3], style="soft").encode(y=alt.Y("auc:Q"))]
 
 
-def _spread(rows: pd.DataFrame, apart: float) -> pd.DataFrame:
-    """Return the rows with label heights `at` moved apart, and the label's `text`."""
-    rows = rows.sort_values("at").reset_index(drop=True)
-    heights = list(rows["at"])
-    for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + apart)
-    text = [f"{name}  {auc:.3f}" for name, auc in zip(rows["series"], rows["auc"], strict=True)]
-    return rows.assign(at=heights, text=text)
+def _spread(heights: Sequence[float], apart: float, top: float) -> list[float]:
+    """Return ascending heights moved apart: up, but then down where that leaves the top."""
+    moved = list(heights)
+    for i in range(1, len(moved)):
+        moved[i] = max(moved[i], moved[i - 1] + apart)
+    if moved and moved[-1] > top:
+        moved[-1] = top
+        for i in range(len(moved) - 1, 0, -1):
+            moved[i - 1] = min(moved[i - 1], moved[i] - apart)
+    return moved

@@ -1,125 +1,60 @@
 """Quality against the number of training pairs: a line per base model, untouched and closed models as flat lines."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from tune.metrics.power_law import fit_power_law
-from tune.report.figures.marks import band, end_labels, flat_lines, padded, points_and_line, room_for
-from tune.report.story import Line, Story
+from tune.report.crossings import Crossing, Sized, all_crossings, baselines, groups, outlook, sized
+from tune.report.figures.marks import band, end_labels, flat_lines, padded, points_and_line
+from tune.report.story import Story
 from tune.report.theme import HEIGHT, SERIES, WIDTH, Figure
 
 _TICKS = tuple(digit * 10**power for power in range(1, 8) for digit in (1, 3))
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """From how many pairs on (the smallest size measured) a series is above its baseline; None: never for sure."""
-
-    series: str
-    baseline: str
-    pairs: int | None
-
-    def sentence(self) -> str:
-        """Return the finding, without a full stop."""
-        if self.pairs is None:
-            return f"No measured number of pairs is clearly above {self.baseline}"
-        return f"From {self.pairs:,} pairs on, {self.series} is above {self.baseline}"
+_BELOW = 0.5
+"""How far below all series a baseline is still drawn, as a share of their range."""
 
 
 def sizes(stories: Sequence[Story]) -> Figure | None:
     """Return the figure; None if fewer than two train sizes were scored on test."""
-    marks = _marks(stories)
-    found = [(story, mark, line) for story, mark in zip(stories, marks, strict=True) for line in best_of_size(story)]
-    rows = pd.DataFrame([_row(story, line, mark) for story, mark, line in found])
-    if rows.empty or rows["pairs"].nunique() < 2:
+    found = sized(stories)
+    if len({one.pairs for one in found}) < 2:
         return None
-    baselines = {
-        f"{_series(line)}{mark}": line.get("test_auc")
-        for story, mark in zip(stories, marks, strict=True)
-        for line in story.baselines
-        if line.get("test_auc") is not None
-    }
-    names = list(rows.groupby("series")["auc"].max().sort_values(ascending=False).index)[:SERIES]
-    rows = rows[rows["series"].isin(names)].sort_values(["series", "pairs"])
-    best = rows[rows["series"] == names[0]]
-    crossed = crossing(best)
+    names = list(dict.fromkeys(one.series for one in found))[:SERIES]
+    by_model = groups(found, stories)
+    rows = pd.DataFrame(
+        [_row(one, model) for model, trials in by_model.items() for one in trials if one.series in names]
+    )
+    leading = next(iter(by_model))
     praised = all(story.praised for story in stories)
-    if not praised:
-        crossed = Crossing(crossed.series, crossed.baseline, None)
+    crossings = all_crossings(stories) if praised else []
+    flat = {one.label: one.auc for one in baselines(stories)}
+    finding = _finding([one for one in crossings if one.model == leading])
     return Figure(
         name="training-pairs",
-        title=crossed.sentence() if praised else "AUC against the number of training pairs",
-        subtitle=f"{_subtitle(stories)}. {outlook(best)}",
-        chart=_chart(rows, names, baselines, crossed),
-        room=room_for(names),
+        title="AUC against the number of training pairs" if finding is None else finding.sentence(),
+        subtitle=f"{_subtitle(stories)}. {outlook(by_model[leading])}",
+        chart=_chart(rows, names, flat, crossings, finding),
     )
 
 
-def best_of_size(story: Story) -> list[Line]:
-    """Return the trials scored on test that are best by validation: one per base model, kind and train size."""
-    best: dict[tuple[str, str, int | None], Line] = {}
-    for line in story.trained:
-        if line.get("test_auc") is not None:
-            # The leaderboard is in order of validation.
-            best.setdefault((line.base_model, line.trains, story.train_size(line)), line)
-    return list(best.values())
+def _finding(crossings: Sequence[Crossing]) -> Crossing | None:
+    """Return the crossing to report first: of the best baseline that is beaten, else of the best one."""
+    return next((one for one in crossings if one.pairs is not None), crossings[0] if crossings else None)
 
 
-def crossing(rows: pd.DataFrame) -> Crossing:
-    """Return from which size on the paired interval of the gain over the own base is above 0, at all larger ones too.
-
-    That interval is far narrower than the two AUCs' own, which may overlap where the gain is certain.
-    """
-    line = rows.iloc[0]
-    sure = None
-    for _, row in rows.sort_values("pairs", ascending=False).iterrows():
-        if not row["gain_low"] > 0:
-            break
-        sure = int(row["pairs"])
-    return Crossing(str(line["series"]), str(line["baseline"]), sure)
-
-
-def outlook(rows: pd.DataFrame) -> str:
-    """Return what twice the pairs would bring to a series, by a power law, or why not."""
-    largest = int(rows["pairs"].max())
-    law = fit_power_law(rows["pairs"].tolist(), (1 - rows["auc"]).tolist())
-    if isinstance(law, str):
-        return f"The gain from more pairs cannot be estimated: {law}"
-    return (
-        f"By a power law through the points, twice the pairs ({2 * largest:,}) would bring"
-        f" {law.gain * 100:.1f} points of AUC [{law.low * 100:.1f}, {law.high * 100:.1f}]"
-    )
-
-
-def _marks(stories: Sequence[Story]) -> list[str]:
-    """Return what tells the series of several searches apart: the search's name, or its path if names repeat."""
-    if len(stories) == 1:
-        return [""]
-    names = [story.name for story in stories]
-    places = [str(story.folder.root) for story in stories]
-    return [f" [{name if names.count(name) == 1 else place}]" for name, place in zip(names, places, strict=True)]
-
-
-def _series(line: Line) -> str:
-    return f"{line.base_model} ({line.trains})"
-
-
-def _row(story: Story, line: Line, mark: str) -> dict[str, object]:
+def _row(one: Sized, model: str) -> dict[str, object]:
+    line = one.line
     _, low, high = line.interval("test_auc") or (None, line.get("test_auc"), line.get("test_auc"))
-    own = next((one for one in story.baselines if one.get("base_model") == line.get("base_model")), None)
     return {
-        "series": f"{_series(line)}{mark}",
-        "baseline": (f"{line.base_model} (untouched)" if own is None else _series(own)) + mark,
-        "pairs": story.train_size(line),
+        "series": one.series,
+        "model": model,
+        "pairs": one.pairs,
         "auc": line.get("test_auc"),
         "low": low,
         "high": high,
         "dims": line.get("dims"),
-        "gain_low": line.get("over_base_low"),
         "trial": line.trial,
     }
 
@@ -131,14 +66,19 @@ def _subtitle(stories: Sequence[Story]) -> str:
     other = "; the searches have different splits" if len(splits) > 1 else ""
     return (
         f"best trial of each size by validation, on {tested or 'the'} test pairs{synthetic}{other}; bands are 95%"
-        " intervals of each AUC, the mark is where that of the paired gain is above 0 (not corrected for several sizes)"
+        " intervals, diamonds the smallest number of pairs that is enough to beat a baseline"
     )
 
 
-def _chart(rows: pd.DataFrame, names: list[str], baselines: dict[str, float], crossed: Crossing) -> Any:
+def _chart(
+    rows: pd.DataFrame,
+    names: list[str],
+    flat: dict[str, float],
+    crossings: Sequence[Crossing],
+    finding: Crossing | None,
+) -> Any:
     left, right = float(rows["pairs"].min()), float(rows["pairs"].max())
-    domain = padded([*rows["low"], *rows["high"], *baselines.values()])
-    apart = (domain[1] - domain[0]) * 0.05
+    domain = _domain(rows, flat)
     ticks = [tick for tick in _TICKS if left <= tick <= right]
     x = alt.X(
         "pairs:Q",
@@ -147,16 +87,41 @@ def _chart(rows: pd.DataFrame, names: list[str], baselines: dict[str, float], cr
         title="training pairs",
     )
     y = alt.Y("auc:Q", scale=alt.Scale(domain=domain, nice=False, zero=False), title="test ROC AUC")
-    base = alt.Chart(rows).encode(x=x, color=alt.Color("series:N", scale=alt.Scale(domain=names), legend=None))
-    marks = [*flat_lines(baselines, left, apart, x), band(base), *_mark(crossed.pairs, x)]
-    marks += [*points_and_line(base, y, names), end_labels(rows, right, apart, x, names)]
+    # Searches of one model, such as other seeds, have its colour, and differ by dash and shape.
+    colour = alt.Color("model:N", scale=alt.Scale(domain=list(dict.fromkeys(rows["model"]))), legend=None)
+    base = alt.Chart(rows).encode(x=x, color=colour, detail="series:N")
+    shown = {name: auc for name, auc in flat.items() if auc > domain[0]}
+    marks = [*flat_lines(shown), band(base), *_mark(finding, x), *points_and_line(base, y, names)]
+    marks += [*_diamonds(crossings, rows, shown, x, colour), *end_labels(rows, flat, domain, x, colour)]
     return alt.layer(*marks).properties(width=WIDTH, height=HEIGHT)
 
 
-def _mark(pairs: int | None, x: alt.X) -> list[Any]:
-    if pairs is None:
+def _domain(rows: pd.DataFrame, flat: dict[str, float]) -> list[float]:
+    """Return the range of the AUC axis, without baselines far below all series, which would flatten these."""
+    low, high = float(rows["low"].min()), float(rows["high"].max())
+    return padded([low, high, *(auc for auc in flat.values() if auc > low - _BELOW * (high - low))])
+
+
+def _diamonds(
+    crossings: Sequence[Crossing], rows: pd.DataFrame, shown: dict[str, float], x: alt.X, colour: alt.Color
+) -> list[Any]:
+    """Return a mark on each baseline where a model begins to beat it."""
+    models = set(rows["model"])
+    crossed = [
+        {"model": one.model, "pairs": one.pairs, "auc": one.baseline.auc, "finding": one.sentence()}
+        for one in crossings
+        if one.pairs is not None and one.model in models and one.baseline.label in shown
+    ]
+    if not crossed:
         return []
-    chart = alt.Chart(pd.DataFrame({"pairs": [pairs], "text": [f"{pairs:,} pairs"]}))
+    chart = alt.Chart(pd.DataFrame(crossed)).mark_point(shape="diamond", size=70, strokeWidth=2, opacity=1)
+    return [chart.encode(x=x, y=alt.Y("auc:Q"), color=colour, tooltip="finding:N")]
+
+
+def _mark(finding: Crossing | None, x: alt.X) -> list[Any]:
+    if finding is None or finding.pairs is None:
+        return []
+    chart = alt.Chart(pd.DataFrame({"pairs": [finding.pairs], "text": [f"{finding.pairs:,} pairs"]}))
     return [
         chart.mark_rule(strokeWidth=1, opacity=0.5, style="ink").encode(x=x),
         chart.mark_text(align="left", baseline="top", dx=6, fontSize=12, style="ink").encode(

@@ -7,10 +7,10 @@ import altair as alt
 import pandas as pd
 
 from tune.report.story import Story
-from tune.report.theme import HEIGHT, WIDTH, Figure
+from tune.report.theme import HEIGHT, NARROW, WIDTH, Figure
 from tune.train.outcomes import TrialOutcome
 
-_ENDS = {"done": "finished", "stopped": "stopped early", "failed": "failed", "halfway": "unfinished"}
+ENDS = {"done": "finished", "stopped": "stopped early", "failed": "failed", "halfway": "unfinished"}
 _ROW = 18
 """Height of a trial's bar in pixels; less if there are many."""
 _TALLEST = 900
@@ -25,35 +25,36 @@ def curves(story: Story) -> Figure | None:
         return None
     rows = pd.DataFrame(
         [
-            {"trial": trial.trial, "end": _ENDS[trial.status], "budget": report.budget, "auc": report.auc}
+            {"trial": trial.trial, "end": ENDS[trial.status], "budget": report.budget, "auc": report.auc}
             for trial in shown
             for report in trial.reports
         ]
     )
     winner = (story.summary.get("winner") or {}).get("trial")
     rows["winner"] = rows["trial"] == winner
-    counts = {end: sum(trial.status == status for trial in shown) for status, end in _ENDS.items()}
+    counts = {end: sum(trial.status == status for trial in shown) for status, end in ENDS.items()}
     x = alt.X("budget:Q", axis=alt.Axis(format="%", grid=False), title="share of the trial's training pairs seen")
     y = alt.Y("auc:Q", scale=alt.Scale(zero=False), title="validation ROC AUC")
     base = alt.Chart(rows).encode(x=x, y=y, detail="trial:N")
     thin = 1.2 if len(shown) <= 60 else 0.6
     tooltip = ["trial:N", "end:N", alt.Tooltip("budget:Q", format=".0%"), alt.Tooltip("auc:Q", format=".4f")]
     ends = rows.groupby("trial", sort=False).tail(1)
-    lines = base.transform_filter("!datum.winner").mark_line(strokeWidth=thin, opacity=0.45, style="soft")
+    lines = base.transform_filter("!datum.winner").mark_line(strokeWidth=thin, strokeOpacity=0.45, style="soft")
     best = base.transform_filter("datum.winner").mark_line(strokeWidth=2.8, style="accent")
-    dots = alt.Chart(ends).mark_point(filled=True, opacity=0.9, size=36 if len(shown) <= 60 else 14)
-    dots = dots.encode(x=x, y=y, shape=_shape(rows), color=_colour(rows), tooltip=tooltip)
+    dots = alt.Chart(ends).mark_point(filled=True, fillOpacity=0.9, size=36 if len(shown) <= 60 else 14)
+    dots = dots.encode(x=x, y=y, shape=_shape(rows), color=colour_of(rows), tooltip=tooltip)
     return Figure(
         name="training-curves",
         title=_curves_title(counts, len(shown)),
         subtitle="a line per trial, a point where it ended; the thick line is the winner",
         chart=alt.layer(lines, best, dots).properties(width=WIDTH, height=HEIGHT),
+        least=NARROW,
     )
 
 
 def best_so_far(story: Story) -> Figure | None:
     """Return the best validation AUC over the time since the search began."""
-    spans = _spans(story.trials)
+    spans = spans_of(story.trials)
     if len(spans) < 2:
         return None
     began = min(start for _, start, _ in spans)
@@ -68,13 +69,13 @@ def best_so_far(story: Story) -> Figure | None:
             best = auc
             rows.append({"time": seconds, "auc": auc, "trial": trial})
     rows.append({"time": points[-1][0], "auc": best, "trial": rows[-1]["trial"]})
-    unit, seconds_of = _unit(points[-1][0])
+    unit, seconds_of = unit_of(points[-1][0])
     table = pd.DataFrame(rows)
     table["time"] /= seconds_of
     share = float(table["time"].iloc[-2] / max(table["time"].iloc[-1], 1e-9))
     chart = alt.Chart(table).encode(
-        x=alt.X("time:Q", axis=alt.Axis(grid=False), title=f"{unit} since the first trial began"),
-        y=alt.Y("auc:Q", scale=alt.Scale(zero=False), title="best validation ROC AUC so far"),
+        x=alt.X("time:Q", axis=alt.Axis(grid=False, tickCount=10), title=f"{unit} since the first trial began"),
+        y=alt.Y("auc:Q", scale=alt.Scale(zero=False), title="best validation AUC"),
         tooltip=["trial:N", alt.Tooltip("time:Q", format=".1f"), alt.Tooltip("auc:Q", format=".4f")],
     )
     line = chart.mark_line(interpolate="step-after", strokeWidth=2.5, style="accent")
@@ -85,36 +86,37 @@ def best_so_far(story: Story) -> Figure | None:
         chart=alt.layer(line, chart.mark_point(size=40, opacity=0.9, style="soft")).properties(
             width=WIDTH, height=HEIGHT // 2
         ),
+        least=NARROW,
     )
 
 
 def timeline(story: Story) -> Figure | None:
     """Return a bar per trial over the time it ran."""
-    spans = _spans(story.trials)
+    spans = spans_of(story.trials)
     if len(spans) < 2:
         return None
     began = min(start for _, start, _ in spans)
-    unit, seconds = _unit(max(end for _, _, end in spans) - began)
+    unit, seconds = unit_of(max(end for _, _, end in spans) - began)
     rows = pd.DataFrame(
         [
             {
                 "trial": trial.trial,
                 "from": (start - began) / seconds,
                 "to": (end - began) / seconds,
-                "end": _ENDS[trial.status],
+                "end": ENDS[trial.status],
                 "slot": slot,
             }
-            for (trial, start, end), slot in zip(spans, _slots(spans), strict=True)
+            for (trial, start, end), slot in zip(spans, slots_of(spans), strict=True)
         ]
     )
     slots = int(rows["slot"].max()) + 1
     busy = float((rows["to"] - rows["from"]).sum() / max(rows["to"].max() * slots, 1e-9))
     chart = alt.Chart(rows).mark_bar(height=max(4, min(_ROW - 4, _TALLEST // slots - 4)))
     chart = chart.encode(
-        x=alt.X("from:Q", axis=alt.Axis(grid=False), title=f"{unit} since the first trial began"),
+        x=alt.X("from:Q", axis=alt.Axis(grid=False, tickCount=10), title=f"{unit} since the first trial began"),
         x2="to:Q",
         y=alt.Y("slot:O", title="trials at a time", axis=alt.Axis(grid=False)),
-        color=_colour(rows),
+        color=colour_of(rows),
         tooltip=["trial:N", "end:N", alt.Tooltip("from:Q", format=".1f"), alt.Tooltip("to:Q", format=".1f")],
     )
     return Figure(
@@ -122,10 +124,11 @@ def timeline(story: Story) -> Figure | None:
         title=f"{len(rows)} trials, {slots} at a time; slots were busy {busy:.0%} of the time",
         subtitle="from a trial's first file to its last report; waiting and starting are the gaps",
         chart=chart.properties(width=WIDTH, height=min(max(slots * _ROW, 60), _TALLEST)),
+        least=NARROW,
     )
 
 
-def _unit(seconds: float) -> tuple[str, int]:
+def unit_of(seconds: float) -> tuple[str, int]:
     """Return a unit of time that suits a span, and its seconds."""
     return ("seconds", 1) if seconds < 180 else ("minutes", 60) if seconds < 3 * 3600 else ("hours", 3600)
 
@@ -136,17 +139,23 @@ def _curves_title(counts: dict[str, int], trials: int) -> str:
 
 
 def _shape(rows: pd.DataFrame) -> Any:
-    names = [end for end in _ENDS.values() if (rows["end"] == end).any()]
-    shapes = {"finished": "circle", "stopped early": "cross", "failed": "triangle-down", "unfinished": "square"}
-    return alt.Shape("end:N", scale=alt.Scale(domain=names, range=[shapes[name] for name in names]), title=None)
+    shapes = ["circle", "cross", "triangle-down", "square"]
+    return alt.Shape(
+        "end:N", scale=alt.Scale(domain=list(ENDS.values()), range=shapes), title=None, legend=_legend(rows)
+    )
 
 
-def _colour(rows: pd.DataFrame) -> Any:
-    names = [end for end in _ENDS.values() if (rows["end"] == end).any()]
-    return alt.Color("end:N", scale=alt.Scale(domain=names), title=None, legend=alt.Legend(orient="top"))
+def colour_of(rows: pd.DataFrame) -> Any:
+    """Return the colour of how trials ended: field end. It is the same in every figure, whichever ends there are."""
+    return alt.Color("end:N", scale=alt.Scale(domain=list(ENDS.values())), title=None, legend=_legend(rows))
 
 
-def _spans(trials: Sequence[TrialOutcome]) -> list[tuple[TrialOutcome, float, float]]:
+def _legend(rows: pd.DataFrame) -> alt.Legend:
+    names = [end for end in ENDS.values() if (rows["end"] == end).any()]
+    return alt.Legend(orient="top", values=names)
+
+
+def spans_of(trials: Sequence[TrialOutcome]) -> list[tuple[TrialOutcome, float, float]]:
     """Return (trial, seconds when it began, seconds at its last report) of the trials that reported, by start.
 
     Times are those of a trial's files. They are lost in a copy, and a resumed trial has waited in between: none are
@@ -164,7 +173,7 @@ def _spans(trials: Sequence[TrialOutcome]) -> list[tuple[TrialOutcome, float, fl
     return sorted(spans, key=lambda span: span[1])
 
 
-def _slots(spans: Sequence[tuple[TrialOutcome, float, float]]) -> list[int]:
+def slots_of(spans: Sequence[tuple[TrialOutcome, float, float]]) -> list[int]:
     """Return the lowest slot that is free when each trial begins."""
     free_at: list[float] = []
     slots = []

@@ -8,8 +8,10 @@ async function draw() {
     const spec = structuredClone(data.figures[place.dataset.figure]);
     if (typeof spec.width === "number") {
       spec.width = "container";
-      spec.autosize = { type: "fit-x", contains: "content" };
+      spec.autosize = { type: "fit-x", contains: "padding" };
     }
+    // Panels do not shrink with the page by themselves; 96 pixels are for their axes.
+    for (const part of spec.vconcat ?? []) if (typeof part.width === "number") part.width = place.clientWidth - 96;
     const padding = { left: 4, top: 4, bottom: 4, right: 4 + data.room[place.dataset.figure] };
     const config = { ...data.config[mode()], padding };
     await vegaEmbed(place, spec, { config, actions: false, renderer: "svg" });

@@ -1,0 +1,129 @@
+"""A page of figures and tables, written three ways: one file of HTML, Markdown, and pictures of every figure.
+
+The page loads nothing: Vega is inside it once. The figures of the page and the pictures are the same specifications, so
+they cannot disagree.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+from jinja2 import Environment
+from markupsafe import Markup
+
+from tune.files import replace_atomic, write_atomic
+from tune.report.tables import Table
+from tune.report.theme import MODES, Figure, config
+
+_EXPORTS = "window.vegaEmbed = vegaEmbed;"
+"""What the page uses of the bundled libraries."""
+_SCALE = 2
+"""Pixels of a PNG per unit of a figure."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page under one heading. Empty ones are left out. lines: sentences under the heading."""
+
+    id: str
+    heading: str
+    figures: list[Figure] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is said about one subject, in the order in which people ask: the answer in sentences, then sections."""
+
+    id: str
+    name: str
+    answer: list[str]
+    cost: str
+    sections: list[Section]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All figures, in order."""
+        return [figure for section in self.sections for figure in section.figures]
+
+
+@dataclass(frozen=True)
+class Document:
+    """Pages under one title. trials: "PAGE:TRIAL" -> what a click on a row of that trial shows."""
+
+    title: str
+    subtitle: str
+    pages: Sequence[Page]
+    trials: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, html: Path, markdown: Path, plots: Path) -> None:
+        """Write the page, the tables as Markdown, and every figure as SVG and PNG in both modes."""
+        write_atomic(html, self.html())
+        write_atomic(markdown, self.markdown())
+        plots.mkdir(exist_ok=True)
+        for stale in plots.glob("*"):
+            # Of an earlier report, which may have had other figures.
+            if re.fullmatch(rf".+-({'|'.join(MODES)})\.(svg|png)", stale.name):
+                stale.unlink()
+        for page in self.pages:
+            prefix = "" if len(self.pages) == 1 else f"{page.id}-"
+            for figure in page.figures:
+                for mode in MODES:
+                    _write_pictures(plots / f"{prefix}{figure.name}-{mode}", figure.spec(mode))
+
+    def html(self) -> str:
+        """Return the page."""
+        environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        template = environment.from_string(_template("report.html.jinja"))
+        data = {
+            "figures": {f"{page.id}-{figure.name}": figure.spec() for page in self.pages for figure in page.figures},
+            "room": {f"{page.id}-{figure.name}": figure.room for page in self.pages for figure in page.figures},
+            "config": {mode: config(mode) for mode in MODES},
+            "trials": dict(self.trials),
+        }
+        return template.render(
+            title=self.title,
+            subtitle=self.subtitle,
+            pages=self.pages,
+            bundle=Markup(_bundle()),
+            # "<" never appears in the page's JSON, so that no text can end the script.
+            data=Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")),
+            script=Markup(_template("report.js")),
+        )
+
+    def markdown(self) -> str:
+        """Return the answers and tables as Markdown."""
+        parts = [f"# {self.title}"]
+        for page in self.pages:
+            parts += [f"## {page.name}"] if len(self.pages) > 1 else []
+            parts += [*page.answer, page.cost] if page.cost else page.answer
+            for section in page.sections:
+                findings = [f"{figure.title} ({figure.subtitle})." for figure in section.figures]
+                shown = [table.markdown() for table in section.tables]
+                notes = [note for table in section.tables for note in table.notes]
+                parts += [f"### {section.heading}", *section.lines, *findings, *shown, *notes]
+        return "\n\n".join(parts) + "\n"
+
+
+def _write_pictures(stem: Path, spec: dict[str, Any]) -> None:
+    svg = vl_convert.vegalite_to_svg(spec)
+    png = vl_convert.svg_to_png(svg, scale=_SCALE)
+    write_atomic(stem.with_name(f"{stem.name}.svg"), svg)
+    replace_atomic(stem.with_name(f"{stem.name}.png"), lambda part: part.write_bytes(png))
+
+
+@cache
+def _bundle() -> str:
+    """Return Vega and what it needs as one script."""
+    return vl_convert.javascript_bundle(_EXPORTS).replace("</script", "<\\/script")
+
+
+def _template(name: str) -> str:
+    return (files("tune.report") / "templates" / name).read_text(encoding="utf-8")
