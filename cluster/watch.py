@@ -59,8 +59,7 @@ def fetch_results(config: SearchConfig, presentation: Presentation) -> int:
 
     folder = ResultsFolder(config.search.results / str(config.search.name))
     download(settings.results_volume, folder.name, folder.root)
-    present_results(folder, presentation)
-    return 0
+    return 0 if present_results(folder, presentation) else 1
 
 
 def stop_status_line() -> None:

@@ -52,7 +52,7 @@ def test_the_live_table(width: int) -> None:
     assert "trials 1 done, 12 stopped early, 1 failed, 1 running, of 36" in text
     assert "best AUC 0.9123 on validation: minilm, layer, 32 dims, cosent, learning rate 0.0012" in text
     assert "trials/min, about" in text and "left" in text
-    assert "cost 3 containers at work, 421 container seconds paid, about 1.75 USD of vectors bought" in text
+    assert "cost 3 containers running, 421 container seconds paid, about 1.75 USD of vectors bought" in text
 
 
 def test_the_time_left_follows_from_ended_trials() -> None:

@@ -234,7 +234,7 @@ def test_a_grid_here_and_there_has_the_same_numbers(tmp_path: Path) -> None:
         "val_auc", "threshold", "budget", "test_auc", "test_auc_low", "test_accuracy", "val_spearman", "test_spearman",
     )  # fmt: skip
     rows = {place: {row["trial"]: row for row in leaderboard(tmp_path / place)} for place in ("here", "there")}
-    assert rows["here"].keys() == rows["there"].keys() and len(rows["here"]) == 5
+    assert rows["here"].keys() == rows["there"].keys() and len(rows["here"]) == 6
     assert {row["train"] for row in rows["there"].values() if row["test_spearman"] and row["rank"]} == {"", "full"}
     assert summary(tmp_path / "there")["modal"]["gpu"] == "L4", "a search that trains base models needs bf16"
     for trial, row in rows["here"].items():

@@ -63,6 +63,11 @@ def test_a_search_where_nothing_is_as_usual(tmp_path: Path) -> None:
     assert ran.out.count(failed["trial"]) == 1 and (ran.out + ran.err).count(failed["error"]) == 1
     assert f"trial {failed['trial']} failed: {failed['error']}" in ran.out and "1 trial failed" in ran.out
     assert {Path(row["base_model"]).name for row in rows} == {"modèle", "tf-idf"}
+    best = tmp_path / "résultats" / "odd" / "best"
+    card = (best / "README.md").read_text(encoding="utf-8")
+    assert card.count("(AUC on validation: modèle 0.") == 1 and "modèle: ." not in card
+    for name in ("README.md", "embedtune.json"):
+        assert str(tmp_path) not in (best / name).read_text(encoding="utf-8"), f"{name} names a folder of this machine"
 
 
 def test_a_command_finishes_without_streams_or_readers(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.helpers.hub_cache import NEW, OLD, fill_hub_cache
 from tests.helpers.hub_server import HubServer, Repository, hub_server
 from tests.helpers.tiny import TOPIC_WORDS, save_tiny_model, write_topic_pairs
 from tune.results.layout import ResultsFolder
+from tune.results.leaderboard import write_leaderboard
 from tune.results.scores import read_scores
 
 BASE = "someone/words@v1"
@@ -126,7 +128,7 @@ def test_a_trial_that_was_no_finalist_has_a_card_without_test(
     ran = tune_here(capsys, "export", searched, "--trial", other, "--to", tmp_path / "model")
     assert ran.code == 0, ran.err
     card = ModelCard.load(tmp_path / "model" / "README.md")
-    assert card.data.eval_results is None and "It was not scored on a test side." in card.text
+    assert card.data.eval_results is None and "It was not scored on test." in card.text
     assert "beats" not in card.text and "scores.png" not in card.text
 
 
@@ -191,14 +193,32 @@ def test_a_second_push_adds_a_commit_and_keeps_the_visibility(
     assert len(hub.repositories["someone/model"].commits) == 2
 
 
+def test_reasons_of_failures_and_hidden_files_tell_nothing_about_the_machine(
+    searched: Path, home: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(searched, home / "results" / "failed"))
+    monkeypatch.setenv("HOME", str(home / "ann"))
+    rows = leaderboard(folder)
+    other = next(row for row in rows if row["rank"] == "2")
+    other |= {"status": "failed", "error": f"no space for {home}/ann/.venv/é, {home}/cache/views and /tmp/ray"}
+    write_leaderboard(folder / "leaderboard.csv", rows)
+    (folder / "best" / ".notes").write_text("mine")
+    ran = tune_here(capsys, "push", folder, "someone/failed")
+    assert ran.code == 0, ran.err
+    files = hub.repositories["someone/failed"].files
+    assert "no space for ~/.venv/é, cache/views and /tmp/ray" in files["report.md"].decode()
+    assert b"no space for ~/.venv/\\u00e9, cache/views" in files["report.html"]
+    assert ".notes" not in files and not [name for name, content in files.items() if str(home).encode() in content]
+
+
 @pytest.mark.parametrize(
     "case",
     [
-        ("model", {}, "model names no owner; write ORG/NAME"),
+        ("model", {}, "model has no owner; write ORG/NAME"),
         ("someone/a model", {}, "someone/a model is not a repository's name"),
         ("someone/model", {"HF_TOKEN": ""}, "no token for the hub; run hf auth login"),
         ("someone/model", {"HF_TOKEN": "hf_other"}, "the hub does not accept the token"),
-        ("other/model", {}, "the token may not write to other/model"),
+        ("other/model", {}, "the token cannot write to other/model"),
         ("someone/model", {"offline": True}, "HF_HUB_OFFLINE is set"),
         ("someone/model", {"broken": 502}, "the hub answered 502: the hub is down"),
         ("someone/model", {"endpoint": "http://127.0.0.1:9"}, "the hub cannot be reached (ConnectError)"),

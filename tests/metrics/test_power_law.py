@@ -35,6 +35,14 @@ def test_a_rate_at_its_bound_is_not_a_law() -> None:
         assert isinstance(found, str) and "do not follow a power law" in found and shape in found
 
 
+def test_noise_promises_no_gain() -> None:
+    generator, laws = np.random.default_rng(0), 0
+    for _ in range(40):
+        found = fit_power_law(SIZES, 0.15 + 0.003 * generator.normal(size=len(SIZES)))
+        laws += isinstance(found, PowerLaw)
+    assert laws <= 2, "a law through noise that happens to fall"
+
+
 def test_what_each_doubling_brought_is_the_slope_with_an_interval() -> None:
     straight = [0.5 - 0.01 * i for i in range(len(SIZES))]
     assert per_doubling(SIZES, straight) == pytest.approx((0.01, 0.01, 0.01))

@@ -118,9 +118,9 @@ def test_contradictions_are_shown_as_data(
 ) -> None:
     ran = tune_here(capsys, "explore", "--data", contradicting, "--to", tmp_path, "--no-texts")
     assert ran.code == 0, ran.err
-    assert "18 rows are pairs that occur with both labels; all of them are dropped." in ran.out
+    assert "18 rows are pairs that occur with both labels; all are dropped." in ran.out
     assert "(dropped: 18 contradicting)" in ran.out
-    near = re.search(r"^(\d+) pairs nearly repeat one with the other label", ran.out, re.M)
+    near = re.search(r"^In (\d+) cases, a positive and a negative pair nearly repeat", ran.out, re.M)
     assert near is not None and 5 <= int(near[1]) <= 10, "those in test do not count"
     written = [path.read_text() for path in (tmp_path / "explore.html", tmp_path / "explore.md")]
     assert not any(re.search(r"\bw\d+ w\d+\b|alert", text) for text in (*written, ran.out)), "--no-texts"

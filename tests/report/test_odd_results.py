@@ -1,9 +1,11 @@
 """Reports on results that are not plain: inverted labels, no test side, folds, copies, equal AUCs, equal names."""
 
+import contextlib
 import csv
 import json
+import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 
 from tests.helpers.command import tune_here
 from tests.report.folders import made_up_folder
+from tests.report.scored_folders import with_scores
+from tune.pipeline.export import picture_of
 from tune.report.figures.axes import explained
 from tune.report.page import Report
 from tune.report.story import read_story
@@ -56,7 +60,7 @@ def test_inverted_labels_are_not_praised(tmp_path: Path) -> None:
     assert figures(report)["training-pairs"] == "AUC against the number of training pairs"
     assert (
         "to beat wordllama" not in report.markdown()
-        and "| beats |" not in report.markdown()
+        and "pairs to beat it" not in report.markdown()
         and "The labels look inverted" in report.markdown()
     )
     changed(folder, lambda summary: summary["inverted"].update(confirmed=True))
@@ -156,3 +160,36 @@ def test_commands_show_no_folders_of_a_person_or_container(tmp_path: Path) -> No
     folder = made_up_folder(tmp_path / "results", 3)
     page = report_of(folder).html()
     assert "python -m tune export results/made-up --trial" in page and str(tmp_path) not in page
+
+
+@contextlib.contextmanager
+def little_address_space() -> Iterator[None]:
+    """Limit the address space as `ulimit -v` does: with so little left, Vega would end the process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + 16 * 2**30, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_figures_that_would_end_the_process_are_not_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = ResultsFolder(made_up_folder(tmp_path, 5))
+    winner = json.loads(folder.summary.read_text())["winner"]["trial"]
+    assert picture_of(folder, winner) is not None
+    with little_address_space():
+        ran = tune_here(capsys, "report", folder.root)
+        assert picture_of(folder, winner) is None, "a winner is exported without a picture"
+    assert ran.code == 2 and ran.err.count("\n") == 1 and "figures need 72; run ulimit -v unlimited" in ran.err
+    assert not folder.report.exists() and "no picture on the card: ulimit -v" in caplog.text
+
+
+def test_scores_of_test_are_shown_once_test_is_opened(tmp_path: Path) -> None:
+    folder = with_scores(made_up_folder(tmp_path, 0, grid=True))
+    assert "scores" in figures(report_of(folder))
+    changed(folder, lambda summary: [summary.pop(part, None) for part in ("test", "finished")])
+    report = report_of(folder)
+    assert "scores" not in figures(report) and "Test has not been opened" in report.markdown()

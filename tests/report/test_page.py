@@ -136,3 +136,26 @@ def test_no_results_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (folder / "summary.json").write_text("{torn")
     torn = tune_here(capsys, "report", folder)
     assert torn.code == 2 and "cannot be read" in torn.err
+
+
+def test_lengths_configuration_and_hardware_are_shown(tmp_path: Path) -> None:
+    root = made_up_folder(tmp_path, 3)
+    summary = json.loads((root / "summary.json").read_text())
+    summary["data"]["lengths"] = {"texts": 40, "words": {"median": 9, "p95": 21, "longest": 1234}}
+    summary["tokens"] = {"minilm": {"texts": 40, "median": 11, "p95": 30, "longest": 900, "limit": 256, "cut": 7}}
+    summary |= {"cpu": "Some CPU", "cores": 6, "latency": {"machine": "Some GPU", "texts": 40, "models": {}}}
+    (root / "summary.json").write_text(json.dumps(summary))
+    (root / "search.toml").write_text(
+        '[search]\nreport = true\ncache = "/secret"\n\n[[space]]\ndims = [64, 128]\n\n[[space]]\ndims = ["none"]\n'
+    )
+    tables = Report.of([read_story(ResultsFolder(root))]).markdown()
+    for row in (
+        "| words per text | median 9, 95% up to 21, longest 1,234 |",
+        "| tokens per text (minilm) | median 11, 95% up to 30, longest 900 of 40 texts; 7 are cut at 256 |",
+        "| [search] report | true |",
+        "| [space 1] dims | 64, 128 |",
+        "| [space 2] dims | none |",
+        "| hardware | Some CPU, 6 cores, Some GPU |",
+    ):
+        assert row in tables
+    assert "/secret" not in tables

@@ -120,7 +120,7 @@ def test_more_untouched_models_than_can_be_told_apart_are_not_drawn(tmp_path: Pa
 def test_out_of_fold_no_auc_stands_beside_a_curve(folders: dict[str, Path]) -> None:
     story, side = of(folders["folds"])
     figure = roc(story, side)
-    assert figure.title == "ROC curves out of fold" and "flattered by the choice" in figure.subtitle
+    assert figure.title == "ROC curves out of fold" and "chosen on the same pairs" in figure.subtitle
     assert not [row for row in rows(figure) if re.search(r"\d\.\d", str(row.get("text")))]
     assert "fitted on these pairs" in histograms(story, side).subtitle
     assert "difference" not in precision_recall(story, side).subtitle
@@ -187,3 +187,9 @@ def test_precision_at_recall_counts_rows_as_often_as_they_weigh() -> None:
     found = PrecisionAtRecall(scores, positive).weighted(weights.astype(float))
     precision, recall, _ = precision_recall_curve(np.repeat(positive, weights), np.repeat(scores, weights))
     assert found == pytest.approx(precision[recall >= 0.9].max())
+
+
+def test_pairs_that_all_share_a_text_say_little_of_a_share(folders: dict[str, Path]) -> None:
+    _, side = of(folders["some"])
+    few = Side("test", side.row, np.zeros(len(side), np.int64), side.before, None, [])
+    assert min(row["high"] - row["low"] for row in groups(few, few.before)) > 0.5

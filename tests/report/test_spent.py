@@ -49,7 +49,7 @@ def test_trials_that_were_stopped_early_say_how_early(tmp_path: Path) -> None:
     assert figure is not None
     assert (
         figure.title
-        == f"Of 60 trials, {len(names)} were stopped early, after 25% of their pairs on average and 5 failed"
+        == f"Of 60 trials, {len(names)} were stopped early, after 25% of their training pairs on average and 5 failed"
     )
 
 
@@ -119,7 +119,7 @@ def test_money_is_the_time_of_all_trials_at_the_price_of_an_hour(tmp_path: Path)
 
 def test_the_cost_says_what_is_known_and_no_more(tmp_path: Path) -> None:
     folder = made_up_folder(tmp_path, 12)
-    assert "USD" not in cost(story_of(folder), Prices()) and "added up" in cost(story_of(folder), Prices())
+    assert "USD" not in cost(story_of(folder), Prices()) and "in total" in cost(story_of(folder), Prices())
     changed(folder, lambda summary: summary.update(modal={"container_seconds": 7200.0, "gpu": ["T4", "L4"]}))
     low, high = 2 * MODAL_USD_PER_HOUR["T4"], 2 * MODAL_USD_PER_HOUR["L4"]
     said = cost(story_of(folder), Prices())
@@ -133,7 +133,7 @@ def test_the_cost_says_what_is_known_and_no_more(tmp_path: Path) -> None:
     changed(folder, lambda summary: summary["bases"][CLOSED].update(usd_per_million_texts=None))
     assert "its price is unknown" in cost(story_of(folder), Prices())
     changed(folder, lambda summary: summary["bases"][CLOSED].update(embedded=0))
-    assert f"No vector of {CLOSED} had to be bought" in cost(story_of(folder), Prices())
+    assert f"No vectors of {CLOSED} had to be bought" in cost(story_of(folder), Prices())
 
 
 def test_speed_stands_where_it_was_measured_and_nowhere_else(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_speed_stands_where_it_was_measured_and_nowhere_else(tmp_path: Path) -> 
     speeds = dict(zip(column(table, "model"), column(table, "ms/text batch 1"), strict=True))
     assert {text for text in speeds.values() if text} == {"1.23", "12.5"}
     assert {"0.0567", "100"} <= set(column(table, "ms/text batch 64"))
-    assert "over 1,234 texts, measured on" in table.notes[-1] and "a <fast> CPU, 2 cores" in table.notes[-1]
+    assert "over up to 1,234 texts, measured on" in table.notes[-1] and "a <fast> CPU, 2 cores" in table.notes[-1]
     page = report_of(folder).html()
     assert "a &lt;fast&gt; CPU" in page and "a <fast>" not in page
 

@@ -37,7 +37,7 @@ def baselines(arguments: list[str]) -> int:
     no_weight_bars()
     display, command = presentation.display(), command_line("baselines", arguments)
     try:
-        with display:
+        with presentation.apart(), display:
             folder = run_baselines(config, LocalBackend(display.asker()), command=command, emit=display.emit)
     except KeyboardInterrupt:
         presentation.finish(interrupted_baselines(display.folder))

@@ -8,6 +8,7 @@ from tune.cli.options import plain_request
 from tune.cli.parser import Parser, add_options
 from tune.cli.tables import make_console
 from tune.config.search import OPTIONS
+from tune.data.one_line import one_line
 from tune.errors import ConfigError, DataError
 from tune.pipeline.check_data import DataReport, report_data
 
@@ -71,10 +72,4 @@ def show_report(report: DataReport, console: Console | None = None) -> None:
     for name, pairs in report.examples.items():
         console.print(f"\n{name}: these should {'' if name == 'positive' else 'not '}belong together")
         for a, b in pairs:
-            console.print(f"  {_short(a)}  |  {_short(b)}", markup=False, soft_wrap=True)
-
-
-def _short(text: str) -> str:
-    """Return a text on one line, without anything that a terminal would obey."""
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
+            console.print(f"  {one_line(a, _LONGEST)}  |  {one_line(b, _LONGEST)}", markup=False, soft_wrap=True)

@@ -9,9 +9,10 @@ from rich.table import Table
 from tune.cli.options import plain_request
 from tune.cli.parser import Parser, add_options
 from tune.config.search import OPTIONS
+from tune.data.one_line import one_line
 
 if TYPE_CHECKING:
-    from tune.pipeline.explore import Written
+    from tune.pipeline.report import Written
     from tune.report.explore.findings import Findings, ShownPair
 
 _SHOWN = 3
@@ -24,16 +25,16 @@ def explore(arguments: list[str]) -> int:
     """Run `python -m tune explore`."""
     parser = Parser(
         prog="python -m tune explore",
-        description="Show what is in labelled pairs before a search is spent on them: counts, lengths, what words alone"
-        " score, contradictions, and how small a difference these pairs can show. Test pairs are neither scored nor"
-        " shown.",
+        description="Show what is in labelled pairs before any search: counts, lengths, the AUC of word overlap alone,"
+        " contradictions, and how small a difference between models these pairs can show. Test pairs are neither scored"
+        " nor shown.",
         common=("data", "base_model", "to", "no_texts", "text_a", "text_b", "label", "split_column", "split"),
     )
     parser.add_argument(
         "--to", type=Path, default=Path("explore"), metavar="DIR",
         help="folder for explore.html, explore.md and plots/ (default: explore)",
     )  # fmt: skip
-    parser.add_argument("--no-texts", action="store_true", default=False, help="show no texts, for sharing the page")
+    parser.add_argument("--no-texts", action="store_true", default=False, help="leave out all texts, to share the page")
     parser.add_argument(
         "--base-model", metavar="MODEL,...", help="open base models to score the pairs with, untouched (default: none)"
     )
@@ -60,7 +61,7 @@ def explore(arguments: list[str]) -> int:
 
 def show_findings(found: "Findings", written: "Written", console: Console) -> None:
     """Print what was found, in the order of the page."""
-    from tune.report.explore.words import answer, counted
+    from tune.report.explore.sentences import answer, counted
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
@@ -104,7 +105,7 @@ def show_findings(found: "Findings", written: "Written", console: Console) -> No
 
 
 def _show_tables(found: "Findings", console: Console) -> None:
-    from tune.report.explore.words import points
+    from tune.report.explore.sentences import points
 
     table = Table(title=f"untouched models on {found.judged}", title_justify="left", box=None, pad_edge=False)
     for heading in ("model", "AUC [95% interval]", "pairs"):
@@ -124,9 +125,10 @@ def _show_tables(found: "Findings", console: Console) -> None:
 
 def _show_conflicts(found: "Findings", console: Console) -> None:
     """Print how many pairs contradict each other, and a few of them."""
-    from tune.report.explore.words import near_line, same_line
+    from tune.report.explore.sentences import near_line, same_line
 
-    for said, conflicts in ((same_line(found), found.contradicting), (near_line(found), found.near)):
+    shown = min(len(found.near.shown), _SHOWN)
+    for said, conflicts in ((same_line(found), found.contradicting), (near_line(found, shown), found.near)):
         if said:
             console.print(f"\n{said}", markup=False, soft_wrap=True)
         for group in conflicts.shown[:_SHOWN]:
@@ -136,5 +138,4 @@ def _show_conflicts(found: "Findings", console: Console) -> None:
 
 
 def _short(pair: "ShownPair") -> str:
-    texts = (text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…" for text in (pair.text_a, pair.text_b))
-    return f"{pair.label}  {'  |  '.join(texts)}  (row {pair.row})"
+    return f"{pair.label}  {one_line(pair.text_a, _LONGEST)}  |  {one_line(pair.text_b, _LONGEST)}  (row {pair.row})"

@@ -20,7 +20,7 @@ USAGE = """usage: python -m tune COMMAND ...
   search     find the best fine-tuned embedding model for labelled text pairs
   baselines  score base models untouched, open and closed, in one table
   check-data show what is recognised in labelled pairs
-  explore    show what is in labelled pairs before a search, on a page
+  explore    write a page on labelled pairs, before any search
   presets    list ready-made searches: python -m tune search --preset NAME
   report     write a page, tables and pictures of results
   export     write a trial of a finished search as a model directory

@@ -1,7 +1,9 @@
 """How a command presents itself: --quiet and --json. No part of a configuration, so a search resumes without them."""
 
 import argparse
+import contextlib
 import json
+import math
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,11 +51,26 @@ class Presentation:
 
         return SearchDisplay(make_console(stderr=self.json or self.quiet), quiet=self.quiet)
 
+    def apart(self) -> contextlib.AbstractContextManager[object]:
+        """Return a context in which nothing but the JSON object can get to stdout: not what libraries and a base
+        model's own code print.
+        """
+        return contextlib.redirect_stdout(sys.stderr) if self.json else contextlib.nullcontext()
+
     def finish(self, outcome: dict[str, Any]) -> None:
         """Print the JSON object, if asked for."""
         if self.json:
-            sys.stdout.write(f"{json.dumps(outcome)}\n")
+            sys.stdout.write(f"{json.dumps(_finite(outcome), allow_nan=False)}\n")
             sys.stdout.flush()
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with None for numbers that JSON lacks: NaN and infinity."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def add_presentation(parser: Parser) -> None:

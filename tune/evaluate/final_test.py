@@ -16,7 +16,7 @@ from tune.embed.similarity import cosine
 from tune.evaluate.comparisons import judged, planned
 from tune.evaluate.draws import draws_of
 from tune.evaluate.quantised_models import QuantisedModels, chosen_by_val
-from tune.evaluate.words import WORDS, Words
+from tune.evaluate.tfidf import TFIDF_KEY, TfidfBaseline
 from tune.metrics.intervals import Difference, Resampled
 from tune.metrics.score import score_pairs
 from tune.metrics.spearman import correlate
@@ -47,7 +47,7 @@ def open_test(
     models: Models,
     pairs: LabelledPairs,
     seed: int,
-    words: Words | None = None,
+    tfidf: TfidfBaseline | None = None,
     *,
     grid: bool = False,
 ) -> Opened:
@@ -56,27 +56,27 @@ def open_test(
     pairs: the test side. The result has `pairs` (how many), `intervals` (how they were made: `Drawn.to_json`), `models`
     (key -> Final), `verdict` (the winner against its own untouched base), `verdicts` (against each base, its own
     first), `correction` (a sentence on them), `comparisons` (see `judged`), `tf_idf` (how it was made, if given:
-    `Words.to_json`). If pairs have graded scores, also `spearman` (the winner's: rho, low and high).
+    `TfidfBaseline.to_json`). If pairs have graded scores, also `spearman` (the winner's: rho, low and high).
     Without folds, the result also has `quantised` (see `QuantisedModels`), of the models that `chosen_by_val` returns.
     grid: whether the finalists come from a grid.
     """
     test = _TestScores(pairs, seed)
     chosen = chosen_by_val(finalists, grid)
-    quantised = QuantisedModels(test.drawn.bootstrap, test.finals, models.cache, seed, chosen)
+    quantised = QuantisedModels(test.drawn.bootstrap, test.finals, test.resampled, models.cache, seed, chosen)
     for base in models.bases.values():
         vectors, rows = base.test_rows(models.cache, pairs)
         final, on_val = base_on_val(base, models.cache)
         test.add(baseline_key(base.name), final, cosine(vectors, rows), on_val)
         quantised.add_base(base, (vectors, rows))
-    if words is not None:
-        test.add(WORDS, words.final, words.test(pairs), words.val)
+    if tfidf is not None:
+        test.add(TFIDF_KEY, tfidf.final, tfidf.test(pairs), tfidf.val)
     for model in finalists:
         of_test = model.test_vectors(pairs)
         for dims, scores in model.scores(*of_test).items():
             ranks = model is finalists[0] and dims == model.dims[0]
             test.add(model.key(dims), model.val()[dims], scores, model.val_scores() if ranks else None)
         quantised.add_trial(model, of_test)
-    return Opened(_result(test, finalists, models, pairs, words) | quantised.to_json(), test.cosines)
+    return Opened(_result(test, finalists, models, pairs, tfidf) | quantised.to_json(), test.cosines)
 
 
 def _result(
@@ -84,13 +84,13 @@ def _result(
     finalists: Sequence[TrialModel],
     models: Models,
     pairs: LabelledPairs,
-    words: Words | None,
+    tfidf: TfidfBaseline | None,
 ) -> dict[str, Any]:
     result: dict[str, Any] = {
         "pairs": len(pairs),
         "intervals": test.drawn.to_json(),
         "models": {key: final.to_json() for key, final in test.finals.items()},
-        **({} if words is None else {"tf_idf": words.to_json()}),
+        **({} if tfidf is None else {"tf_idf": tfidf.to_json()}),
         "verdict": None,
         "verdicts": [],
         "correction": "",
@@ -113,7 +113,7 @@ def _result(
 
 
 class _TestScores:
-    """Every model's scores on test, with their bootstrap draws. finals: by key, in the order they were added.
+    """Every model's scores on test, with their bootstrap draws. finals, resampled: by key, in the order of adding.
 
     cosines: by key, of the models that were added with those on val.
     """
@@ -123,7 +123,7 @@ class _TestScores:
         self.finals: dict[str, Final] = {}
         self.cosines: dict[str, Cosines] = {}
         self._label, self._grades = pairs.label, pairs.score
-        self._resampled: dict[str, Resampled] = {}
+        self.resampled: dict[str, Resampled] = {}
 
     def add(
         self, key: str, final: Final, scores: NDArray[np.float64], on_val: NDArray[np.floating] | None = None
@@ -131,7 +131,7 @@ class _TestScores:
         """Score a model [n] at the thresholds that were fitted on val. on_val: its cosines there, if they are kept."""
         if on_val is not None:
             self.cosines[key] = Cosines(on_val.astype(np.float32), scores.astype(np.float32))
-        resampled = self._resampled[key] = self.drawn.bootstrap.resample(scores)
+        resampled = self.resampled[key] = self.drawn.bootstrap.resample(scores)
         test = score_pairs(scores, self._label, final.threshold, final.logistic_threshold)
         test = self.drawn.bootstrap.scored(test, resampled)
         if self._grades is not None and (found := correlate(scores, self._grades, self.drawn.bootstrap)):
@@ -146,4 +146,4 @@ class _TestScores:
 
     def difference(self, a: str, b: str) -> Difference:
         """Return the difference between two models on the same draws."""
-        return self.drawn.bootstrap.difference_of(self._resampled[a], self._resampled[b])
+        return self.drawn.bootstrap.difference_of(self.resampled[a], self.resampled[b])

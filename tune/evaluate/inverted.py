@@ -16,6 +16,7 @@ from tune.data.pairs import Meaning
 from tune.data.sides import LabelledPairs
 from tune.evaluate.draws import draws_of
 from tune.metrics.score import roc_auc
+from tune.metrics.verdict import in_brackets
 
 _CHANCE = 0.5
 
@@ -60,7 +61,7 @@ def inverted(
             bases[name] = {"auc": aucs[name], "low": interval[0], "high": interval[1]}
     if not bases:
         return None
-    shown = ", ".join(f"{name} {one['auc']:.4f} [{one['low']:.4f}, {one['high']:.4f}]" for name, one in bases.items())
+    shown = ", ".join(f"{name} {one['auc']:.4f}{in_brackets(one['low'], one['high'])}" for name, one in bases.items())
     found = f"{who} negative pairs above positive ones (AUC on {where}: {shown})"
     if meaning.given:
         return Inverted(f"labels follow what {meaning.as_given}, but {found}", True, bases)

@@ -23,13 +23,18 @@ from tune.evaluate.quantised import (
     int8_ranges,
     quantised_scores,
 )
-from tune.metrics.intervals import Bootstrap
+from tune.metrics.intervals import Bootstrap, Resampled
 from tune.metrics.score import roc_auc
 from tune.train.trained import Final, TrialModel, baseline_key
 
 _CALIBRATION_TEXTS = 10_000
 _ENCODED_TEXTS = 2_000
 """The most train texts that ranges are taken from: with vectors at hand, and where each text must be encoded."""
+
+_DRAWN_PAIRS = 20_000_000
+_FEWEST_DRAWS = 200
+"""Test pairs times draws, and the fewest draws, of the intervals of quantised vectors. A grid has dozens of these
+vectors, and all draws of 30,000 pairs take 10 s each; intervals of 200 draws are 5% too wide or too narrow."""
 
 _ValAndTrain = Callable[[], tuple[Side, Vectors]]
 """Returns the vectors of the val pairs, and those of train texts that ranges are taken from."""
@@ -59,19 +64,22 @@ def chosen_by_val(finalists: Sequence[TrialModel], grid: bool) -> dict[str, list
 class QuantisedModels:
     """Collects the results of quantised vectors, model by model.
 
-    bootstrap: of the test pairs. finals: model key -> its results with float32 vectors, test included, which must be
-    there when the model is added. seed: of the sample of train texts. chosen: of `chosen_by_val`. entries: a dict of
-    plain values per model key and precision: key, trial, base_model, dims, precision, bytes (per vector), val_auc, auc
-    (test) and its interval, low and high (None if none can be given). note: why entries are missing, or "".
+    bootstrap: of the test pairs. finals: model key -> its results with float32 vectors, test included; resampled: its
+    draws on test. Both must be there when the model is added. seed: of the sample of train texts. chosen: of
+    `chosen_by_val`. entries: a dict of plain values per model key and precision: key, trial, base_model, dims,
+    precision, bytes (per vector), val_auc, auc (test) and its interval, low and high (None if none can be given). note:
+    why entries are missing, or "".
     """
 
     bootstrap: Bootstrap
     finals: dict[str, Final]
+    resampled: dict[str, Resampled]
     cache: Path
     seed: int
     chosen: dict[str, list[int]]
     entries: list[dict[str, Any]] = field(default_factory=list, init=False)
     note: str = field(default="", init=False)
+    _of_entry: list[Resampled] = field(default_factory=list, init=False)
 
     def add_base(self, base: PreparedBase, test: Side) -> None:
         """Add an untouched base model, unless it has folds in place of val. test: its vectors of the test pairs."""
@@ -100,9 +108,31 @@ class QuantisedModels:
             self._add(keys, {"trial": trial, "base_model": model.base.name}, test, val_and_train)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the entries as `quantised` and, if some are missing, the reason as `quantised_note`; {} with folds."""
-        found = {"quantised": self.entries, "quantised_note": self.note}
+        """Return the entries as `quantised` and, if some are missing, the reason as `quantised_note`; {} with folds.
+
+        Entries of trials also have `lost`: the test AUC of the best float32 vectors by val (`lost_from`, their key)
+        minus that of these, and its paired interval, lost_low and lost_high.
+        """
+        found = {"quantised": self._compared(), "quantised_note": self.note}
         return {name: value for name, value in found.items() if value}
+
+    def _compared(self) -> list[dict[str, Any]]:
+        whole = [
+            place
+            for place, entry in enumerate(self.entries)
+            if entry["precision"] == "float32" and entry["key"] != baseline_key(entry["base_model"])
+        ]
+        if not whole:
+            return self.entries
+        best = max(whole, key=lambda place: (self.entries[place]["val_auc"], -self.entries[place]["bytes"]))
+        compared = []
+        for entry, of_entry in zip(self.entries, self._of_entry, strict=True):
+            if entry["key"] != baseline_key(entry["base_model"]):
+                lost = self.bootstrap.difference_of(self._of_entry[best], of_entry)
+                ends = {"lost": lost.delta, "lost_low": lost.low, "lost_high": lost.high}
+                entry = {**entry, **ends, "lost_from": self.entries[best]["key"]}
+            compared.append(entry)
+        return compared
 
     def _add(self, keys: dict[int, str], names: dict[str, str], test: Side, val_and_train: _ValAndTrain) -> None:
         try:
@@ -113,14 +143,15 @@ class QuantisedModels:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             self.note = self.note or f"quantised vectors of {names['trial']} were not scored ({reason})"
             return
-        for (dims, precision), numbers in scored.items():
+        for (dims, precision), (numbers, resampled) in scored.items():
             about = {"key": keys[dims], **names, "dims": dims, "precision": precision}
             self.entries.append({**about, "bytes": bytes_per_vector(dims, precision), **numbers})
+            self._of_entry.append(resampled)
 
     def _scored(
         self, keys: dict[int, str], sides: tuple[Side, Side], train: Vectors
-    ) -> dict[tuple[int, Precision], dict[str, float | None]]:
-        """Return AUC on val, and AUC on test with its interval, by dims and precision. sides: val, test.
+    ) -> dict[tuple[int, Precision], tuple[dict[str, float | None], Resampled]]:
+        """Return AUC on val, AUC on test with its interval, and draws, by dims and precision. sides: val, test.
 
         With float32 they are those in `finals`. There is no int8 if there are no train texts.
         """
@@ -128,18 +159,20 @@ class QuantisedModels:
         quantised = [one for one in PRECISIONS if one != "float32" and (one != "int8" or len(train))]
         ranges = {dims: int8_ranges(train, dims) for dims in keys}
         on_test = [quantised_scores(test, dims, one, ranges[dims]) for dims in keys for one in quantised]
-        resampled = iter(self.bootstrap.resample_all(on_test))
-        scored: dict[tuple[int, Precision], dict[str, float | None]] = {}
+        draws = _DRAWN_PAIRS // max(len(test[1].label), 1)
+        resampled = iter(self.bootstrap.resample_all(on_test, max(draws, _FEWEST_DRAWS)))
+        scored: dict[tuple[int, Precision], tuple[dict[str, float | None], Resampled]] = {}
         for dims, key in keys.items():
             final = self.finals[key]
             assert final.test is not None
             low, high = final.test.auc_low, final.test.auc_high
-            scored[dims, "float32"] = {"val_auc": final.val_auc, "auc": final.test.auc, "low": low, "high": high}
+            own = {"val_auc": final.val_auc, "auc": final.test.auc, "low": low, "high": high}
+            scored[dims, "float32"] = own, self.resampled[key]
             for one in quantised:
                 of_test = next(resampled)
                 low, high = self.bootstrap.interval_of(of_test) or (None, None)
                 val_auc = roc_auc(quantised_scores(val, dims, one, ranges[dims]), val[1].label)
-                scored[dims, one] = {"val_auc": val_auc, "auc": of_test.value, "low": low, "high": high}
+                scored[dims, one] = {"val_auc": val_auc, "auc": of_test.value, "low": low, "high": high}, of_test
         return scored
 
     def _train_rows(self, view: View, most: int) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from tune.config.space import point_of
 from tune.embed.base_models import trained_on_quora
 from tune.embed.prepare import PreparedBase
 from tune.embed.tfidf import TFIDF
-from tune.evaluate.words import WORDS
+from tune.evaluate.tfidf import TFIDF_KEY
 from tune.results.leaderboard import Row, ranked
 from tune.train.kinds import kind_of
 from tune.train.outcomes import TrialOutcome
@@ -60,8 +60,8 @@ def leaderboard_rows(
     for name, base in bases.items():
         row = _baseline_columns(name, models[baseline_key(name)], facts)
         rows.append({**row, "dims": base.dims, "freeze": True, **_cost_columns(base, base.dims)})
-    if WORDS in models:  # not in results of earlier versions
-        rows.append(_baseline_columns(TFIDF, models[WORDS], facts))
+    if TFIDF_KEY in models:  # not in results of earlier versions
+        rows.append(_baseline_columns(TFIDF, models[TFIDF_KEY], facts))
     return ranked(rows, finalists)
 
 
@@ -156,11 +156,11 @@ def _cost_columns(base: PreparedBase, dims: int) -> Row:
 
 
 def base_notes(
-    config: SearchConfig, facts: dict[str, Any], bases: dict[str, PreparedBase], words: str | None = None
+    config: SearchConfig, facts: dict[str, Any], bases: dict[str, PreparedBase], tfidf: str | None = None
 ) -> dict[str, str]:
     """Return a note per base model: that it was trained on the data, that the data are synthetic, and its own note.
 
-    words: how TF-IDF was made, if it is in the table; it then has a note as well.
+    tfidf: how TF-IDF was made, if it is in the table; it then has a note as well.
     """
     columns = {str(name).casefold() for name in facts["columns"].values()}
     quora = "quora" in str(config.data.data).casefold() or columns >= {
@@ -176,6 +176,6 @@ def base_notes(
         if bases[name].note:
             parts.append(bases[name].note)
         notes[name] = "; ".join(parts)
-    if words:
-        notes[TFIDF] = f"synthetic data; {words}" if facts["synthetic"] else words
+    if tfidf:
+        notes[TFIDF] = f"synthetic data; {tfidf}" if facts["synthetic"] else tfidf
     return notes

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tune.config.paths import without_paths
+from tune.config.paths import without_paths, without_these
 from tune.config.search import SearchConfig
 from tune.config.space import AXES, Range, point_of
 from tune.config.trial import TrialConfig
@@ -91,11 +91,22 @@ def findings_of(folder: ResultsFolder, summary: Summary, config: SearchConfig) -
     verdicts = summary.get("verdicts") or [(summary.get("verdict") or {}).get("sentence") or ""]
     return Findings(
         baselines=[_baseline(row) for row in rows if row["status"] == "baseline"],
-        verdicts=[verdict for verdict in verdicts if verdict],
+        verdicts=[public(verdict, config) for verdict in verdicts if verdict],
         data=summary.get("data") or {},
         space=searched(config),
         provenance=_provenance(summary),
     )
+
+
+def public(found: Any, config: SearchConfig) -> Any:
+    """Return sentences, also inside lists and dicts, with the names of base models but not the paths of folders."""
+    if isinstance(found, dict):
+        return {name: public(value, config) for name, value in found.items()}
+    if isinstance(found, list):
+        return [public(value, config) for value in found]
+    if not isinstance(found, str):
+        return found
+    return without_these(found, {name: public_name(name) for name in config.base_models})
 
 
 def searched(config: SearchConfig) -> dict[str, str]:

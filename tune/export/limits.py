@@ -13,7 +13,7 @@ def limits(facts: ExportFacts, base: BaseCard, max_tokens: int | None) -> list[s
 def _tested(facts: ExportFacts) -> str:
     test, source = facts.final["test"], facts.search.get("data")
     if test is None:
-        return "It was not scored on a test side. Its validation scores helped to choose it, so they are optimistic."
+        return "It was not scored on test. Its validation scores are optimistic, since they helped to choose it."
     return (
         f"It was tested on {test['n']:,} pairs{f' of {code(source)}' if source else ''}, and trained on other pairs of "
         "the same data. Score it on your own pairs before you rely on it (`python -m tune score`)."
@@ -46,6 +46,6 @@ def _thresholds(facts: ExportFacts) -> list[str]:
     if facts.final["threshold"] is None:
         return []
     return [
-        "The threshold was fitted on validation pairs. Where another share of pairs belongs together, or errors cost "
+        "The threshold was fitted on validation pairs. If another share of your pairs belongs together, or errors cost "
         "differently, fit your own."
     ]

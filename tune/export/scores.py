@@ -6,7 +6,7 @@ from typing import Any
 from tune.embed.tfidf import TFIDF
 from tune.export.facts import Baseline, ExportFacts
 from tune.export.markdown import plain, table
-from tune.metrics.verdict import as_sentence
+from tune.metrics.verdict import as_sentence, in_brackets
 
 _UNKNOWN = "-"
 
@@ -31,7 +31,9 @@ def score_table(facts: ExportFacts) -> list[str]:
     rows = [_row(_name(one), one.dims, one.scores) for one in baselines]
     rows += [_row("**this model**", str(dims), _own(final)) for dims, final in facts.finals.items()]
     shown = [row if tested else row[:3] for row in rows]
-    noted = {one.name: [part for part in one.note.split("; ") if part != "synthetic data"] for one in baselines}
+    noted = {
+        one.name: [part for part in one.note.split("; ") if part not in ("", "synthetic data")] for one in baselines
+    }
     notes = [f"{name}: {'; '.join(parts)}." for name, parts in noted.items() if parts]
     return [table(headings, shown, right=range(1, len(headings))), *map(plain, notes)]
 
@@ -40,7 +42,9 @@ def verdicts(facts: ExportFacts) -> list[str]:
     """Return the search's verdicts, which are on its winner: none for another trial, or if the sentences have them."""
     if not facts.search.get("winner") or facts.search.get("out_of_fold"):
         return []
-    return [plain(as_sentence(verdict)) for verdict in facts.findings.verdicts]
+    # Inverted labels, whose warning stands in for a verdict, are at the top of the scores.
+    said = facts.search.get("inverted")
+    return [plain(as_sentence(verdict)) for verdict in facts.findings.verdicts if verdict != said]
 
 
 def _name(baseline: Baseline) -> str:
@@ -49,9 +53,8 @@ def _name(baseline: Baseline) -> str:
 
 def _row(name: str, dims: str, scores: Any) -> list[str]:
     low, high = scores.get("test_auc_low"), scores.get("test_auc_high")
-    ends = "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"
     auc = scores.get("test_auc")
-    tested = _UNKNOWN if auc is None else f"{auc:.4f}{ends}"
+    tested = _UNKNOWN if auc is None else f"{auc:.4f}{in_brackets(low, high)}"
     return [name, dims or _UNKNOWN, _number(scores.get("val_auc")), tested, _number(scores.get("test_accuracy"))]
 
 
@@ -71,7 +74,7 @@ def _scores(facts: ExportFacts, dims: int) -> str:
     head = f"At {dims} dims: validation" if len(facts.finals) > 1 else "Validation"
     threshold = ""
     if final["threshold"] is not None:
-        threshold = f" The threshold {final['threshold']:.6f} maximises accuracy on validation."
+        threshold = f" The threshold {final['threshold']:.6f} maximises accuracy on validation{_beyond(final)}."
     test = final["test"]
     if judged is not None:
         of_winner = facts.search["winner"] and dims == min(facts.finals)
@@ -81,6 +84,13 @@ def _scores(facts: ExportFacts, dims: int) -> str:
     else:
         result = f"Test, scored once: ROC AUC {_interval(test)}, accuracy {test['accuracy']:.4f} on {test['n']} pairs."
     return f"{head}: ROC AUC {final['val_auc']:.4f}. {result}{threshold}"
+
+
+def _beyond(final: dict[str, Any]) -> str:
+    """Return what a threshold that no cosine can cross means; "" for any other."""
+    if abs(final["threshold"]) <= 1:
+        return ""
+    return f": {'no' if final['threshold'] > 0 else 'every'} pair is called positive"
 
 
 def _judgement(judged: dict[str, Any]) -> str:
@@ -95,8 +105,7 @@ def _spearman(final: dict[str, Any], column: str | None) -> str:
     val, test = final.get("val_spearman"), final["test"] or {}
     parts = [] if val is None else [f"{val:.4f} on validation"]
     if (rho := test.get("spearman")) is not None:
-        low, high = test["spearman_low"], test["spearman_high"]
-        parts.append(f"{rho:.4f}{f' [{low:.4f}, {high:.4f}]' if low is not None else ''} on test")
+        parts.append(f"{rho:.4f}{in_brackets(test['spearman_low'], test['spearman_high'])} on test")
     of = f" (column `{column}`)" if column else ""
     return f" Spearman correlation with the graded scores{of}: {', '.join(parts)}." if parts else ""
 
@@ -106,4 +115,4 @@ def _interval(test: dict[str, Any]) -> str:
         return f"{test['auc']:.4f} (no interval: {test['interval']})"
     # Versions up to 0.1.0 drew components alone, and did not write so.
     how = test.get("interval") or "bootstrap over components"
-    return f"{test['auc']:.4f} [{test['auc_low']:.4f}, {test['auc_high']:.4f}] (95% interval, {how})"
+    return f"{test['auc']:.4f}{in_brackets(test['auc_low'], test['auc_high'])} (95% interval, {how})"

@@ -13,7 +13,7 @@ from tune.config.toml import read_toml
 from tune.embed.prepare import PreparedBase
 from tune.errors import ResultsError
 from tune.export.card import Picture
-from tune.export.facts import ExportFacts, findings_of
+from tune.export.facts import ExportFacts, findings_of, public
 from tune.export.write import write_model
 from tune.results.layout import ResultsFolder, read_test
 from tune.results.provenance import version_of
@@ -56,18 +56,13 @@ def export(
             "split_hash": summary["data"]["split_hash"],
             "winner": outcome.trial == winner,
             "embedtune": version_of("embedtune"),
-            **({"out_of_fold": _judgement(summary)} if summary.get("out_of_fold") else {}),
-            **({"inverted": found["sentence"]} if (found := summary.get("inverted")) else {}),
+            **({"out_of_fold": public(_judgement(summary), config)} if summary.get("out_of_fold") else {}),
+            **({"inverted": public(found["sentence"], config)} if (found := summary.get("inverted")) else {}),
             **({"scores": scores} if (scores := summary["data"].get("scores")) else {}),
         },
         findings=findings_of(folder, summary, config),
     )
     return write_model(model, facts, to, picture and picture(outcome.trial))
-
-
-def winner_of(folder: ResultsFolder) -> str:
-    """Return the name of the winning trial. Raises ResultsError if there is none yet."""
-    return _winner(folder, Summary(folder.summary))
 
 
 def _winner(folder: ResultsFolder, summary: Summary) -> str:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
-from scipy.stats import linregress, t
+from scipy.stats import kendalltau, linregress, t
 
 FEWEST_SIZES = 5
 """Sizes below which three parameters leave nothing to judge the fit by."""
 _DRAWS = 200
+_NO_TREND = 0.05
+"""p-value of Kendall's tau from which on the error may as well not fall."""
 _RATES = (0.05, 2.0)
 """Rates outside are a straight line or a step, which many laws would fit."""
 
@@ -41,19 +43,23 @@ class PowerLaw:
 def fit_power_law(sizes: Sequence[float], errors: Sequence[float], seed: int = 0) -> PowerLaw | str:
     """Return the law through errors (such as 1 - AUC) at several sizes, or why the points do not support one.
 
-    They do not with fewer than FEWEST_SIZES sizes, if the error does not fall, if the rate is at a bound, or if the
-    gain from twice the pairs may be nothing (its interval holds 0).
+    They do not with fewer than FEWEST_SIZES sizes, if the error does not fall from the smallest size to the largest, or
+    not for sure (by Kendall's tau, since a law through noise that happens to fall promises a gain as well), or if the
+    rate is at a bound.
     """
     order = np.argsort(sizes, kind="stable")
     n, error = np.asarray(sizes, np.float64)[order], np.asarray(errors, np.float64)[order]
     if len(np.unique(n)) < FEWEST_SIZES:
         return f"{len(np.unique(n))} sizes were measured, and a fit needs {FEWEST_SIZES}"
-    if error[-1] >= error[0]:
+    if error[n == n[-1]].mean() >= error[n == n[0]].mean():
         return "the error does not fall with more pairs"
     law = _fit(n, error)
-    if not _RATES[0] * 1.01 < law[2] < _RATES[1] / 1.01:
-        shape = "the error falls nearly evenly with each doubling" if law[2] < 1 else "the error falls in a step"
-        return f"the points do not follow a power law ({shape})"
+    if law[2] >= _RATES[1] / 1.01:
+        return "the points do not follow a power law (the error falls in a step)"
+    if kendalltau(n, error).pvalue >= _NO_TREND:
+        return "the points scatter too much to tell whether more pairs would help"
+    if law[2] <= _RATES[0] * 1.01:
+        return "the points do not follow a power law (the error falls nearly evenly with each doubling)"
     gain = _gain(law, n[-1])
     fitted = _curve(law, n)
     # Three parameters follow the noise: residuals are too small by that.
@@ -61,8 +67,6 @@ def fit_power_law(sizes: Sequence[float], errors: Sequence[float], seed: int = 0
     generator = np.random.default_rng(seed)
     gains = [_gain(_fit(n, fitted + generator.choice(residuals, len(n)), start=law), n[-1]) for _ in range(_DRAWS)]
     low, high = (float(end) for end in np.quantile(gains, (0.025, 0.975)))
-    if low <= 0:
-        return "the points scatter too much to tell whether more pairs would help"
     floor, scale, rate = law
     return PowerLaw(floor, scale, rate, n, gain, low, high)
 

@@ -68,6 +68,11 @@ def share_of(part: Fraction) -> str:
     return str(part) if part.denominator <= _LARGEST_DENOMINATOR else f"{float(part):.2g}"
 
 
+def in_brackets(low: float | None, high: float | None) -> str:
+    """Return the ends of an interval behind a number, with a space before them: " [0.9150, 0.9603]"; "" without any."""
+    return "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"
+
+
 def as_sentence(text: str) -> str:
     """Return the text with a capital letter and a full stop."""
     return f"{text[0].upper()}{text[1:]}."

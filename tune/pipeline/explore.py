@@ -14,12 +14,13 @@ from tune.config.closed import provider_of
 from tune.config.search import SearchConfig
 from tune.data.clean import canonical, normalise, text_ids
 from tune.data.conflicts import contradicting_rows
+from tune.data.one_line import one_line
 from tune.data.pairs import Pairs
 from tune.data.sides import SIDES, LabelledPairs
 from tune.data.words import Near, Words
 from tune.embed.base_models import check_source
 from tune.embed.tfidf import Tfidf
-from tune.errors import ConfigError, ResultsError
+from tune.errors import ConfigError
 from tune.evaluate.draws import component_sizes, draws_of
 from tune.evaluate.inverted import inverted
 from tune.events import Emit, Message
@@ -36,7 +37,9 @@ from tune.pipeline.explore_scores import (
     sampled,
     score_models,
 )  # fmt: skip
+from tune.pipeline.report import Written, write_page
 from tune.report.explore.findings import (
+    TEXT_LENGTH,
     Components,
     Conflicts,
     Findings,
@@ -44,7 +47,6 @@ from tune.report.explore.findings import (
     Overlap,
     ShownPair,
     Side,
-    shown_text,
 )  # fmt: skip
 
 MOST_WORDS = 200_000
@@ -55,21 +57,11 @@ _SHOWN = 20
 _OVERLAP_EDGES = np.linspace(0, 1, 21)
 
 
-@dataclass(frozen=True)
-class Written:
-    """Where the page, its tables as Markdown, and the folder of its pictures were written."""
-
-    html: Path
-    markdown: Path
-    plots: Path
-
-
 @dataclass(frozen=True, eq=False)
 class _Rows:
     """The pairs by use. kept: all. seen: those whose labels and texts may be looked at, all but test.
 
-    component: of each kept pair, [n]. is_seen: [n]. names: the numbers of their
-    normalised texts, a then b, [2n].
+    component: of each kept pair, [n]. is_seen: [n]. names: the numbers of their normalised texts, a then b, [2n].
     """
 
     kept: Pairs
@@ -133,13 +125,7 @@ def write_findings(found: Findings, to: Path) -> Written:
     # Late: Altair and Vega take a second to import.
     from tune.report.explore.page import explore_document
 
-    written = Written(to / "explore.html", to / "explore.md", to / "plots")
-    try:
-        to.mkdir(parents=True, exist_ok=True)
-        explore_document(found).write(written.html, written.markdown, written.plots)
-    except OSError as error:
-        raise ResultsError(f"cannot write the page to {to} ({error.strerror}); choose another --to") from None
-    return written
+    return write_page(explore_document(found).write, to, "explore")
 
 
 def _check(config: SearchConfig, base_models: Sequence[str]) -> None:
@@ -263,7 +249,7 @@ def _graph(rows: _Rows, texts: bool) -> Graph | None:
     if texts:
         written = {int(number): text for number, text in zip(a, (rows.kept.text_a[i] for i in at), strict=True)}
         written |= {int(number): text for number, text in zip(b, (rows.kept.text_b[i] for i in at), strict=True)}
-        names = [shown_text(written[int(text)]) for text in kept]
+        names = [one_line(written[int(text)], TEXT_LENGTH) for text in kept]
     return Graph(names, edges, len(at), len(ids))
 
 
@@ -310,9 +296,8 @@ def _near(found: Sequence[Near], pairs: Pairs, of: int, texts: bool) -> Conflict
 
 
 def _shown(pairs: Pairs, at: int) -> ShownPair:
-    return ShownPair(
-        int(pairs.row[at]), int(pairs.label[at]), shown_text(pairs.text_a[at]), shown_text(pairs.text_b[at])
-    )
+    texts = (one_line(text[at], TEXT_LENGTH) for text in (pairs.text_a, pairs.text_b))
+    return ShownPair(int(pairs.row[at]), int(pairs.label[at]), *texts)
 
 
 def _warnings(models: ScoredModels, judged: Judged, seen: Pairs, seed: int) -> list[str]:

@@ -24,10 +24,12 @@ def picture_of(folder: ResultsFolder, trial: str) -> Picture | None:
     # Late: Altair takes a second to import.
     import vl_convert
 
+    from tune.report.drawing import check_drawing
     from tune.report.figures.card import beside
     from tune.report.story import read_story
 
     try:
+        check_drawing()
         figure = beside(read_story(folder), trial)
         if figure is None:
             return None

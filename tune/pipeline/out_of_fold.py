@@ -5,10 +5,10 @@ from typing import Any
 
 from tune.embed.tfidf import TFIDF
 from tune.evaluate.out_of_fold import JUDGED, judge_out_of_fold
-from tune.evaluate.words import words_on_val
+from tune.evaluate.tfidf import tfidf_on_val
+from tune.pipeline.keep_scores import keep_folded
 from tune.pipeline.phases import unopened
 from tune.pipeline.run import Run
-from tune.pipeline.scores import keep_folded
 from tune.train.outcomes import TrialOutcome
 from tune.train.trained import FoldedModel, Models, TrialModel, base_on_val, baseline_key
 
@@ -21,11 +21,11 @@ def judge_folds(
     Writes `out_of_fold` into the summary (see `judge_out_of_fold`), and repeats to the same numbers.
     """
     sides, seed = run.sides(models.bases), run.config.search.seed
-    pairs, words = sides["train"], words_on_val(sides, models, seed)
+    pairs, tfidf = sides["train"], tfidf_on_val(sides, models, seed)
     untouched = {name: base_on_val(base, models.cache) for name, base in models.bases.items()}
-    untouched[TFIDF] = words.final, words.val
+    untouched[TFIDF] = tfidf.final, tfidf.val
     finals = {baseline_key(name): final.to_json() for name, (final, _) in untouched.items()}
-    result = unopened(finals, words)
+    result = unopened(finals, tfidf)
     winner = next(iter(finalists), None)
     if not isinstance(winner, FoldedModel):
         return result

@@ -6,6 +6,7 @@ from tune.config.search import SearchConfig
 from tune.config.train_sizes import Doubling, listed
 from tune.config.trial import RANKING_LOSSES
 from tune.data.clean import clean_pairs
+from tune.data.lengths import text_lengths
 from tune.data.pairs import Pairs, read_pairs
 from tune.data.sides import HELD_OUT, SIDES
 from tune.data.split import Split, split_pairs, text_overlaps, train_order
@@ -47,6 +48,7 @@ def read_split(
         "columns": raw.columns.__dict__,
         "labels": raw.meaning.text,
         "counts": cleaned,
+        "lengths": text_lengths(split.pairs.text_a, split.pairs.text_b),
         "split": split.counts,
         "split_hash": split.digest,
         "leaks": {"texts_seen_in_train": text_overlaps(split)},

@@ -16,13 +16,13 @@ from tune.embed.prepare import PreparedBase
 from tune.errors import ResultsError
 from tune.evaluate.final_test import open_test
 from tune.evaluate.rows import TableFacts, base_notes, leaderboard_rows
-from tune.evaluate.words import WORDS, Words, words_on_val
+from tune.evaluate.tfidf import TFIDF_KEY, TfidfBaseline, tfidf_on_val
 from tune.events import SearchNamed
 from tune.files import write_atomic
-from tune.machine import usable_cores
+from tune.machine import cpu_name, usable_cores
+from tune.pipeline.keep_scores import keep_opened
 from tune.pipeline.labels import check_labels, in_place_of_praise
 from tune.pipeline.run import Run
-from tune.pipeline.scores import keep_opened
 from tune.results.layout import read_test
 from tune.results.leaderboard import write_leaderboard
 from tune.results.provenance import PACKAGES, now, version_of
@@ -51,6 +51,7 @@ def record_start(run: Run, command: str, kind: str | None = None) -> None:
             started=now(),
             versions={name: version_of(name) for name in PACKAGES} | {"python": platform.python_version()},
             cores=usable_cores(),
+            cpu=cpu_name(),
         )
     elif summary["data"]["split_hash"] != run.split.digest:
         raise ResultsError(f"{folder.root}: the data have changed since this search began; start a new one")
@@ -107,14 +108,14 @@ def open_test_once(
     if run.folder.test.exists():
         return read_test(run.folder)
     sides, seed = run.sides(models.bases), run.config.search.seed
-    words = words_on_val(sides, models, seed)
+    tfidf = tfidf_on_val(sides, models, seed)
     if searched and not finalists:
         untouched = {baseline_key(name): base_val(base, models.cache).to_json() for name, base in models.bases.items()}
-        return unopened({**untouched, WORDS: words.final.to_json()}, words)
+        return unopened({**untouched, TFIDF_KEY: tfidf.final.to_json()}, tfidf)
     with_finalists = f"{len(finalists)} finalists and " if finalists else ""
     run.say(f"opening test: {with_finalists}{len(models.bases)} untouched base models, once")
     began = now()
-    opened = open_test(finalists, models, sides["test"], seed, words, grid=run.config.search.search == "grid")
+    opened = open_test(finalists, models, sides["test"], seed, tfidf, grid=run.config.search.search == "grid")
     # First: with test.json, test counts as opened, and these scores could not be made again.
     keep_opened(run, sides, opened)
     test = {"opened": began, **opened.result}
@@ -122,9 +123,9 @@ def open_test_once(
     return test
 
 
-def unopened(finals: dict[str, dict[str, Any]], words: Words) -> dict[str, Any]:
+def unopened(finals: dict[str, dict[str, Any]], tfidf: TfidfBaseline) -> dict[str, Any]:
     """Return what stands in for the scores on test if it stays closed. finals: results on val, by key."""
-    return {"opened": None, "models": finals, "verdict": None, "tf_idf": words.to_json()}
+    return {"opened": None, "models": finals, "verdict": None, "tf_idf": tfidf.to_json()}
 
 
 def write_table(

@@ -59,12 +59,12 @@ def _api(repository: str) -> "HfApi":
     except HFValidationError as error:
         raise UserError(f"{repository} is not a repository's name ({str(error).rstrip('.')}); write ORG/NAME") from None
     if "/" not in repository:
-        raise UserError(f"{repository} names no owner; write ORG/NAME, with your user name or an organisation")
+        raise UserError(f"{repository} has no owner; write ORG/NAME, with your user name or an organisation")
     if constants.HF_HUB_OFFLINE:
         raise UserError("HF_HUB_OFFLINE is set, and an upload needs the hub; unset it")
     token = get_token()
     if token is None:
-        raise UserError("no token for the hub; run hf auth login, or set HF_TOKEN to a token that may write")
+        raise UserError("no token for the hub; run hf auth login, or set HF_TOKEN to a token with write access")
     return HfApi(token=token, library_name="embedtune")
 
 
@@ -119,8 +119,8 @@ def _refusals(repository: str) -> Iterator[None]:
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else None
         known = {
-            401: "the hub does not accept the token; run hf auth login, or set HF_TOKEN to a token that may write",
-            403: f"the token may not write to {repository}; use a token with write access to {owner}",
+            401: "the hub does not accept the token; run hf auth login, or set HF_TOKEN to a token with write access",
+            403: f"the token cannot write to {repository}; use a token with write access to {owner}",
             404: f"the hub has no {repository} that this token can see; check {owner} and the token",
         }
         said = " ".join(str(error.server_message or "").split())[:200]

@@ -1,6 +1,7 @@
 """What a push uploads: the exported model, its card and the report, without texts or paths of this machine."""
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePath
 from typing import Any
 
 from tune.config.paths import paths_in, without_these
@@ -18,6 +19,8 @@ from tune.results.layout import ResultsFolder
 from tune.results.summary import Summary
 
 _TEXTS = (".md", ".json", ".html")
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")
+"""What looks like a path in them is a token."""
 _REPORT = (
     "\n## Report\n\nThe search that chose this model: [report.md](report.md), and `report.html` to download and open.\n"
 )
@@ -28,11 +31,13 @@ def contents(job: PushJob, scratch: Path, emit: Emit) -> dict[str, bytes | Path]
     model = _model(job, scratch)
     written = write_report([job.folder.root], scratch / "report", texts=False)
     found = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
+    # Hidden files are not the model's: a system or an editor left them there.
+    found = {name: path for name, path in found.items() if not any(part.startswith(".") for part in Path(name).parts)}
     found |= {path.name: path for path in (written.html, written.markdown)}
     private = _private_paths(job.folder)
     files: dict[str, bytes | Path] = {}
     for name, path in found.items():
-        if path.suffix not in _TEXTS:
+        if path.suffix not in _TEXTS or path.name in _VOCABULARIES:
             files[name] = path
             continue
         text = without_these(path.read_text(encoding="utf-8"), private)
@@ -44,11 +49,17 @@ def contents(job: PushJob, scratch: Path, emit: Emit) -> dict[str, bytes | Path]
 
 def _model(job: PushJob, scratch: Path) -> Path:
     """Return the directory of the exported model: the search's own, or a new one."""
-    winner = str((Summary(job.folder.summary).get("winner") or {}).get("trial") or "")
     best = job.folder.best
-    if (best / ABOUT).is_file() and (job.trial is None or (job.trial and winner.startswith(job.trial))):
+    if (best / ABOUT).is_file() and (job.trial is None or _is_winner(job.folder, job.trial)):
         return best
     return export_model(job.folder, job.trial, scratch / "model", trust_remote_code=job.trust_remote_code)
+
+
+def _is_winner(folder: ResultsFolder, trial: str) -> bool:
+    """Return whether a trial's name, or its beginning, means the winner and no other trial."""
+    winner = str((Summary(folder.summary).get("winner") or {}).get("trial") or "")
+    meant = {path.name for path in folder.trials.glob("*") if path.name.startswith(trial)}
+    return trial != "" and winner.startswith(trial) and meant <= {winner}
 
 
 def _card(text: str, repository: str) -> str:
@@ -60,14 +71,20 @@ def _card(text: str, repository: str) -> str:
     return text.replace(PLACE, repository).rstrip("\n") + "\n" + _REPORT
 
 
-def _private_paths(folder: ResultsFolder) -> list[str]:
-    """Return the paths of this machine that the results may name, longest first."""
+def _private_paths(folder: ResultsFolder) -> dict[str, str]:
+    """Return the paths of this machine that the results may name, such as in a failed trial's reason, and what to write
+    instead: their last part.
+    """
     config: SearchConfig = search_config(**read_toml(folder.config))
     given = [config.data.data, *config.base_models, str(config.search.cache), str(config.search.results)]
     command = str(Summary(folder.summary).get("command") or "")
-    outside = (one for one in given if one and one.startswith(("/", "~", "..")))
-    found = {*paths_in(command), str(folder.root.absolute()), *outside}
-    return sorted(found, key=lambda path: (-len(path), path))
+    outside = [*paths_in(command), *(one for one in given if one and one.startswith(("/", "~", "..")))]
+    whole = [os.path.abspath(os.path.expanduser(path)) for path in (*outside, str(folder.root), os.curdir)]
+    names = {path: PurePath(path).name for path in (*outside, *whole, *map(os.path.realpath, whole))}
+    # A prompt is no path, whatever it begins with.
+    names = {path: name for path, name in names.items() if path not in (config.data.prompt_a, config.data.prompt_b)}
+    home = os.path.expanduser("~")
+    return {**names, home: "~", os.path.realpath(home): "~"}
 
 
 def _server(model: Path) -> str | None:

@@ -1,6 +1,6 @@
-"""The report on one search or several: read from their results folders, written into one."""
+"""Reports on one search or several, read from their results folders; and where every page is written."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tune.results.layout import ResultsFolder
 
 @dataclass(frozen=True)
 class Written:
-    """Where a report was written: the page, the same tables as Markdown, and the folder of its pictures."""
+    """Where a page was written: its file, the same tables as Markdown, and the folder of its pictures."""
 
     html: Path
     markdown: Path
@@ -47,8 +47,8 @@ def write_report(
 
     to: the folder to write to, made if missing; by default the results folder itself, or `compared` in the first of
     several. texts: whether to show texts of pairs. pairs: those of the only search, if they are at hand; otherwise they
-    are read again, if they are on this machine and as the search saw them. prices: of storage and GPUs,
-    list prices by default. Raises ResultsError if a folder holds no results, or the target cannot be written.
+    are read again, if they are on this machine and as the search saw them. prices: of storage and GPUs, list prices by
+    default. Raises ResultsError if a folder holds no results, or the target cannot be written.
     """
     # Late: Altair and Vega take a second to import, after a search that may have failed before.
     from tune.report.errors import Texts, wanted
@@ -63,11 +63,19 @@ def write_report(
 
     stories = [read_story(ResultsFolder(folder)) for folder in folders]
     target = to or (folders[0] if len(folders) == 1 else folders[0] / "compared")
-    written = Written(target / "report.html", target / "report.md", target / "plots")
+    report = Report.of(stories, [shown(story) for story in stories], prices)
+    return write_page(report.write, target, "report")
+
+
+def write_page(write: Callable[[Path, Path, Path], None], to: Path, name: str) -> Written:
+    """Write NAME.html, NAME.md and plots/ into a folder, made if missing. Raises ResultsError if that cannot be done.
+
+    write: takes the three paths, as `Document.write` does.
+    """
+    written = Written(to / f"{name}.html", to / f"{name}.md", to / "plots")
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        report = Report.of(stories, [shown(story) for story in stories], prices)
-        report.write(written.html, written.markdown, written.plots)
+        to.mkdir(parents=True, exist_ok=True)
+        write(written.html, written.markdown, written.plots)
     except OSError as error:
-        raise ResultsError(f"cannot write the report to {target} ({error.strerror}); choose another --to") from None
+        raise ResultsError(f"cannot write {name}.html to {to} ({error.strerror}); choose another --to") from None
     return written

@@ -22,7 +22,7 @@ Wanted = Set[tuple[int, int]]
 Found = dict[tuple[int, int], list[tuple[str, str]]]
 """The texts of pairs by row and label: several pairs for a triplet with several negatives."""
 
-LEFT_OUT = "Without texts: they were left out, so that this report can be shared."
+LEFT_OUT = "Texts were left out, so that this report can be shared."
 _ELSEWHERE = "Texts are not shown: the pairs are not on this machine."
 _CHANGED = "Texts are not shown: the pairs have changed since the search."
 

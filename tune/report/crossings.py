@@ -5,6 +5,7 @@ Only sizes that were measured count. Nothing here is chosen by test: models and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tune.metrics.power_law import fit_power_law, per_doubling
 from tune.report.story import Line, Story
@@ -12,8 +13,9 @@ from tune.report.tables import Cell, Row, Table, number
 
 PAIRED, APART = "paired difference", "intervals apart"
 _NOTE = (
-    "From this number of pairs on, at every larger size measured too, the 95% interval of the paired difference in test"
-    " AUC is above 0. Not corrected for the number of sizes and baselines."
+    "At this number of pairs and every larger one measured, the 95% interval of the paired difference in test AUC is"
+    " above 0. Sizes are judged from the largest down to the first that fails, a fixed sequence that needs no"
+    " correction. The number of models and baselines is not corrected for."
 )
 _NOTE_APART = (
     f"{APART.capitalize()}: no paired difference was computed; the interval of the model's AUC lies above that of the"
@@ -42,7 +44,7 @@ class Sized:
     @property
     def model(self) -> str:
         """Base model and what is trained, without the search."""
-        return described(self.line)
+        return self.line.name
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,11 @@ class Crossing:
 
     def sentence(self) -> str:
         """Return the finding, without a full stop."""
+        if not self.evidence:
+            return f"Whether {self.model} beats {self.baseline.label} is unknown, without an interval"
         if self.pairs is None:
             return f"{self.largest:,} pairs are not clearly enough for {self.model} to beat {self.baseline.label}"
         return f"{self.pairs:,} pairs are enough for {self.model} to beat {self.baseline.label}"
-
-
-def described(line: Line) -> str:
-    """Return a model's name and what is trained."""
-    return f"{line.base_model} ({line.trains})"
 
 
 def sized(stories: Sequence[Story]) -> list[Sized]:
@@ -119,8 +118,8 @@ def baselines(stories: Sequence[Story]) -> list[Baseline]:
     lines.sort(key=lambda one: -(one[2].get("val_auc") or 0.0))
     found: dict[str, Baseline] = {}
     for story, mark, line in lines:
-        name = described(line)
-        same = {other.get("test_auc") for _, _, other in lines if described(other) == name}
+        name = line.name
+        same = {other.get("test_auc") for _, _, other in lines if other.name == name}
         label = name if one_split(stories) and len(same) == 1 else f"{name}{mark}"
         found.setdefault(label, Baseline(label, [])).lines.append((story, line))
     return list(found.values())
@@ -172,7 +171,12 @@ def all_crossings(stories: Sequence[Story]) -> list[Crossing]:
 
 def outlook(trials: Sequence[Sized]) -> str:
     """Return what twice the pairs would bring to a model, by a power law, or why that cannot be said."""
-    sizes, errors = [float(one.pairs) for one in trials], [1 - one.line.get("test_auc") for one in trials]
+    return _outlook(tuple(float(one.pairs) for one in trials), tuple(1 - one.line.get("test_auc") for one in trials))
+
+
+@lru_cache
+def _outlook(sizes: tuple[float, ...], errors: tuple[float, ...]) -> str:
+    """Return the same; kept, since a fit takes a second, and the figure and the table both ask."""
     law = fit_power_law(sizes, errors)
     if isinstance(law, str):
         so_far = per_doubling(sizes, errors)
@@ -180,17 +184,19 @@ def outlook(trials: Sequence[Sized]) -> str:
         return f"What twice the pairs would bring cannot be estimated: {law}{known}"
     return (
         f"By a power law through the points, twice the pairs ({2 * round(max(sizes)):,}) would bring"
-        f" {_points(law.gain, law.low, law.high)}"
+        f" {_points(law.gain, law.low, law.high)}: extrapolated, with a 95% interval from how the points scatter"
     )
 
 
 def _points(gain: float, low: float, high: float) -> str:
-    return f"{gain * 100:.1f} points of AUC [{low * 100:.1f}, {high * 100:.1f}]"
+    digits = 1 if abs(gain) >= 0.001 else 2
+    gain, low, high = (100 * one for one in (gain, low, high))
+    return f"{gain:z.{digits}f} points of AUC [{low:z.{digits}f}, {high:z.{digits}f}]"
 
 
 def crossings_table(stories: Sequence[Story]) -> Table:
     """Return how many pairs each model needs to beat each baseline, and as notes what twice the pairs would bring."""
-    columns = ["model", "beats", "its test AUC", "from pairs", "judged by"]
+    columns = ["model", "baseline", "its test AUC", "pairs to beat it", "judged by"]
     made = all_crossings(stories) if all(story.praised for story in stories) else []
     if not made:
         return Table(columns, [])
@@ -211,7 +217,7 @@ def _lower(sentence: str) -> str:
 
 def _pairs(one: Crossing) -> Cell:
     if one.pairs is None:
-        return Cell(f"more than {one.largest:,}" if one.evidence else "unknown")
+        return Cell(f"not clear at {one.largest:,}" if one.evidence else "unknown")
     return Cell(f"{one.pairs:,}", one.pairs)
 
 

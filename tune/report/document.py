@@ -18,7 +18,9 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from tune.files import replace_atomic, write_atomic
-from tune.report.tables import Table
+from tune.metrics.verdict import as_sentence
+from tune.report.drawing import check_drawing
+from tune.report.tables import Table, literal
 from tune.report.theme import MODES, Figure, config
 
 _EXPORTS = "window.vegaEmbed = vegaEmbed;"
@@ -64,7 +66,11 @@ class Document:
     trials: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, html: Path, markdown: Path, plots: Path) -> None:
-        """Write the page, the tables as Markdown, and every figure as SVG and PNG in both modes."""
+        """Write the page, the tables as Markdown, and every figure as SVG and PNG in both modes.
+
+        Raises UserError, before anything is written, if figures cannot be drawn here.
+        """
+        check_drawing()
         write_atomic(html, self.html())
         write_atomic(markdown, self.markdown())
         plots.mkdir(exist_ok=True)
@@ -100,12 +106,12 @@ class Document:
 
     def markdown(self) -> str:
         """Return the answers and tables as Markdown."""
-        parts = [f"# {self.title}"]
+        parts = [f"# {self.title}", literal(self.subtitle)]
         for page in self.pages:
             parts += [f"## {page.name}"] if len(self.pages) > 1 else []
             parts += [*page.answer, page.cost] if page.cost else page.answer
             for section in page.sections:
-                findings = [f"{figure.title} ({figure.subtitle})." for figure in section.figures]
+                findings = [f"**{figure.title}.** {as_sentence(figure.subtitle)}" for figure in section.figures]
                 shown = [table.markdown() for table in section.tables]
                 notes = [note for table in section.tables for note in table.notes]
                 parts += [f"### {section.heading}", *section.lines, *findings, *shown, *notes]

@@ -1,6 +1,6 @@
 """Errors worth reading: the most confident wrong pairs of validation, and what training repaired and broke.
 
-Chooses rows by score alone, and lays out texts that it is handed. Never of test: who reads errors tunes on them.
+Chooses rows by score alone, and lays out texts that it is handed. Never of test: reading errors is a way of tuning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.data.one_line import one_line
 from tune.report.document import Section
 from tune.report.scored import Model, Side, side_of
 from tune.report.story import Story
@@ -106,24 +107,20 @@ def _table(side: Side, listed: Listed, texts: Texts) -> Table:
     rows = []
     for i in listed.index.tolist():
         row, label = _key(side, i)
-        shown = [Cell(text) for text in _shown(texts.of.get((row, label), ()))] if with_texts else []
+        read = [Cell(text) for text in _texts(texts.of.get((row, label), ()))] if with_texts else []
         scores = [number(float(model.scores[i])) for model in models]
-        rows.append(Row([*shown, Cell(str(label), label), *scores, Cell(str(row), row)]))
+        rows.append(Row([*read, Cell(str(label), label), *scores, Cell(str(row), row)]))
     first = 2 if with_texts else 0
     return Table(
         columns, rows, frozenset(range(first, len(columns))), title=listed.heading, texts=frozenset(range(first))
     )
 
 
-def _shown(pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
+def _texts(pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """Return both texts of a pair, cut; of the pairs of a triplet with several negatives, each of these."""
     first, second = (list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1))
-    return _cut(" / ".join(first)), _cut(" / ".join(second) if len(second) < 2 else f"one of: {' / '.join(second)}")
-
-
-def _cut(text: str) -> str:
-    plain = " ".join(text.split())
-    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 1].rstrip()}…"
+    either = " / ".join(second) if len(second) < 2 else f"one of: {' / '.join(second)}"
+    return one_line(" / ".join(first), LONGEST), one_line(either, LONGEST)
 
 
 def _counts(side: Side) -> str:
@@ -141,13 +138,13 @@ def _counts(side: Side) -> str:
 def _wrong(model: Model) -> str:
     high = int((model.wrong & ~model.positive).sum())
     low = int((model.wrong & model.positive).sum())
-    kinds = f"{high:,} false positives, {low:,} false negatives"
-    return f"{high + low:,} ({kinds}, threshold {model.threshold:.4f})"
+    kinds = f"{high:,} false positive{'s' * (high != 1)}, {low:,} false negative{'s' * (low != 1)}"
+    return f"{high + low:,} ({kinds}, {model.one_sided or f'threshold {model.threshold:.4f}'})"
 
 
 def _why_not_test(story: Story, side: Side) -> str:
     folded = "Each pair was scored by a model of the folds that had not seen it. " if side.name == "folds" else ""
     tested = story.scores is not None and bool((story.scores.side == "test").any())
     where = "cross-validation" if folded else "validation"
-    why = f"They are from {where}, not from test: whoever reads errors tunes on them. " if tested or not folded else ""
+    why = f"They are from {where}, not from test: reading errors is a way of tuning. " if tested or not folded else ""
     return f"{folded}{why}Row numbers count from 0."

@@ -1,9 +1,12 @@
 """What the report says in words: the answer, the data, and how the results came about."""
 
+import tomllib
+from collections.abc import Mapping
 from typing import Any
 
-from tune.metrics.verdict import as_sentence
-from tune.report.prices import Prices, amount
+from tune.embed.closed.prices import usd
+from tune.metrics.verdict import as_sentence, in_brackets
+from tune.report.prices import Prices
 from tune.report.story import Line, Story
 
 REASONS = {
@@ -15,11 +18,13 @@ REASONS = {
     "repeated": "repeated pairs",
 }
 _PAYS = {
-    "beats": "fine-tuning pays here: ",
-    "level": "fine-tuning makes no clear difference here: ",
-    "behind": "fine-tuning does not pay here: ",
+    "beats": "fine-tuning pays",
+    "level": "fine-tuning makes no clear difference",
+    "behind": "fine-tuning does not pay",
 }
 _SMALLEST_P = 0.001
+_PLACES = ("cache", "ray_address")
+"""Options that say where a search ran, and change none of its numbers."""
 
 
 def answer(story: Story) -> list[str]:
@@ -46,12 +51,11 @@ def _winner(story: Story, winner: Line) -> str:
     stored = f", {size / 1e9:.2g} GB per million vectors" if size else ""
     judged = story.summary.get("out_of_fold")
     if judged:
-        interval, auc, of = (judged["low"], judged["high"]), judged["auc"], "AUC out of fold"
+        auc, low, high, of = judged["auc"], judged["low"], judged["high"], "AUC out of fold"
     else:
-        found = winner.interval("test_auc")
-        interval, auc, of = (found[1:] if found else (None, None)), winner.get("test_auc"), "test AUC"
-    sure = f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval[0] is not None else ""
-    scored = "" if auc is None else f", {of} {auc:.4f}{sure}"
+        auc, low, high = (winner.get(f"test_auc{end}") for end in ("", "_low", "_high"))
+        of = "test AUC"
+    scored = "" if auc is None else f", {of} {auc:.4f}{in_brackets(low, high)}"
     model = f"{winner.base_model} ({winner.trains}, {winner.get('loss')})"
     return f"The winner is {model} at {winner.get('dims')} dims{stored}{scored}."
 
@@ -59,14 +63,19 @@ def _winner(story: Story, winner: Line) -> str:
 def _pays(story: Story, sentence: str) -> str:
     """Return what the verdict on the winner against its own base model says about fine-tuning; "" for any other."""
     verdict = story.summary.get("verdict") or {}
-    return _PAYS.get(str(verdict.get("outcome")), "") if verdict.get("sentence") == sentence else ""
+    found = _PAYS.get(str(verdict.get("outcome"))) if verdict.get("sentence") == sentence else None
+    where = "on these synthetic pairs" if story.data.get("synthetic") else "here"
+    return "" if found is None else f"{found} {where}: "
 
 
 def _p_value(story: Story, sentence: str) -> str:
     verdict = story.summary.get("verdict") or {}
     known = verdict.get("sentence") == sentence and verdict.get("outcome") in _PAYS
     p = verdict.get("p_holm") if known else None
-    return "" if p is None else f", p < {_SMALLEST_P}" if p < _SMALLEST_P else f", p = {p:.2g}"
+    if p is None:
+        return ""
+    how = " (Holm-corrected)" if story.summary.get("correction") else ""
+    return f", p < {_SMALLEST_P}{how}" if p < _SMALLEST_P else f", p = {p:.2g}{how}"
 
 
 def cost(story: Story, prices: Prices) -> str:
@@ -75,7 +84,7 @@ def cost(story: Story, prices: Prices) -> str:
     trained = sum(trial.last.seconds for trial in story.trials if trial.last)
     parts = []
     if seconds:
-        training = f"; its trials took {duration(trained)}, added up" if trained else ""
+        training = f"; its trials took {duration(trained)} in total" if trained else ""
         parts.append(f"The search took {duration(sum(seconds.values()))}{training}.")
     return " ".join([*parts, *_gpu_time(story, trained, prices), *_bought(story)])
 
@@ -89,10 +98,10 @@ def _gpu_time(story: Story, trained: float, prices: Prices) -> list[str]:
         # On this machine an hour costs only what it is said to.
         if prices.gpu is None or not trained:
             return []
-        return [f"At {prices.gpu:.2f} USD per GPU hour, its trials cost {_usd(trained, prices.gpu, prices.gpu)}."]
+        return [f"At {prices.gpu:.2f} USD per GPU hour, its trials cost {_range(trained, prices.gpu, prices.gpu)}."]
     names = [gpus] if isinstance(gpus, str) else list(gpus or [])
     on = f" on {' or '.join(filter(None, [', '.join(names[:-1]), *names[-1:]]))}" if names else ""
-    price = "; the price of that GPU is unknown" if hour is None else f": {_usd(seconds, *hour)} for the GPU"
+    price = "; the price of that GPU is unknown" if hour is None else f": {_range(seconds, *hour)} for the GPU"
     origin = "" if hour is None else f", at {prices.gpu_origin()}, without CPU and memory"
     return [f"Modal ran its trials for {duration(seconds)} of container time{on}{price}{origin}."]
 
@@ -105,18 +114,18 @@ def _bought(story: Story) -> list[str]:
             continue
         texts, million = base.get("embedded") or 0, base.get("usd_per_million_texts")
         if not texts:
-            parts.append(f"No vector of {name} had to be bought.")
+            parts.append(f"No vectors of {name} had to be bought.")
         elif million is None:
             parts.append(f"{texts:,} texts were bought from {name}; its price is unknown.")
         else:
-            cost = f"about {amount(texts * million / 1e6)} USD"
+            cost = f"about {usd(texts * million / 1e6)} USD"
             parts.append(f"{texts:,} texts were bought from {name} for {cost} (estimated from its price per token).")
     return parts
 
 
-def _usd(seconds: float, low: float, high: float) -> str:
+def _range(seconds: float, low: float, high: float) -> str:
     """Return the cost of so many seconds at prices per hour."""
-    least, most = (amount(seconds / 3600 * price) for price in (low, high))
+    least, most = (usd(seconds / 3600 * price) for price in (low, high))
     return f"{least} USD" if least == most else f"{least} to {most} USD"
 
 
@@ -142,6 +151,7 @@ def data(story: Story) -> dict[str, Any]:
         "dropped": ", ".join(dropped) or "none",
         "split": f"{split.get('mode')}: {', '.join(sides)}" if sides else "",
         "left out (no vector)": ", ".join(f"{side} {n:,}" for side, n in (left_out.get("pairs") or {}).items()),
+        **_lengths(story),
         "largest group of linked pairs": _share(split.get("giant_share")),
         "val and test texts also in train": ", ".join(f"{side} {count}" for side, count in seen.items()),
     }
@@ -169,10 +179,56 @@ def provenance(story: Story) -> dict[str, Any]:
         "winner fixed": (summary.get("winner") or {}).get("fixed"),
         "test opened": (summary.get("test") or {}).get("opened"),
         "split hash": story.data.get("split_hash"),
-        "cores": summary.get("cores"),
+        "hardware": _hardware(summary),
         "phases": phases,
         "versions": versions,
     }
+
+
+def configuration(story: Story) -> dict[str, Any]:
+    """Return the resolved options of the search by name, "[table] option"; without its folders and addresses."""
+    try:
+        tables = tomllib.loads(story.folder.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    found = {}
+    for name, table in tables.items():
+        for number, options in enumerate(table if isinstance(table, list) else [table], 1):
+            mark = f"{name} {number}" if isinstance(table, list) and len(table) > 1 else name
+            for option, value in options.items():
+                if option not in _PLACES:
+                    values = value if isinstance(value, list) else [value]
+                    found[f"[{mark}] {option}"] = ", ".join(_written(one) for one in values)
+    return found
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _lengths(story: Story) -> dict[str, str]:
+    """Return how long the texts are: in words and characters, and in the tokens of each base model that was counted."""
+    measured = story.data.get("lengths") or {}
+    found = {f"{unit} per text": _spread(one) for unit in ("words", "characters") if (one := measured.get(unit))}
+    for name, one in (story.summary.get("tokens") or {}).items():
+        if one and "median" in one:
+            cut = f"; {one['cut']:,} are cut at {one['limit']:,}" if one["limit"] else ""
+            found[f"tokens per text ({name})"] = f"{_spread(one)} of {one['texts']:,} texts{cut}"
+    return found
+
+
+def _spread(one: Mapping[str, int]) -> str:
+    return f"median {one['median']:,}, 95% up to {one['p95']:,}, longest {one['longest']:,}"
+
+
+def _hardware(summary: Mapping[str, Any]) -> str:
+    cores = f"{summary['cores']} cores" if summary.get("cores") else ""
+    timed = str((summary.get("latency") or {}).get("machine") or "")
+    gpu = (summary.get("modal") or {}).get("gpu")
+    on = f"trials on {', '.join(gpu) if isinstance(gpu, list) else gpu}" if gpu else ""
+    cpu = str(summary.get("cpu") or "")
+    # The machine that was timed may be a GPU; on a CPU it repeats the CPU's name.
+    return ", ".join(filter(None, [cpu, cores, timed if not cpu or cpu not in timed else "", on]))
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,7 @@ def _page(number: int, stories: Sequence[Story], texts: Texts, prices: Prices) -
         errors(story, texts),
         Section("trials", "Trials", tables=_filled(tables.trials(story, varied))),
         Section("data", "Data", tables=_filled(tables.facts(facts.data(story)))),
+        Section("configuration", "Configuration", tables=_filled(tables.facts(facts.configuration(story)))),
         Section("provenance", "Provenance", tables=_filled(tables.facts(facts.provenance(story)))),
     ]
     kept = [one for one in sections if one.figures or one.tables or one.lines]
@@ -102,7 +103,10 @@ def _page(number: int, stories: Sequence[Story], texts: Texts, prices: Prices) -
 
 def _search(story: Story, prices: Prices) -> list[Figure]:
     """Return the figures of the search itself: what was tried, what it took, and which settings mattered."""
-    spent = [statuses(story), best_so_far(story), paid(story, prices), timeline(story)]
+    best = _found(best_so_far(story), paid(story, prices))
+    if len(best) > 1:
+        best = [replace(figure, half=True) for figure in best]
+    spent = [statuses(story), *best, timeline(story)]
     return _found(curves(story), *spent, parallel(story), importances(story), slices(story))
 
 

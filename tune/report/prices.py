@@ -64,8 +64,3 @@ def _modal_price(gpu: str) -> float | None:
     name, _, count = gpu.strip().partition(":")
     price = MODAL_USD_PER_HOUR.get(name.upper())
     return None if price is None or not (count or "1").isdigit() else price * int(count or 1)
-
-
-def amount(usd: float) -> str:
-    """Return USD for people: with cents, and with two significant digits below ten cents."""
-    return f"{usd:,.2f}" if usd >= 0.1 or not usd else f"{usd:.2g}"

@@ -30,13 +30,21 @@ class Model:
     @property
     def name(self) -> str:
         """The model's name in figures."""
-        return f"{self.line.base_model} ({self.line.trains})"
+        return self.line.name
 
     @property
     def threshold(self) -> float | None:
         """The cosine from which on a pair is called positive, fitted on validation; None if it is not known."""
         found = self.line.get("threshold")
         return None if found is None else float(found)
+
+    @property
+    def one_sided(self) -> str:
+        """That the threshold calls no pair positive, or every pair, in words; "" if it tells them apart."""
+        called = self.scores >= (np.nan if self.threshold is None else self.threshold)
+        if self.threshold is None or (called.any() and not called.all()):
+            return ""
+        return f"{'every' if called.any() else 'no'} pair is called positive"
 
     @cached_property
     def wrong(self) -> NDArray[np.bool_]:
@@ -74,6 +82,12 @@ class Side:
     def positive(self) -> NDArray[np.bool_]:
         """The labels, [n]."""
         return self.before.positive
+
+    @property
+    def optimistic(self) -> str:
+        """What to know about scores out of fold; "" for other sides."""
+        chosen_here = self.name == "folds" and self.after is not None
+        return "optimistic for the winner, which was chosen on the same pairs" if chosen_here else ""
 
     @property
     def changed(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -46,6 +46,11 @@ class Line:
         return str(self.values.get("trial") or "")
 
     @property
+    def name(self) -> str:
+        """Base model and what is trained, as figures and tables show it: "minilm (layer)", "minilm (untouched)"."""
+        return f"{self.base_model} ({self.trains})"
+
+    @property
     def is_baseline(self) -> bool:
         """Whether this is an untouched base model."""
         return self.values.get("status") == "baseline"
@@ -63,6 +68,24 @@ class Line:
         """Return (value, low, high) of a column with an interval; None if a part is missing."""
         value, low, high = (self.values.get(name) for name in (column, f"{column}_low", f"{column}_high"))
         return None if value is None or low is None or high is None else (value, low, high)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A trial's test AUC minus that of its untouched base model, with its paired 95% interval.
+
+    clear: whether the two differ for sure, after any correction for the number of comparisons.
+    """
+
+    delta: float
+    low: float
+    high: float
+    clear: bool
+
+    @property
+    def side(self) -> int:
+        """1 if the trial is better for sure, -1 if it is worse for sure, else 0."""
+        return 0 if not self.clear else 1 if self.delta > 0 else -1
 
 
 @dataclass(frozen=True)
@@ -107,7 +130,8 @@ class Story:
     @cached_property
     def scores(self) -> Scores | None:
         """The cosines of the pairs of val and test; None if test has not been opened, or by an earlier version."""
-        return read_scores(self.folder)
+        # Between scores.parquet and test.json, test is not opened yet.
+        return read_scores(self.folder) if self.finished else None
 
     @cached_property
     def baselines(self) -> list[Line]:
@@ -142,13 +166,31 @@ class Story:
 
         Earlier versions kept only the gain over the trial's own base model.
         """
-        key = f"{line.trial}@{line.get('dims')}" if line.get("matryoshka") else line.trial
         name = baseline.get("base_model")
-        for entry in self.summary.get("comparisons") or []:
-            if entry.get("a") == key and entry.get("b") == f"baseline:{name}":
-                return None if entry.get("low") is None else float(entry["low"])
+        entry = self._comparison(line, name)
         own = line.get("over_base_low") if line.get("base_model") == name else None
-        return None if own is None else float(own)
+        low = own if entry is None else entry.get("low")
+        return None if low is None else float(low)
+
+    def gain(self, line: Line) -> Gain | None:
+        """Return a trial's gain over its own untouched base model; None if unknown.
+
+        It is as clear as the verdict on it, so that no figure claims what the verdict does not.
+        """
+        found = line.interval("over_base")
+        if found is None:
+            return None
+        judged = self._comparison(line, line.get("base_model")) or {}
+        if not judged and line is self.winner:  # earlier versions
+            judged = self.summary.get("verdict") or {}
+        delta, low, high = found
+        return Gain(delta, low, high, clear=not low <= 0 <= high and judged.get("outcome") != "level")
+
+    def _comparison(self, line: Line, base_model: str | None) -> Mapping[str, Any] | None:
+        key = f"{line.trial}@{line.get('dims')}" if line.get("matryoshka") else line.trial
+        entries = self.summary.get("comparisons") or []
+        found = (one for one in entries if one.get("a") == key and one.get("b") == f"baseline:{base_model}")
+        return next(found, None)
 
     @property
     def test_pairs(self) -> int | None:

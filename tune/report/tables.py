@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tune.data.one_line import one_line
+from tune.metrics.verdict import in_brackets
 from tune.report.figures.stored import fair, front_of, of_winner, stored
 from tune.report.prices import Prices
 from tune.report.story import Line, Story
@@ -137,9 +139,10 @@ def vectors(story: Story, prices: Prices) -> Table:
     points = front_of(stored(story)) if claimed else of_winner(story)
     points = points if len({one.bytes for one in points}) > 1 else []
     several = len({one.base_model for one in points}) > 1
+    compared = any(one.lost for one in points)
     columns = [
         *(["model"] if several else []), "dims", "precision", "bytes per\nvector", "GB per M\nvectors",
-        "USD per month\nand M vectors", "val AUC", "test AUC [95%]",
+        "USD per month\nand M vectors", "val AUC", "test AUC [95%]", *(["points lost\n[95%]"] if compared else []),
     ]  # fmt: skip
     rows = []
     for one in points:
@@ -152,16 +155,27 @@ def vectors(story: Story, prices: Prices) -> Table:
             _rounded(usd),
             number(one.val),
             _with_interval(one.auc, one.low, one.high),
+            *([_points_lost(one.lost)] if compared else []),
         ]
-        rows.append(Row([Cell(f"{one.base_model} ({one.trains})"), *cells] if several else cells, one.trial))
+        rows.append(Row([Cell(one.name), *cells] if several else cells, one.trial))
     first = 1 if several else 0
     numeric = frozenset({first, *range(first + 2, len(columns))})
     what = (
         "Trained vectors that beat all smaller ones on validation"
         if claimed
-        else "The winner's vectors; the trials differ in more than dims, so none of this is a front"
+        else "The winner's vectors. They are not a front, since trials of this search differ in more than dims"
     )
-    return Table(columns, rows, numeric, [f"{what}. Storage of the vectors alone, {prices.storage_note}."])
+    notes = [f"{what}. Storage of the vectors alone, {prices.storage_note}."]
+    if compared:
+        notes.append("Points lost: test AUC x 100, against the best float32 vectors by validation, paired.")
+    return Table(columns, rows, numeric, notes)
+
+
+def _points_lost(lost: tuple[float, float, float] | None) -> Cell:
+    if lost is None:
+        return Cell("")
+    points, low, high = (100 * one for one in lost)
+    return Cell(f"{points:z.1f} [{low:z.1f}, {high:z.1f}]", points)
 
 
 def failures(story: Story) -> Table:
@@ -169,8 +183,8 @@ def failures(story: Story) -> Table:
     by_reason: dict[str, list[str]] = {}
     for line in story.trained:
         if line.get("status") == "failed":
-            reason = " ".join(str(line.get("error") or "unknown").split())
-            trials = by_reason.setdefault(reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}…", [])
+            reason = one_line(str(line.get("error") or "unknown"), _LONGEST)
+            trials = by_reason.setdefault(reason, [])
             trials += [] if line.trial in trials else [line.trial]
     rows = [
         Row([Cell(reason), Cell(str(len(trials)), len(trials)), Cell(trials[0][:8])], trials[0])
@@ -226,7 +240,7 @@ def _cells(story: Story, line: Line) -> dict[str, Cell]:
 
 def _speed_note(story: Story) -> str:
     found = story.summary["latency"]
-    texts = f" over {found['texts']:,} texts" if found.get("texts") else ""
+    texts = f" over up to {found['texts']:,} texts" if found.get("texts") else ""
     machine = found.get("machine") or "a machine that was not recorded"
     layers = any(line.trains == "layer" for line in story.trained)
     shared = " A trained layer runs its base model and one matrix product." if layers else ""
@@ -246,8 +260,7 @@ def _rounded(value: float | None) -> Cell:
 
 
 def _with_interval(value: float, low: float | None, high: float | None) -> Cell:
-    interval = "" if low is None or high is None else f" [{low:.{PLACES}f}, {high:.{PLACES}f}]"
-    return Cell(f"{value:.{PLACES}f}{interval}", float(value))
+    return Cell(f"{value:.{PLACES}f}{in_brackets(low, high)}", float(value))
 
 
 def _value(value: Any) -> Cell:

@@ -1,6 +1,7 @@
 """Ray callbacks in the driver: emit events, write TensorBoard's logs, mark stopped trials, end the search on Ctrl-C."""
 
 import contextlib
+import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from tune.search.hparams import Hparams
 from tune.search.tensorboard import TrialLog
 from tune.search.trainable import TrialDirectories
 from tune.train.directory import TrialDirectory
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -78,13 +81,17 @@ class TrialEvents(ray_tune.Callback):
 
 
 class RunLogs(ray_tune.Callback):
-    """Write every report for TensorBoard, as it arrives; a report that comes again is not written twice."""
+    """Write every report for TensorBoard, as it arrives; a report that comes again is not written twice.
+
+    What cannot be written ends no search: a resumed one writes it again from the trial's own reports.
+    """
 
     def __init__(self, runs: Path, directories: TrialDirectories, hparams: Hparams) -> None:
         self._runs = runs
         self._directories = directories
         self._hparams = hparams
         self._logs: dict[str, TrialLog] = {}
+        self._lost = False
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -95,7 +102,8 @@ class RunLogs(ray_tune.Callback):
         digest = self._directories.digest(trial.config)
         if digest not in self._logs:
             self._logs[digest] = TrialLog(self._runs, digest, self._directories.config(trial.config))
-        self._logs[digest].report(result, self._hparams)
+        with self._kept():
+            self._logs[digest].report(result, self._hparams)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the end of a trial."""
@@ -107,7 +115,17 @@ class RunLogs(ray_tune.Callback):
 
     def _end(self, trial: Any, failed: bool) -> None:
         if log := self._logs.pop(self._directories.digest(trial.config), None):
-            log.end(failed)
+            with self._kept():
+                log.end(failed)
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._lost:
+                self._lost = True
+                logger.warning("TensorBoard's logs are incomplete: %s: %s", error.filename, error.strerror)
 
 
 class StopMarks(ray_tune.Callback):

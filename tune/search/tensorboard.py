@@ -34,6 +34,8 @@ _PR_NOTE = (
     "On validation, with the weights of the best report. TensorBoard wants scores from 0 to 1: the threshold shown is "
     "(cosine + 1) / 2."
 )
+_LONGEST = 200
+"""Characters before the trial's name; file systems allow 255 in all."""
 _SCALARS = {
     "auc": "val/auc", "best_auc": "val/best_auc", "accuracy": "val/accuracy", "threshold": "val/threshold",
     "loss": "train/loss", "pairs_per_second": "train/pairs_per_second", "seconds": "train/seconds",
@@ -57,8 +59,9 @@ def run_name(trial: str, config: TrialConfig) -> str:
     """Return the name of a trial's run: what it is, for people, and its name in the leaderboard."""
     dims = "own-dims" if config.dims is None else "-".join(map(str, config.all_dims))
     pairs = [f"{config.train_size}-pairs"] if config.train_size else []
-    name = "-".join([short_name(config.base_model), kind_of(config).label, dims, config.loss, *pairs, trial])
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in name)
+    about = "-".join([short_name(config.base_model), kind_of(config).label, dims, config.loss, *pairs])
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in about)
+    return f"{plain[:_LONGEST]}-{trial}"
 
 
 class TrialLog:
@@ -97,9 +100,12 @@ def restore_logs(runs: Path, outcomes: Sequence[TrialOutcome], hparams: Hparams)
 
     An unfinished trial replays its reports when it resumes.
     """
+    by_trial: dict[str, list[Path]] = {}
+    for path in sorted(runs.glob("*/events.out.tfevents.*")):
+        by_trial.setdefault(path.parent.name.rpartition("-")[2], []).append(path)
     restored = []
     for outcome in outcomes:
-        files = _files(runs, outcome.trial)
+        files = by_trial.get(outcome.trial, [])
         unfinished = outcome.status == "halfway"
         # File version, start, reports, end; precision-recall curves may follow.
         if not unfinished and [_records(path) >= len(outcome.reports) + 3 for path in files] == [True]:

@@ -8,12 +8,10 @@ import pandas as pd
 
 from tune.report.explore.findings import Components, Findings, Graph, Histogram, Lengths, Overlap, Scored
 from tune.report.explore.graph import places
-from tune.report.explore.words import counted
-from tune.report.theme import HEIGHT, WIDTH, Figure
+from tune.report.explore.sentences import counted
+from tune.report.theme import HEIGHT, NARROW, WIDTH, Figure
 
 _CLASSES = ("positive", "negative")
-_LEAST = 300
-"""Pixels: these figures fit a phone."""
 _SHORT = 240
 """Height of a figure that shows one distribution."""
 _TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
@@ -50,7 +48,7 @@ def lengths(found: Lengths) -> Figure:
         ]
     return Figure(
         name="lengths",
-        least=_LEAST,
+        least=NARROW,
         title=_lengths_title(found),
         subtitle=f"{_counted(found.texts, found.of, 'distinct texts')}; median {found.median:,.0f}, "
         f"95% have at most {found.long:,.0f}, the longest {found.longest:,}",
@@ -74,10 +72,10 @@ def overlap(found: Overlap) -> Figure:
     compared = f"Positive pairs share {of_class['positive']:.0%} of their {what}, negative ones"
     return Figure(
         name="overlap",
-        least=_LEAST,
+        least=NARROW,
         title=f"{compared} {of_class['negative']:.0%}",
-        subtitle=f"{_counted(found.pairs, found.of, 'pairs')}; {what} that both texts have, as a share of those of"
-        " either (Jaccard index), mean by label",
+        subtitle=f"{_counted(found.pairs, found.of, 'pairs')}; {what} in both texts, as a share of those in either"
+        " (Jaccard index); mean by label",
         chart=_two_classes(found.histogram, f"share of common {what}", "%"),
     )
 
@@ -91,7 +89,7 @@ def score(found: Scored, name: str, half: bool) -> Figure:
         subtitle=f"cosine of {found.pairs:,} pairs{of}, as a share of each label's pairs; AUC {found.described()}",
         chart=_two_classes(found.histogram, f"cosine by {found.name}", "~g"),
         half=half,
-        least=_LEAST,
+        least=NARROW,
     )
 
 
@@ -180,7 +178,7 @@ def component_sizes(found: Components) -> Figure:
     largest = counted(found.largest, "pair")
     return Figure(
         name="components",
-        least=_LEAST,
+        least=NARROW,
         title=f"{shared:.0%} of the pairs share a text with another; the largest component has {largest}",
         subtitle=f"{found.count:,} components: pairs that share a text, directly or through other pairs, stay on one"
         " side; numbers above the bars count components",
@@ -215,8 +213,8 @@ def largest_component(found: Graph) -> Figure:
     part = "" if len(found.texts) == found.of_texts else f"; the {len(found.texts)} texts nearest to it are drawn"
     return Figure(
         name="largest-component",
-        least=_LEAST,
-        title=f"The largest component outside test ties {found.of_texts:,} texts together by {found.pairs:,} pairs",
+        least=NARROW,
+        title=f"The largest component outside test links {found.of_texts:,} texts by {found.pairs:,} pairs",
         subtitle=f"points are texts, lines are pairs; one text is in {max(degree)} of them{part}",
         chart=alt.layer(drawn, nodes).properties(width=WIDTH, height=min(HEIGHT + 60, 180 + 4 * len(found.texts))),
     )

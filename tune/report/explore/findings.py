@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tune.metrics.verdict import in_brackets
+
 TEXT_LENGTH = 300
 """Characters of a text that are shown."""
 
@@ -79,8 +81,7 @@ class Scored:
 
     def described(self) -> str:
         """Return the AUC with its interval."""
-        ends = "" if self.low is None or self.high is None else f" [{self.low:.4f}, {self.high:.4f}]"
-        return f"{self.auc:.4f}{ends}"
+        return f"{self.auc:.4f}{in_brackets(self.low, self.high)}"
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,3 @@ class Findings:
     texts: bool
     scope: str
     """Which rows scores and texts come from, in a sentence."""
-
-
-def shown_text(text: str) -> str:
-    """Return a text on one line without control characters, cut at TEXT_LENGTH."""
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return plain if len(plain) <= TEXT_LENGTH else f"{plain[: TEXT_LENGTH - 1]}…"

@@ -6,7 +6,7 @@ from tune.metrics.verdict import as_sentence
 from tune.report.document import Document, Page, Section
 from tune.report.explore.figures import all_scores, component_sizes, largest_component, lengths, overlap
 from tune.report.explore.findings import Conflicts, Findings, Resolved, Scored, ShownPair
-from tune.report.explore.words import answer, can_show, near_line, points, same_line
+from tune.report.explore.sentences import answer, can_show, near_line, points, same_line
 from tune.report.facts import REASONS
 from tune.report.tables import Cell, Row, Table, facts, number
 
@@ -33,7 +33,7 @@ def _sections(found: Findings) -> list[Section]:
         Section("conflicts", "Contradictions", tables=_conflicts(found), lines=_conflict_lines(found)),
         Section(
             "resolution",
-            "What an answer can show",
+            "What these pairs can show",
             lines=_can_show(found),
             tables=[_resolved(found.resolved, found.correlation)],
         ),
@@ -94,7 +94,7 @@ def _scores(scores: Sequence[Scored]) -> Table:
 
 
 def _conflict_lines(found: Findings) -> list[str]:
-    return [line for line in (same_line(found), near_line(found)) if line]
+    return [line for line in (same_line(found), near_line(found, len(found.near.shown))) if line]
 
 
 def _conflicts(found: Findings) -> list[Table]:

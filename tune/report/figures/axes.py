@@ -17,8 +17,8 @@ from tune.train.outcomes import TrialOutcome
 _FEWEST = 8
 """Trials below which importances are noise."""
 LOGARITHMIC = ("learning_rate", "weight_decay")
-_PANEL = 150
-_COLUMNS = 3
+_PANEL, _SPACING, _LABELS = 150, 24, 44
+"""Height of a panel, and pixels between panels and for the labels of an axis."""
 
 
 def slices(story: Story) -> Figure | None:
@@ -27,13 +27,15 @@ def slices(story: Story) -> Figure | None:
     axes = varied(points)
     if not axes:
         return None
-    panels = [_panel(points, axis) for axis in axes]
-    rows = [alt.hconcat(*panels[i : i + _COLUMNS], spacing=24) for i in range(0, len(panels), _COLUMNS)]
+    columns = 4 if len(axes) % 3 == 1 else 3  # no panel alone in the last row
+    width = (WIDTH - _SPACING * (columns - 1)) // columns - _LABELS
+    panels = [_panel(points, axis).properties(width=width, height=_PANEL) for axis in axes]
+    rows = [alt.hconcat(*panels[i : i + columns], spacing=_SPACING) for i in range(0, len(panels), columns)]
     return Figure(
         name="axes",
         title=f"{len(points)} trials along the {len(axes)} setting{'s' if len(axes) > 1 else ''} that varied",
         subtitle="validation ROC AUC of each trial's best report",
-        chart=alt.vconcat(*rows, spacing=24),
+        chart=alt.vconcat(*rows, spacing=_SPACING),
     )
 
 
@@ -46,7 +48,8 @@ def importances(story: Story) -> Figure | None:
     rows = pd.DataFrame([{"axis": axis, "share": share} for axis, share in shares.items()])
     first = max(shares, key=lambda axis: shares[axis])
     y = alt.Y("axis:N", sort=list(rows.sort_values("share", ascending=False)["axis"]), title=None)
-    chart = alt.Chart(rows).encode(x=alt.X("share:Q", axis=alt.Axis(format="%", grid=False), title=None), y=y)
+    x = alt.X("share:Q", axis=alt.Axis(format="%", grid=False, tickCount=5), title=None)
+    chart = alt.Chart(rows).encode(x=x, y=y)
     text = chart.mark_text(align="left", dx=6, style="soft").encode(text=alt.Text("share:Q", format=".0%"))
     return Figure(
         name="importances",
@@ -107,7 +110,7 @@ def _panel(points: Sequence[dict[str, Any]], axis: str) -> Any:
     )
     y = alt.Y("auc:Q", scale=alt.Scale(zero=False), title=None)
     chart = alt.Chart(rows).mark_point(filled=True, opacity=0.55, size=26, style="accent")
-    return chart.encode(x=x, y=y, tooltip=["trial:N", axis, "auc:Q"]).properties(width=_PANEL, height=_PANEL)
+    return chart.encode(x=x, y=y, tooltip=["trial:N", axis, "auc:Q"])
 
 
 def in_order(values: Iterable[str]) -> list[str]:

@@ -27,18 +27,18 @@ def beside(story: Story, trial: str) -> Figure | None:
     pairs = f" on {story.test_pairs:,} pairs" if story.test_pairs else ""
     return Figure(
         name="card",
-        title=_title(own[0]),
+        title=_title(own[0], story),
         subtitle=f"test ROC AUC{pairs}{synthetic}; bars are 95% intervals",
         chart=_chart(rows),
     )
 
 
-def _title(line: Line) -> str:
-    gain = line.interval("over_base")
+def _title(line: Line, story: Story) -> str:
+    gain = story.gain(line)
     if gain is None:
         return f"This model has a test ROC AUC of {line.get('test_auc'):.3f}"
-    points, low, high = (100 * value for value in gain)
-    if low <= 0 <= high:
+    points, low, high = (100 * value for value in (gain.delta, gain.low, gain.high))
+    if not gain.clear:
         return (
             f"No clear difference from untouched {line.base_model}: {points:+.1f} points of AUC [{low:.1f}, {high:.1f}]"
         )

@@ -22,14 +22,17 @@ _SIDES: dict[str, tuple[Literal["left", "right"], int, int]] = {
     "above left": ("right", -8, -10),
     "above right": ("left", 8, -10),
     "below right": ("left", 8, 11),
+    "far below right": ("left", 10, 30),
 }
-"""Where a label may stand: its alignment, and its distance from the point in pixels."""
+"""Where a label may stand: its alignment, and its distance from the point in pixels. The last is for what is chosen."""
 _BELOW = 1.5
 """Heights of the front that are shown below it."""
 _LETTER, _LINE = 6.6, 14
 """Width of a label's letters and height of its line in pixels, to leave out labels that would overlap."""
 _MARGIN = 1.3
 """Room at both ends of the axis, as a factor."""
+_Box = tuple[float, float, float, float]
+"""Left, right, lower and upper end."""
 _NARROW = 480
 """Width of the plot on a phone, where labels must not overlap either."""
 
@@ -47,10 +50,18 @@ def dims(story: Story) -> Figure | None:
     return Figure(
         name="dims",
         title=found.sentence(),
-        subtitle=f"test AUC, compared with {found.full.dims} dims in float32; bars are 95% intervals. The line joins"
-        f" the {over} that are best for their size by validation{below}",
+        subtitle=f"test AUC, compared with {found.full.dims} dims in float32{_lost(found.chosen)}; bars are 95%"
+        " intervals of each AUC, not of differences. The line joins the"
+        f" {over} that are best for their size by validation; the ring marks what the title names{below}",
         chart=_chart(_rows(shown, front, found)),
     )
+
+
+def _lost(chosen: Stored) -> str:
+    if chosen.lost is None:
+        return ""
+    lost, low, high = (100 * one for one in chosen.lost)
+    return f" (lost: {lost:z.1f} points [{low:z.1f}, {high:z.1f}], paired)"
 
 
 def _floor(front: Sequence[Stored]) -> float:
@@ -65,12 +76,13 @@ def _rows(points: Sequence[Stored], front: Sequence[Stored], found: Advice) -> p
     rows = pd.DataFrame([asdict(one) for one in points])
     rows["low"], rows["high"] = rows["low"].fillna(rows["auc"]), rows["high"].fillna(rows["auc"])
     rows["kind"] = ["trained" if one.trained else "untouched" for one in points]
-    rows["name"] = [f"{one.base_model} ({one.trains})" for one in points]
+    rows["name"] = [one.name for one in points]
     rows["place"] = ["front" if one in front else _beside(one, front) for one in points]
     short = len({one.precision for one in points}) == 1
     names = [str(one.dims) if short else one.label for one in points]
     rows["text"] = [f"{one.base_model} {name}" if several else name for one, name in zip(points, names, strict=True)]
     rows["side"] = _apart(rows, points, front, found.chosen)
+    rows["chosen"] = [one == found.chosen for one in points]
     rows["strength"] = rows["place"].map(_STRENGTH)
     # The strongest are drawn last, on top.
     return rows.sort_values("strength", kind="stable")
@@ -98,11 +110,16 @@ def _apart(rows: pd.DataFrame, points: Sequence[Stored], front: Sequence[Stored]
         for side, (align, dx, dy) in _SIDES.items():
             left = a + dx - (long if align == "right" else 0)
             box = (left, left + long, b - dy - _LINE / 2, b - dy + _LINE / 2)
-            if all(box[1] < t[0] or box[0] > t[1] or box[3] < t[2] or box[2] > t[3] for t in taken):
+            last = side == list(_SIDES)[-1]
+            if (last and one == chosen) or (not last and not any(_overlap(box, other) for other in taken)):
                 sides[one] = side
                 taken.append(box)
                 break
     return [sides[one] for one in points]
+
+
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] <= other[1] and one[1] >= other[0] and one[2] <= other[3] and one[3] >= other[2]
 
 
 def _chart(rows: pd.DataFrame) -> Any:
@@ -127,6 +144,7 @@ def _chart(rows: pd.DataFrame) -> Any:
     front = alt.Chart(rows[rows["place"] == "front"].sort_values("bytes")).encode(x=x)
     bars = front.mark_rule(strokeWidth=1.2, opacity=0.5, style="accent").encode(y=alt.Y("low:Q"), y2="high:Q")
     line = front.mark_line(strokeWidth=2, style="accent").encode(y=y)
+    ring = alt.Chart(rows[rows["chosen"]]).mark_point(size=260, strokeWidth=1.6, style="ink").encode(x=x, y=y)
     points = alt.Chart(rows).mark_point(filled=True, size=64)
     shape = alt.Shape("precision:N", scale=shapes, title=None, legend=legend)
     points = points.encode(x=x, y=y, color=colour, opacity=opacity, shape=shape, tooltip=tooltip)
@@ -137,7 +155,7 @@ def _chart(rows: pd.DataFrame) -> Any:
         for side, (align, dx, dy) in _SIDES.items()
         if (rows["side"] == side).any()
     ]
-    return alt.layer(bars, line, points, *labels).properties(width=WIDTH, height=HEIGHT)
+    return alt.layer(bars, line, points, ring, *labels).properties(width=WIDTH, height=HEIGHT)
 
 
 def _ticks(sizes: Sequence[float]) -> list[float]:

@@ -6,6 +6,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from tune.report.theme import HEIGHT, WIDTH
+
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 4], [1, 3], [6, 2, 1, 2])
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 _APART = 0.05
@@ -61,6 +63,18 @@ def end_labels(
         named = named.mark_text(align="left", dx=10, fontSize=12, style="soft")
         labels.append(named.encode(x=x, y=alt.Y("at:Q"), text="text:N"))
     return labels
+
+
+def best_so_far_line(rows: pd.DataFrame, spent: str, title: str, places: int) -> Any:
+    """Return the best validation AUC as a rising step line: fields `spent` (so titled), auc and trial, by `spent`."""
+    chart = alt.Chart(rows).encode(
+        x=alt.X(f"{spent}:Q", axis=alt.Axis(grid=False, tickCount=10), title=title),
+        y=alt.Y("auc:Q", scale=alt.Scale(zero=False), title="best validation AUC"),
+        tooltip=["trial:N", alt.Tooltip(f"{spent}:Q", format=f".{places}f"), alt.Tooltip("auc:Q", format=".4f")],
+    )
+    line = chart.mark_line(interpolate="step-after", strokeWidth=2.5, style="accent")
+    points = chart.mark_point(size=40, opacity=0.9, style="soft")
+    return alt.layer(line, points).properties(width=WIDTH, height=HEIGHT // 2)
 
 
 def flat_lines(values: Mapping[str, float]) -> list[Any]:

@@ -13,10 +13,10 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from tune.metrics.intervals import ComponentBootstrap, Difference, Resampled
 from tune.metrics.precision import PrecisionAtRecall
-from tune.report.figures.separation import NARROW, TONES
+from tune.report.figures.separation import TONES
 from tune.report.scored import Model, Side
 from tune.report.story import Story
-from tune.report.theme import Figure
+from tune.report.theme import NARROW, Figure
 
 POINTS, _FINEST = 300, 5e-4
 """Of a drawn curve, at most, and the distance that cannot be seen, as a share of the panel."""
@@ -50,6 +50,7 @@ def roc(story: Story, side: Side) -> Figure:
         false, true, _ = roc_curve(one.model.positive, one.model.scores)
         rows += _rows(one, false, true)
     values = [None if side.name == "folds" else one.model.line.get("test_auc") for one in drawn]
+    title, difference = _roc_title(story, side)
     texts = [
         one.name if value is None else f"{one.name}  {value:.3f}" for one, value in zip(drawn, values, strict=True)
     ]
@@ -59,11 +60,11 @@ def roc(story: Story, side: Side) -> Figure:
     layers += _list(drawn, texts, top=_LINE * (len(drawn) + 0.2), right=True)
     return Figure(
         name="roc",
-        title=_roc_title(story, side),
-        subtitle=_about(side, len(drawn), "ROC AUC beside the names" if any(values) else ""),
+        title=title,
+        subtitle=_about(side, len(drawn), f"ROC AUC beside the names{difference}" if any(values) else ""),
         chart=_panel(layers),
         half=True,
-        least=NARROW - 30,
+        least=NARROW,
     )
 
 
@@ -97,7 +98,7 @@ def precision_recall(story: Story, side: Side) -> Figure:
         ),
         chart=_panel(layers),
         half=True,
-        least=NARROW - 30,
+        least=NARROW,
     )
 
 
@@ -220,16 +221,21 @@ def _panel(layers: list[Any]) -> Any:
 def _about(side: Side, shown: int, values: str) -> str:
     left = len(side.others) + 1 + (side.after is not None) - shown
     more = f"the {OTHERS} other untouched models that are best by validation" if left else ""
-    flattered = "flattered by the choice among trials" if side.name == "folds" and side.after else ""
-    return "; ".join(part for part in (f"{len(side):,} {side.label} pairs", values, more, flattered) if part)
+    return "; ".join(part for part in (f"{len(side):,} {side.label} pairs", values, more, side.optimistic) if part)
 
 
-def _roc_title(story: Story, side: Side) -> str:
+def _roc_title(story: Story, side: Side) -> tuple[str, str]:
+    """Return the title, and what the subtitle says about the difference."""
     if side.after is None or side.name == "folds" or not story.praised:
-        return "ROC curves" + (" out of fold" if side.name == "folds" else "")
+        return "ROC curves" + (" out of fold" if side.name == "folds" else ""), ""
     before, after = (model.line.get("test_auc") for model in (side.before, side.after))
-    low, high = (side.after.line.get(f"over_base_{end}") for end in ("low", "high"))
-    return f"ROC AUC{_change(before, after, low, high, 4)}"
+    if before is None or after is None:
+        return "ROC curves before and after training", ""
+    gain = story.gain(side.after.line)
+    if gain is None:
+        return f"ROC AUC: {before:.4f} before, {after:.4f} after", ""
+    between = f"; difference {gain.delta:+.4f} [{gain.low:.4f}, {gain.high:.4f}]"
+    return f"ROC AUC{_change(before, after, gain.side, 4)}", between
 
 
 def _precision_title(story: Story, side: Side, values: list[float]) -> tuple[str, str]:
@@ -240,8 +246,9 @@ def _precision_title(story: Story, side: Side, values: list[float]) -> tuple[str
     found = _difference(side, side.after)
     if found is None or found.low is None or found.high is None:
         return f"{name}: {values[1]:.2f} before, {values[0]:.2f} after", ""
-    between = f" (difference {found.delta:+.2f} [{found.low:.2f}, {found.high:.2f}])"
-    return f"{name}{_change(values[1], values[0], found.low, found.high, 2)}", between
+    between = f"; difference {found.delta:+.2f} [{found.low:.2f}, {found.high:.2f}]"
+    side_of_0 = 1 if found.low > 0 else -1 if found.high < 0 else 0
+    return f"{name}{_change(values[1], values[0], side_of_0, 2)}", between
 
 
 def _difference(side: Side, after: Model) -> Difference | None:
@@ -263,10 +270,8 @@ def _difference(side: Side, after: Model) -> Difference | None:
     return bootstrap.difference_of(new, old)
 
 
-def _change(before: float | None, after: float | None, low: float | None, high: float | None, places: int) -> str:
-    """Return how a number changes, in words that its difference's interval supports."""
-    if before is None or after is None:
-        return " before and after training"
-    if low is None or high is None or low <= 0 <= high:
+def _change(before: float, after: float, side: int, places: int) -> str:
+    """Return how a number changes. side: on which side of 0 the difference is for sure, 0 for neither."""
+    if not side:
         return f": {before:.{places}f} before, {after:.{places}f} after, no clear change"
-    return f" {'rises' if low > 0 else 'falls'} from {before:.{places}f} to {after:.{places}f}"
+    return f" {'rises' if side > 0 else 'falls'} from {before:.{places}f} to {after:.{places}f}"

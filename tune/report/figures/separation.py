@@ -1,5 +1,6 @@
 """How well scores tell positives from negatives before and after training: their histograms, and what a score means."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
@@ -10,14 +11,14 @@ from scipy.stats import rankdata
 
 from tune.report.scored import Model, Side
 from tune.report.story import Story
-from tune.report.theme import HEIGHT, WIDTH, Figure
+from tune.report.theme import HEIGHT, NARROW, WIDTH, Figure
 
 FEWEST_BINS, MOST_BINS = 12, 50
 _PER_GROUP, _FEWEST_GROUPS, _MOST_GROUPS = 40, 4, 20
 """Pairs in a point of the reliability line, at least, and how many points there are."""
 _TOP = 0.1
-NARROW = 330
-"""Pixels of a phone's page: these figures need no more."""
+_FEW_COMPONENTS = 10
+"""Components below which their differences say little about how alike linked pairs are."""
 _Z = 1.959964
 """Of a 95% interval."""
 TONES = ["after", "before", "negatives", "positives"]
@@ -49,16 +50,17 @@ def reliability(story: Story, side: Side) -> Figure:
     """Return the share of positives among pairs of rising score, before training and after."""
     models = {"before": side.before, **({"after": side.after} if side.after else {})}
     rows = pd.DataFrame([{"when": when, **one} for when, model in models.items() for one in groups(side, model)])
-    top = {when: _top_share(model) for when, model in models.items()}
-    title = f"Of the tenth of pairs with the highest scores, {top['before']:.0%} are positive"
+    top = {when: float(model.positive[_top(model)].mean()) for when, model in models.items()}
+    title = f"Of the 10% of pairs with the highest scores, {top['before']:.0%} are positive"
     if "after" in top:
-        title = f"Of the tenth of pairs with the highest scores, {top['after']:.0%} are positive after training"
+        title = f"Of the 10% of pairs with the highest scores, {top['after']:.0%} are positive after training"
         title += f", {top['before']:.0%} before"
     return Figure(
         name="reliability",
         title=title if story.praised else "Share of positives by score",
-        subtitle=f"share of positives among {side.label} pairs of about the same score, in groups of equal size, with"
-        f" 95% intervals{'' if side.component is None else ' that allow for shared texts'}",
+        subtitle=f"share of positives among {side.label} pairs of about the same score, in groups of about equal size,"
+        f" with 95% intervals{'' if side.component is None else ' that allow for shared texts'}; of the top 10%:"
+        f" {_top_intervals(side, models)}{f'; {side.optimistic}' if side.optimistic else ''}",
         chart=_lines(rows, float(side.positive.mean())),
         room=60,
         least=NARROW,
@@ -69,7 +71,7 @@ def groups(side: Side, model: Model) -> list[dict[str, float]]:
     """Return groups of equal size by score: mean score, share of positives with its interval, pairs.
 
     Pairs of equal score are in one group. Wilson's interval (1927) for as many independent pairs as the linked ones
-    are worth: their number over the design effect (Kish 1965).
+    are worth: their number over the design effect (Kish 1965), see `_independent`.
     """
     count = int(np.clip(len(side) // _PER_GROUP, _FEWEST_GROUPS, _MOST_GROUPS))
     place = ((rankdata(model.scores) - 0.5) / len(side) * count).astype(int)
@@ -77,8 +79,7 @@ def groups(side: Side, model: Model) -> list[dict[str, float]]:
     for group in np.unique(place):
         at = place == group
         share, n = float(model.positive[at].mean()), int(at.sum())
-        worth = n / _design_effect(model.positive[at], None if side.component is None else side.component[at])
-        middle, half = _wilson(share, worth)
+        middle, half = _interval(side, model, at)
         found.append(
             {
                 "score": round(float(model.scores[at].mean()), 4),
@@ -141,6 +142,7 @@ def _panel(when: str, model: Model, rows: pd.DataFrame, top: float) -> Any:
         layers += _threshold(model.threshold, right=model.threshold > (low + high) / 2)
     wrong = int(model.wrong.sum())
     counted = f"{wrong:,} of {len(model.wrong):,} wrong ({wrong / len(model.wrong):.1%})"
+    counted += f": {model.one_sided}" if model.one_sided else ""
     lines = [f"{when} training: {model.name}", *([] if model.threshold is None else [counted])]
     title = alt.Title(lines, fontSize=13, fontWeight=400, anchor="start", offset=6)
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT // 3, title=title)
@@ -170,10 +172,17 @@ def _lines(rows: pd.DataFrame, share: float) -> Any:
     heights = _apart(ends["share"].tolist())
     names = alt.Chart(ends.assign(at=heights)).mark_text(align="left", dx=10, fontSize=13, fontWeight=600)
     flat = alt.Chart(pd.DataFrame({"share": [share], "text": [f"all pairs {share:.0%}"]}))
+    left = rows["score"] < rows["score"].min() + 0.4 * (rows["score"].max() - rows["score"].min())
+    crowded = bool((left & rows["share"].between(share - 0.05, share + 0.12)).any())
+    beside: dict[str, Any] = (
+        {"align": "right", "baseline": "top", "dx": -4, "dy": 4}
+        if crowded
+        else {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3}
+    )
     return alt.layer(
         flat.mark_rule(strokeWidth=1, strokeDash=[2, 3], style="soft").encode(y="share:Q"),
-        flat.mark_text(align="left", baseline="bottom", dx=4, dy=-3, fontSize=12, style="soft").encode(
-            x=alt.value(0), y="share:Q", text="text:N"
+        flat.mark_text(fontSize=12, style="soft", **beside).encode(
+            x=alt.value("width" if crowded else 0), y="share:Q", text="text:N"
         ),
         base.mark_rule(strokeWidth=1.4, opacity=0.5).encode(y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_line(strokeWidth=2.5).encode(y=y, strokeDash=dash),
@@ -192,10 +201,27 @@ def _apart(heights: list[float], least: float = 0.055) -> list[float]:
     return [moved[0], moved[1]]
 
 
-def _top_share(model: Model) -> float:
-    """Return the share of positives among the tenth of pairs with the highest scores, and all that are equal."""
+def _top(model: Model) -> NDArray[np.bool_]:
+    """Return which pairs are in the tenth with the highest scores, and all that are equal, [n]."""
     cut = np.sort(model.scores)[-max(round(_TOP * len(model.scores)), 1)]
-    return float(model.positive[model.scores >= cut].mean())
+    top: NDArray[np.bool_] = model.scores >= cut
+    return top
+
+
+def _top_intervals(side: Side, models: Mapping[str, Model]) -> str:
+    """Return the 95% intervals of the shares of positives in the title."""
+    parts = []
+    for when, model in models.items():
+        middle, half = _interval(side, model, _top(model))
+        ends = f"{max(middle - half, 0):.0%} to {min(middle + half, 1):.0%}"
+        parts.append(f"{ends} {when}" if len(models) > 1 else ends)
+    return ", ".join(parts)
+
+
+def _interval(side: Side, model: Model, at: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the middle and half width of the 95% interval of the share of positives among some pairs."""
+    worth = _independent(model.positive[at], None if side.component is None else side.component[at])
+    return _wilson(float(model.positive[at].mean()), worth)
 
 
 def _wilson(share: float, n: float) -> tuple[float, float]:
@@ -205,11 +231,18 @@ def _wilson(share: float, n: float) -> tuple[float, float]:
     return (share + _Z**2 / (2 * n)) / spread, _Z / spread * error
 
 
-def _design_effect(positive: NDArray[np.bool_], component: NDArray[np.int64] | None) -> float:
-    """Return by how much linked pairs raise the variance of a share, at least 1."""
-    share = positive.mean()
-    if component is None or not 0 < share < 1:
-        return 1.0
+def _independent(positive: NDArray[np.bool_], component: NDArray[np.int64] | None) -> float:
+    """Return how many independent pairs some linked pairs are worth for the variance of their share of positives.
+
+    Where the components do not show how alike their pairs are, these count as one pair each.
+    """
+    n, share = len(positive), positive.mean()
+    if component is None:
+        return float(n)
     _, number = np.unique(component, return_inverse=True)
+    components = float(n**2 / np.square(np.bincount(number)).sum())  # of equal size
+    if not 0 < share < 1:
+        return components
     apart = np.bincount(number, weights=positive - share)
-    return max(float(apart @ apart / (len(positive) * share * (1 - share))), 1.0)
+    effect = max(float(apart @ apart) / (n * share * (1 - share)), 1.0)
+    return float(min(n / effect, components) if components < _FEW_COMPONENTS else max(n / effect, components))

@@ -30,18 +30,35 @@ def sizes(stories: Sequence[Story]) -> Figure | None:
     praised = all(story.praised for story in stories)
     crossings = all_crossings(stories) if praised else []
     flat = {one.label: one.auc for one in baselines(stories)}
-    finding = _finding([one for one in crossings if one.model == leading])
+    of_leading = [one for one in crossings if one.model == leading]
+    finding = _finding(of_leading)
+    said = [_subtitle(stories), *_not_beaten(of_leading, finding), *([outlook(by_model[leading])] if praised else [])]
     return Figure(
         name="training-pairs",
         title="AUC against the number of training pairs" if finding is None else finding.sentence(),
-        subtitle=f"{_subtitle(stories)}. {outlook(by_model[leading])}",
+        subtitle=". ".join(said),
         chart=_chart(rows, names, flat, crossings, finding),
     )
 
 
 def _finding(crossings: Sequence[Crossing]) -> Crossing | None:
-    """Return the crossing to report first: of the best baseline that is beaten, else of the best one."""
-    return next((one for one in crossings if one.pairs is not None), crossings[0] if crossings else None)
+    """Return the crossing to report first: of the best baseline that is beaten, else of the best one that is judged.
+
+    Baselines are in order of validation.
+    """
+    beaten = (one for one in crossings if one.pairs is not None)
+    return next(beaten, next((one for one in crossings if one.evidence), None))
+
+
+def _not_beaten(crossings: Sequence[Crossing], finding: Crossing | None) -> list[str]:
+    """Return, as a sentence, which baselines that are better on validation than that of the finding are not beaten.
+
+    A title that says no more than what was beaten would leave out what was not.
+    """
+    if finding is None or finding.pairs is None:
+        return []
+    names = [one.baseline.label for one in crossings[: crossings.index(finding)] if one.evidence]
+    return [f"{finding.largest:,} pairs are not clearly enough to beat {' or '.join(names)}"] if names else []
 
 
 def _row(one: Sized, model: str) -> dict[str, object]:
@@ -66,7 +83,7 @@ def _subtitle(stories: Sequence[Story]) -> str:
     other = "; the searches have different splits" if len(splits) > 1 else ""
     return (
         f"best trial of each size by validation, on {tested or 'the'} test pairs{synthetic}{other}; bands are 95%"
-        " intervals, diamonds the smallest number of pairs that is enough to beat a baseline"
+        " intervals, diamonds mark the fewest pairs that are enough to beat a baseline"
     )
 
 

@@ -7,10 +7,12 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from tune.embed.closed.prices import usd as dollars
+from tune.report.figures.marks import best_so_far_line
 from tune.report.figures.trials import ENDS, colour_of, slots_of, spans_of, unit_of
-from tune.report.prices import Prices, amount
+from tune.report.prices import Prices
 from tune.report.story import Story
-from tune.report.theme import HEIGHT, NARROW, WIDTH, Figure
+from tune.report.theme import NARROW, WIDTH, Figure
 from tune.train.outcomes import TrialOutcome
 
 _CLOSE = 0.001
@@ -44,14 +46,14 @@ def statuses(story: Story) -> Figure | None:
     return Figure(
         name="trials-per-status",
         title=_statuses_title(rows, names),
-        subtitle="how many trials ended in which way" + (", and the time they took" if total > 0 else ""),
+        subtitle="trials by how they ended" + (", and the time they took" if total > 0 else ""),
         chart=_bars(table),
         least=NARROW,
     )
 
 
 def paid(story: Story, prices: Prices) -> Figure | None:
-    """Return the best validation AUC over the time of all trials added up, in USD if an hour has one known price.
+    """Return the best validation AUC over the total time of all trials, in USD if an hour has one known price.
 
     None without times, and where it says no more than the figure over time: one trial at a time, without a price.
     """
@@ -69,21 +71,13 @@ def paid(story: Story, prices: Prices) -> Figure | None:
     end = float(rows["paid"].iloc[-1])
     first = float(rows.loc[rows["auc"] >= rows["auc"].max() - _CLOSE, "paid"].iloc[0])
     share = first / end if end else 0.0
-    of = f"{share:.0%} of the trial time" if usd is None else f"{amount(first)} of {amount(end)} USD"
-    price = "" if usd is None else f", at {usd:.2f} USD per GPU hour ({prices.gpu_origin()}): GPUs and training alone"
-    chart = alt.Chart(rows).encode(
-        x=alt.X("paid:Q", axis=alt.Axis(grid=False, tickCount=10), title="USD" if usd is not None else f"trial {unit}"),
-        y=alt.Y("auc:Q", scale=alt.Scale(zero=False), title="best validation AUC"),
-        tooltip=["trial:N", alt.Tooltip("paid:Q", format=".2f"), alt.Tooltip("auc:Q", format=".4f")],
-    )
-    line = chart.mark_line(interpolate="step-after", strokeWidth=2.5, style="accent")
+    of = f"{share:.0%} of the trial time" if usd is None else f"{dollars(first)} of {dollars(end)} USD"
+    price = "" if usd is None else f", at {usd:.2f} USD per GPU hour ({prices.gpu_origin()}); GPU time of trials only"
     return Figure(
         name="best-so-far-paid",
-        title=f"Within 0.1 points of the best AUC after {of}",
-        subtitle=f"highest validation AUC of any report so far, over the time of all trials added up{price}",
-        chart=alt.layer(line, chart.mark_point(size=40, opacity=0.9, style="soft")).properties(
-            width=WIDTH, height=HEIGHT // 2
-        ),
+        title=f"The search came within 0.1 points of its best AUC after {of}",
+        subtitle=f"highest validation AUC of any report so far, over the total time of all trials{price}",
+        chart=best_so_far_line(rows, "paid", "USD" if usd is not None else f"trial {unit}", places=2),
         least=NARROW,
     )
 
@@ -109,7 +103,7 @@ def _statuses_title(rows: pd.DataFrame, names: Sequence[str]) -> str:
     if stopped := count.get(ENDS["stopped"]):
         seen = rows.loc[rows["end"] == ENDS["stopped"], "budget"].mean()
         what = "was stopped" if stopped == 1 else "were stopped"
-        parts.append(f"{stopped} {what} early, after {seen:.0%} of their pairs on average")
+        parts.append(f"{stopped} {what} early, after {seen:.0%} of their training pairs on average")
     ways = ((ENDS["failed"], "failed"), (ENDS["halfway"], "did not finish"))
     parts += [f"{count[end]} {what}" for end, what in ways if count.get(end)]
     return f"Of {len(rows)} trials, {' and '.join(parts)}"

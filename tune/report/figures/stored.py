@@ -3,9 +3,10 @@
 The front and what is recommended from it are chosen on validation; test stands beside and chooses nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from tune.metrics.verdict import share_of
 from tune.report.story import Line, Story
@@ -14,6 +15,8 @@ PRECISIONS = ("float32", "float16", "int8", "binary")
 WITHIN = 0.005
 """Validation AUC that smaller vectors may lose and still be recommended, and within which a point is near the front."""
 
+_DECIMALS = 4
+"""Of an AUC, as the tables show it."""
 _MANY = 2.0
 """Points of test AUC from which on a loss is called one, though it was small on validation."""
 
@@ -21,7 +24,8 @@ _MANY = 2.0
 @dataclass(frozen=True)
 class Stored:
     """A model's vectors at some dims and precision. bytes: per vector. val, auc: AUC on validation and on test, with
-    the ends of the test interval, None if unknown. trains: what is trained ("layer"; "untouched", "closed").
+    the ends of the test interval, None if unknown. trains: what is trained ("layer"; "untouched", "closed"). lost: test
+    AUC of the best float32 vectors by validation minus this one's, with its paired interval; None if unknown.
     """
 
     trial: str
@@ -35,6 +39,12 @@ class Stored:
     auc: float
     low: float | None
     high: float | None
+    lost: tuple[float, float, float] | None = None
+
+    @property
+    def name(self) -> str:
+        """Base model and what is trained, as `Line.name` has it."""
+        return f"{self.base_model} ({self.trains})"
 
     @property
     def label(self) -> str:
@@ -43,14 +53,15 @@ class Stored:
 
 
 def fair(story: Story) -> bool:
-    """Return whether the search says what dims cost: random trials differ in more than dims."""
-    return story.summary.get("search") == "grid" or any(line.get("matryoshka") for line in story.trained)
+    """Return whether the search says what dims cost: it is a grid, or has Matryoshka trials. Others differ in more."""
+    return _grid(story) or any(line.get("matryoshka") and line.get("test_auc") is not None for line in story.trained)
 
 
 def stored(story: Story) -> list[Stored]:
     """Return the best by validation of each base model, kind, dims and precision, in that order of finding.
 
-    Of a search that did not score quantised vectors, those in float32.
+    Of a search that did not score quantised vectors, those in float32. Unless it is a grid, of trained models those of
+    Matryoshka trials.
     """
     best: dict[tuple[str, str, int, str], Stored] = {}
     for one in _all(story):
@@ -68,10 +79,13 @@ def of_winner(story: Story) -> list[Stored]:
 
 
 def front_of(points: Sequence[Stored]) -> list[Stored]:
-    """Return the trained points whose validation AUC exceeds that of all that take no more bytes, smallest first."""
+    """Return the trained points whose validation AUC exceeds that of all that take no more bytes, smallest first.
+
+    By as many decimals as are shown: float32 is no better than float16 by the fifth.
+    """
     front: list[Stored] = []
     for one in sorted((one for one in points if one.trained), key=lambda one: (one.bytes, -one.val)):
-        if not front or one.val > front[-1].val:
+        if not front or round(one.val, _DECIMALS) > round(front[-1].val, _DECIMALS):
             front.append(one)
     return front
 
@@ -84,7 +98,7 @@ def near_front(one: Stored, front: Sequence[Stored]) -> bool:
 
 @dataclass(frozen=True)
 class Advice:
-    """The finding: `chosen` of the front against `full`, the best trained model's vectors in float32.
+    """The finding: `chosen` of the front against `full`, the best trained model's vectors in float32 by validation.
 
     close: whether chosen is within WITHIN of full on validation; else it is the next smaller, to show what that costs.
     """
@@ -101,7 +115,7 @@ class Advice:
         at = f"at {share_of(Fraction(self.chosen.bytes) / Fraction(self.full.bytes))} of the bytes"
         several = what.endswith("dims") and not what.startswith(self.chosen.precision)
         if round(lost, 1) <= 0:
-            return f"{what} {'score' if several else 'scores'} as high as {_phrase(self.full, self.chosen)} {at}"
+            return f"{what} {'score' if several else 'scores'} no lower than {_phrase(self.full, self.chosen)} {at}"
         if self.close and lost < _MANY:
             return f"{what} {'keep' if several else 'keeps'} all but {lost:.1f} points of AUC {at}"
         return f"{what} {'lose' if several else 'loses'} {lost:.1f} points of AUC {at}"
@@ -128,9 +142,17 @@ def _phrase(one: Stored, other: Stored) -> str:
     return one.precision if one.dims == other.dims else f"{one.precision} at {one.dims} dims"
 
 
-def _all(story: Story) -> Iterator[Stored]:
-    found = list(_quantised(story))
-    yield from found or _float32(story)
+def _grid(story: Story) -> bool:
+    return bool(story.summary.get("search") == "grid")
+
+
+def _all(story: Story) -> list[Stored]:
+    alike = {line.trial for line in story.trained if _grid(story) or line.get("matryoshka")}
+    for found in (_quantised(story), _float32(story)):
+        kept = [one for one in found if not one.trained or one.trial in alike]
+        if any(one.trained for one in kept):
+            return kept
+    return []
 
 
 def _quantised(story: Story) -> Iterator[Stored]:
@@ -142,8 +164,14 @@ def _quantised(story: Story) -> Iterator[Stored]:
         if line is not None and one["precision"] in PRECISIONS:
             yield Stored(
                 "" if untouched else line.trial, line.base_model, line.trains, not untouched, int(one["dims"]),
-                one["precision"], float(one["bytes"]), one["val_auc"], one["auc"], one["low"], one["high"],
+                one["precision"], float(one["bytes"]), one["val_auc"], one["auc"], one["low"], one["high"], _lost(one),
             )  # fmt: skip
+
+
+def _lost(entry: Mapping[str, Any]) -> tuple[float, float, float] | None:
+    # Absent in results of earlier versions.
+    lost, low, high = (entry.get(name) for name in ("lost", "lost_low", "lost_high"))
+    return None if lost is None or low is None or high is None else (float(lost), float(low), float(high))
 
 
 def _float32(story: Story) -> Iterator[Stored]:

@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from tune.report.figures.marks import best_so_far_line
 from tune.report.story import Story
 from tune.report.theme import HEIGHT, NARROW, WIDTH, Figure
 from tune.train.outcomes import TrialOutcome
@@ -73,19 +74,11 @@ def best_so_far(story: Story) -> Figure | None:
     table = pd.DataFrame(rows)
     table["time"] /= seconds_of
     share = float(table["time"].iloc[-2] / max(table["time"].iloc[-1], 1e-9))
-    chart = alt.Chart(table).encode(
-        x=alt.X("time:Q", axis=alt.Axis(grid=False, tickCount=10), title=f"{unit} since the first trial began"),
-        y=alt.Y("auc:Q", scale=alt.Scale(zero=False), title="best validation AUC"),
-        tooltip=["trial:N", alt.Tooltip("time:Q", format=".1f"), alt.Tooltip("auc:Q", format=".4f")],
-    )
-    line = chart.mark_line(interpolate="step-after", strokeWidth=2.5, style="accent")
     return Figure(
         name="best-so-far",
         title=f"The best trial was found after {share:.0%} of the search's time",
         subtitle="highest validation AUC of any report so far",
-        chart=alt.layer(line, chart.mark_point(size=40, opacity=0.9, style="soft")).properties(
-            width=WIDTH, height=HEIGHT // 2
-        ),
+        chart=best_so_far_line(table, "time", f"{unit} since the first trial began", places=1),
         least=NARROW,
     )
 
@@ -104,25 +97,25 @@ def timeline(story: Story) -> Figure | None:
                 "from": (start - began) / seconds,
                 "to": (end - began) / seconds,
                 "end": ENDS[trial.status],
-                "slot": slot,
+                "slot": slot + 1,
             }
             for (trial, start, end), slot in zip(spans, slots_of(spans), strict=True)
         ]
     )
-    slots = int(rows["slot"].max()) + 1
+    slots = int(rows["slot"].max())
     busy = float((rows["to"] - rows["from"]).sum() / max(rows["to"].max() * slots, 1e-9))
     chart = alt.Chart(rows).mark_bar(height=max(4, min(_ROW - 4, _TALLEST // slots - 4)))
     chart = chart.encode(
         x=alt.X("from:Q", axis=alt.Axis(grid=False, tickCount=10), title=f"{unit} since the first trial began"),
         x2="to:Q",
-        y=alt.Y("slot:O", title="trials at a time", axis=alt.Axis(grid=False)),
+        y=alt.Y("slot:O", title="slot", axis=alt.Axis(grid=False)),
         color=colour_of(rows),
         tooltip=["trial:N", "end:N", alt.Tooltip("from:Q", format=".1f"), alt.Tooltip("to:Q", format=".1f")],
     )
     return Figure(
         name="timeline",
         title=f"{len(rows)} trials, {slots} at a time; slots were busy {busy:.0%} of the time",
-        subtitle="from a trial's first file to its last report; waiting and starting are the gaps",
+        subtitle="from a trial's first file to its last report; gaps are waiting and starting",
         chart=chart.properties(width=WIDTH, height=min(max(slots * _ROW, 60), _TALLEST)),
         least=NARROW,
     )

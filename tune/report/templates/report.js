@@ -11,7 +11,12 @@ async function draw() {
       spec.autosize = { type: "fit-x", contains: "padding" };
     }
     // Panels do not shrink with the page by themselves; 96 pixels are for their axes.
-    for (const part of spec.vconcat ?? []) if (typeof part.width === "number") part.width = place.clientWidth - 96;
+    const columns = spec.vconcat?.[0].hconcat?.length;
+    for (const part of spec.vconcat ?? []) {
+      if (typeof part.width === "number") part.width = place.clientWidth - 96;
+      for (const panel of part.hconcat ?? [])
+        panel.width = Math.max(110, Math.min(360, (place.clientWidth - 24 * (columns - 1)) / columns - 56));
+    }
     const padding = { left: 4, top: 4, bottom: 4, right: 4 + data.room[place.dataset.figure] };
     const config = { ...data.config[mode()], padding };
     await vegaEmbed(place, spec, { config, actions: false, renderer: "svg" });

@@ -1,4 +1,4 @@
-"""TF-IDF beside the untouched base models: what counted words score on the same pairs.
+"""TF-IDF beside the untouched base models: what word overlap alone scores on the same pairs.
 
 It is a row to look at: no trial competes with it, and no comparison or correction counts it.
 """
@@ -15,12 +15,12 @@ from tune.embed.tfidf import TFIDF, Tfidf
 from tune.embed.view import View
 from tune.train.trained import Final, Models, baseline_key, final_of
 
-WORDS = baseline_key(TFIDF)
+TFIDF_KEY = baseline_key(TFIDF)
 """Its key, in place of a trial's."""
 
 
 @dataclass(frozen=True)
-class Words:
+class TfidfBaseline:
     """TF-IDF fitted on train. final: its results on val. val [n]: its cosines there, as `base_on_val` has them."""
 
     fitted: Tfidf
@@ -36,7 +36,7 @@ class Words:
         return {"terms": self.fitted.terms, "texts": self.fitted.texts, "note": self.fitted.note}
 
 
-def words_on_val(sides: Mapping[str, LabelledPairs], models: Models, seed: int) -> Words:
+def tfidf_on_val(sides: Mapping[str, LabelledPairs], models: Models, seed: int) -> TfidfBaseline:
     """Fit TF-IDF on the texts of train, without labels, and score val; with folds, the pairs and folds of the trials.
 
     sides: those that the base models' views were made from.
@@ -46,4 +46,4 @@ def words_on_val(sides: Mapping[str, LabelledPairs], models: Models, seed: int) 
     pairs = train.joined(sides["val"]) if base.folds else sides["val"]
     fold = View.open(base.view(models.cache)).folds(base.folds, base.seed) if base.folds else None
     scores = fitted.cosine(pairs.text_a, pairs.text_b)
-    return Words(fitted, final_of(scores, pairs, fold), scores)
+    return TfidfBaseline(fitted, final_of(scores, pairs, fold), scores)

@@ -1,4 +1,4 @@
-"""What the findings say in sentences, the same on the page and in the terminal."""
+"""The findings as sentences, the same on the page and in the terminal."""
 
 from tune.metrics.verdict import as_sentence
 from tune.report.explore.findings import Findings, Resolved, Scored
@@ -9,7 +9,7 @@ _CHANCE = 0.5
 def answer(found: Findings) -> list[str]:
     """Return the findings in a few sentences, warnings last."""
     lines = [_usable(found), bar(found.scores[0])]
-    lines += [f"{one.name}, untouched, reaches {_reached(one)}." for one in found.scores[1:]]
+    lines += [f"The untouched {one.name} reaches {_reached(one)}." for one in found.scores[1:]]
     lines += [can_show(one) for one in found.resolved[-1:]]
     lines += [f"Warning: {as_sentence(warning)}" for warning in found.warnings]
     if found.problem:
@@ -64,21 +64,22 @@ def same_line(found: Findings) -> str:
     if not same:
         return ""
     hidden = found.texts and not found.contradicting.shown
-    why = " None is shown, since each has a text of a test pair or is given as test." if hidden else ""
-    return f"{same:,} rows are pairs that occur with both labels; all of them are dropped.{why}"
+    why = " None is shown, since each shares a text with a test pair or is on the test side." if hidden else ""
+    return f"{same:,} rows are pairs that occur with both labels; all are dropped.{why}"
 
 
-def near_line(found: Findings) -> str:
-    """Return how many pairs nearly repeat one of the other label."""
+def near_line(found: Findings, shown: int) -> str:
+    """Return how often a pair nearly repeats one of the other label. shown: how many are shown, the most alike."""
     near = found.near
     searched = (
         f"{near.of:,} pairs" if near.searched == near.of else f"a sample of {near.searched:,} of {near.of:,} pairs"
     )
     if not near.found:
         return f"No pair nearly repeats one with the other label (80% of the words of both texts), among {searched}."
-    shown = "" if not near.shown or near.found <= len(near.shown) else f" The {len(near.shown)} most alike are shown."
-    times = "1 pair nearly repeats" if near.found == 1 else f"{near.found:,} pairs nearly repeat"
-    return f"{times} one with the other label (at least 80% of the words of both texts), among {searched}.{shown}"
+    below = f" The {shown} most alike are shown." if 0 < shown < near.found else ""
+    # Not so many pairs: one may nearly repeat several of the other label.
+    times = f"In {counted(near.found, 'case')}, a positive and a negative pair nearly repeat each other"
+    return f"{times} (at least 80% of the words of both texts), among {searched}.{below}"
 
 
 def points(value: float | None) -> str:
