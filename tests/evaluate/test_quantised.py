@@ -181,6 +181,23 @@ def test_which_models_are_quantised_and_float32_is_what_test_says(searched: Sear
     assert chosen == {f"baseline:{base.name}", winner.outcome.trial}, "without a grid, the winner alone"
 
 
+def test_losses_are_paired_with_the_best_float32_vectors_by_validation(searched: Searched) -> None:
+    entries = searched.result["quantised"]
+    untouched, trained = (
+        [one for one in entries if one["key"].startswith("baseline:") == is_base] for is_base in (1, 0)
+    )
+    assert untouched and not any("lost" in one for one in untouched)
+    best = max((one for one in trained if one["precision"] == "float32"), key=lambda one: one["val_auc"])
+    assert {one["lost_from"] for one in trained} == {best["key"]}
+    for one in trained:
+        assert one["lost"] == pytest.approx(best["auc"] - one["auc"])
+        assert one["lost_low"] <= one["lost"] <= one["lost_high"]
+    halves = next(one for one in trained if one["key"] == best["key"] and one["precision"] == "float16")
+    assert best["lost"] == best["lost_low"] == best["lost_high"] == 0
+    apart = halves["high"] - halves["low"]
+    assert halves["lost_high"] - halves["lost_low"] < apart / 10, "the same pairs, nearly the same vectors"
+
+
 def test_other_test_pairs_change_nothing_on_val(searched: Searched) -> None:
     """Ranges that test had a part in would show in the AUC of int8 on val."""
     one, two = searched.result["quantised"], searched.opened("other test")["quantised"]

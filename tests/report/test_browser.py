@@ -15,6 +15,7 @@ from tests.report.stored_folders import stored_folder
 from tests.report.test_odd_results import changed, rewritten
 from tests.report.test_page import report_of
 
+PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium (Debian: apt install chromium)")
 
@@ -31,20 +32,34 @@ class Seen:
 
 
 def opened(page: Path, *, dark: bool = False, width: int = 1100) -> Seen:
-    """Open a page; screenshot beside it."""
+    """Open a page, and take its picture."""
+    shown = subprocess.run(
+        [*_command(page, dark, width), "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    pictured(page, dark=dark, width=width)
+    return Seen(shown.stdout, re.findall(r"CONSOLE.*", shown.stderr))
+
+
+def pictured(page: Path, *, dark: bool = False, width: int = 1100, name: str = "") -> Path:
+    """Take a picture of a page; kept under build/screenshots if it has a name."""
     picture = page.with_name(f"page-{width}-{'dark' if dark else 'light'}.png")
-    command = [
+    command = [*_command(page, dark, width), f"--screenshot={picture}", page.as_uri()]
+    subprocess.run(command, capture_output=True, timeout=120, check=True)
+    if name:
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(picture, PICTURES / f"{name}-{picture.name}")
+    return picture
+
+
+def _command(page: Path, dark: bool, width: int) -> list[str]:
+    return [
         str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
         f"--user-data-dir={page.parent / 'profile'}", "--enable-logging=stderr",
         "--virtual-time-budget=20000", f"--window-size={width},1400",
         *(["--blink-settings=preferredColorScheme=0"] if dark else []),
     ]  # fmt: skip
-    shown = subprocess.run(
-        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    subprocess.run([*command, f"--screenshot={picture}", page.as_uri()], capture_output=True, timeout=120, check=True)
-    return Seen(shown.stdout, re.findall(r"CONSOLE.*", shown.stderr))
 
 
 def marks(document: str, figure: str) -> int:
@@ -69,6 +84,9 @@ def test_the_page_opens_offline_with_every_figure_drawn(tmp_path: Path, trials: 
     assert 'data-drawn="light"' in seen.document
     assert {name: marks(seen.document, name) > 3 for name in figures} == dict.fromkeys(figures, True)
     assert seen.console == []
+    for dark, width in ((False, 1100), (True, 1100), (False, 390)):
+        picture = pictured(page, dark=dark, width=width, name=f"{trials}-trials")
+        assert picture.stat().st_size > 20_000, "an empty page takes a few kilobytes"
 
 
 def test_the_page_can_load_nothing(tmp_path: Path) -> None:

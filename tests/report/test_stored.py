@@ -52,6 +52,17 @@ def test_the_front_is_chosen_on_validation_whatever_test_says(tmp_path: Path) ->
     assert [f"{size} {precision}" for size, precision in rows] == chosen
 
 
+def test_losses_stand_with_their_paired_intervals(tmp_path: Path) -> None:
+    folder = stored_folder(tmp_path, (64, 256), ("wordllama",))
+    without = dims(story_of(folder))
+    assert without is not None and "paired" not in without.subtitle
+    assert "points lost [95%]" not in [name.replace("\n", " ") for name in vectors(story_of(folder), Prices()).columns]
+    requantised(folder, lambda entry: entry.update(lost=0.0123, lost_low=-0.0004, lost_high=0.025, lost_from="x"))
+    figure = dims(story_of(folder))
+    assert figure is not None and "(lost: 1.2 points [0.0, 2.5], paired)" in figure.subtitle
+    assert set(column(vectors(story_of(folder), Prices()), "points lost [95%]")) == {"1.2 [0.0, 2.5]"}
+
+
 def test_the_recommended_size_is_the_smallest_close_on_validation(tmp_path: Path) -> None:
     folder = stored_folder(tmp_path, (64, 128, 256), ("wordllama",))
 
