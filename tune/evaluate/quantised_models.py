@@ -118,16 +118,14 @@ class QuantisedModels:
 
     def _compared(self) -> list[dict[str, Any]]:
         whole = [
-            place
-            for place, entry in enumerate(self.entries)
-            if entry["precision"] == "float32" and entry["key"] != baseline_key(entry["base_model"])
+            place for place, entry in enumerate(self.entries) if entry["precision"] == "float32" and _is_trained(entry)
         ]
         if not whole:
             return self.entries
         best = max(whole, key=lambda place: (self.entries[place]["val_auc"], -self.entries[place]["bytes"]))
         compared = []
         for entry, of_entry in zip(self.entries, self._of_entry, strict=True):
-            if entry["key"] != baseline_key(entry["base_model"]):
+            if _is_trained(entry):
                 lost = self.bootstrap.difference_of(self._of_entry[best], of_entry)
                 ends = {"lost": lost.delta, "lost_low": lost.low, "lost_high": lost.high}
                 entry = {**entry, **ends, "lost_from": self.entries[best]["key"]}
@@ -181,3 +179,7 @@ class QuantisedModels:
         if len(rows) <= most:
             return rows
         return np.sort(np.random.default_rng(self.seed).choice(rows, most, replace=False))
+
+
+def _is_trained(entry: dict[str, Any]) -> bool:
+    return bool(entry["key"] != baseline_key(entry["base_model"]))

@@ -14,7 +14,7 @@ from tune.export.card import PLACE
 from tune.export.write import CARD
 from tune.pipeline.export import export_model
 from tune.pipeline.push import PushJob
-from tune.pipeline.report import write_report
+from tune.pipeline.report import make_report
 from tune.results.layout import ResultsFolder
 from tune.results.summary import Summary
 
@@ -29,18 +29,21 @@ _REPORT = (
 def contents(job: PushJob, scratch: Path, emit: Emit) -> dict[str, bytes | Path]:
     """Return what to upload, by path in the repository; texts without paths of this machine."""
     model = _model(job, scratch)
-    written = write_report([job.folder.root], scratch / "report", texts=False)
+    report = make_report([job.folder.root], texts=False)
     found = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
     # Hidden files are not the model's: a system or an editor left them there.
     found = {name: path for name, path in found.items() if not any(part.startswith(".") for part in Path(name).parts)}
-    found |= {path.name: path for path in (written.html, written.markdown)}
+    texts = {
+        name: path.read_text(encoding="utf-8")
+        for name, path in found.items()
+        if path.suffix in _TEXTS and path.name not in _VOCABULARIES
+    }
+    # Its pictures are in the page: none are drawn for an upload.
+    texts |= {"report.html": report.html(), "report.md": report.markdown()}
     private = _private_paths(job.folder)
-    files: dict[str, bytes | Path] = {}
-    for name, path in found.items():
-        if path.suffix not in _TEXTS or path.name in _VOCABULARIES:
-            files[name] = path
-            continue
-        text = without_these(path.read_text(encoding="utf-8"), private)
+    files: dict[str, bytes | Path] = {**found}
+    for name, text in texts.items():
+        text = without_these(text, private)
         files[name] = (_card(text, job.repository) if name == CARD else text).encode()
     if (server := _server(model)) is not None:
         emit(Message(f"{ABOUT} names the server that the texts go to: {server}"))

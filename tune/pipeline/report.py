@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tune.data.pairs import Pairs
 from tune.errors import ResultsError
@@ -10,6 +11,9 @@ from tune.pipeline.report_texts import LEFT_OUT, texts_again, texts_of
 from tune.pipeline.run import Run
 from tune.report.prices import Prices
 from tune.results.layout import ResultsFolder
+
+if TYPE_CHECKING:
+    from tune.report.page import Report
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,24 @@ def write_report(
     pairs: Pairs | None = None,
     prices: Prices | None = None,
 ) -> Written:
-    """Write the report on these results; with several, they are compared on one page.
+    """Write the report that `make_report` returns.
 
     to: the folder to write to, made if missing; by default the results folder itself, or `compared` in the first of
-    several. texts: whether to show texts of pairs. pairs: those of the only search, if they are at hand; otherwise they
-    are read again, if they are on this machine and as the search saw them. prices: of storage and GPUs, list prices by
-    default. Raises ResultsError if a folder holds no results, or the target cannot be written.
+    several. Raises ResultsError if a folder holds no results, or the target cannot be written.
+    """
+    report = make_report(folders, texts=texts, pairs=pairs, prices=prices)
+    target = to or (folders[0] if len(folders) == 1 else folders[0] / "compared")
+    return write_page(report.write, target, "report")
+
+
+def make_report(
+    folders: Sequence[Path], *, texts: bool = True, pairs: Pairs | None = None, prices: Prices | None = None
+) -> "Report":
+    """Return the report on these results; with several, they are compared on one page.
+
+    texts: whether to show texts of pairs. pairs: those of the only search, if they are at hand; otherwise they are read
+    again, if they are on this machine and as the search saw them. prices: of storage and GPUs, list prices by default.
+    Raises ResultsError if a folder holds no results.
     """
     # Late: Altair and Vega take a second to import, after a search that may have failed before.
     from tune.report.errors import Texts, wanted
@@ -62,9 +78,7 @@ def write_report(
         return Texts(texts_of(pairs, rows)) if pairs is not None else Texts(*texts_again(story.folder, rows))
 
     stories = [read_story(ResultsFolder(folder)) for folder in folders]
-    target = to or (folders[0] if len(folders) == 1 else folders[0] / "compared")
-    report = Report.of(stories, [shown(story) for story in stories], prices)
-    return write_page(report.write, target, "report")
+    return Report.of(stories, [shown(story) for story in stories], prices)
 
 
 def write_page(write: Callable[[Path, Path, Path], None], to: Path, name: str) -> Written:

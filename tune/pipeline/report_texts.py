@@ -3,9 +3,8 @@
 Nothing is fetched for it: pairs that are not on this machine have no texts in a report.
 """
 
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from tune.data.local_files import local_files
 from tune.data.pairs import Pairs, read_pairs
 from tune.data.split import read_split_rows, row_hashes
 from tune.errors import UserError
+from tune.logs import only_from
 from tune.results.layout import ResultsFolder
 
 Wanted = Set[tuple[int, int]]
@@ -56,7 +56,8 @@ def texts_again(folder: ResultsFolder, wanted: Wanted) -> tuple[Found, str]:
     if not here:
         return {}, _ELSEWHERE
     try:
-        with _quiet():
+        # The search has said what reading the data says.
+        with only_from(logging.ERROR, "tune.data"):
             pairs = read_pairs(config)
     except (UserError, OSError):
         return {}, _CHANGED
@@ -81,15 +82,3 @@ def _hashes(folder: ResultsFolder) -> dict[int, set[str]]:
     for row, own in zip(split.row.tolist(), split.row_hash, strict=True) if split else ():
         found.setdefault(row, set()).add(own)
     return found
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what reading the data says: the search has said it."""
-    log = logging.getLogger("tune.data")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

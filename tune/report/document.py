@@ -68,9 +68,8 @@ class Document:
     def write(self, html: Path, markdown: Path, plots: Path) -> None:
         """Write the page, the tables as Markdown, and every figure as SVG and PNG in both modes.
 
-        Raises UserError, before anything is written, if figures cannot be drawn here.
+        Raises UserError as `html` does, before anything is written.
         """
-        check_drawing()
         write_atomic(html, self.html())
         write_atomic(markdown, self.markdown())
         plots.mkdir(exist_ok=True)
@@ -85,7 +84,8 @@ class Document:
                     _write_pictures(plots / f"{prefix}{figure.name}-{mode}", figure.spec(mode))
 
     def html(self) -> str:
-        """Return the page."""
+        """Return the page. Raises UserError if Vega, which it holds, cannot run here."""
+        check_drawing()
         environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
         template = environment.from_string(_template("report.html.jinja"))
         data = {

@@ -11,7 +11,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.data.split import read_split_rows
 from tune.report.story import Line, Story
 from tune.results.scores import Scores
 
@@ -136,7 +135,7 @@ def _model(line: Line, scores: Scores, key: str) -> Model | None:
 
 
 def _components(story: Story, row: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    split = read_split_rows(story.folder.split)
+    split = story.split
     if split is None:
         return None
     order = np.argsort(split.row, kind="stable")

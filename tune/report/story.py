@@ -13,6 +13,7 @@ from typing import Any
 
 from tune.config.closed import provider_of
 from tune.config.space import point_of
+from tune.data.split import SplitRows, read_split_rows
 from tune.embed.tfidf import TFIDF
 from tune.errors import ResultsError
 from tune.results.layout import ResultsFolder
@@ -132,6 +133,11 @@ class Story:
         """The cosines of the pairs of val and test; None if test has not been opened, or by an earlier version."""
         # Between scores.parquet and test.json, test is not opened yet.
         return read_scores(self.folder) if self.finished else None
+
+    @cached_property
+    def split(self) -> SplitRows | None:
+        """The rows of split.parquet; None if it is missing or damaged."""
+        return read_split_rows(self.folder.split)
 
     @cached_property
     def baselines(self) -> list[Line]:

@@ -155,7 +155,7 @@ def vectors(story: Story, prices: Prices) -> Table:
             _rounded(usd),
             number(one.val),
             _with_interval(one.auc, one.low, one.high),
-            *([_points_lost(one.lost)] if compared else []),
+            *([_points_lost(one.points_lost)] if compared else []),
         ]
         rows.append(Row([Cell(one.name), *cells] if several else cells, one.trial))
     first = 1 if several else 0
@@ -171,11 +171,11 @@ def vectors(story: Story, prices: Prices) -> Table:
     return Table(columns, rows, numeric, notes)
 
 
-def _points_lost(lost: tuple[float, float, float] | None) -> Cell:
-    if lost is None:
+def _points_lost(points: tuple[float, float, float] | None) -> Cell:
+    if points is None:
         return Cell("")
-    points, low, high = (100 * one for one in lost)
-    return Cell(f"{points:z.1f} [{low:z.1f}, {high:z.1f}]", points)
+    lost, low, high = points
+    return Cell(f"{lost:z.1f} [{low:z.1f}, {high:z.1f}]", lost)
 
 
 def failures(story: Story) -> Table:

@@ -15,6 +15,7 @@ import ray
 
 from tune.config.search import SearchConfig
 from tune.errors import UserError
+from tune.logs import only_from
 from tune.machine import address_space, usable_cores
 from tune.search.ray_place import last_log_line, new_ray_folder, own_environment, ray_place
 
@@ -71,7 +72,8 @@ def started(**options: Any) -> Iterator[None]:
     folder = new_ray_folder(ray_place())
     with own_environment(folder):
         try:
-            with _time_limit(folder), _quiet():
+            # Ray remarks on tokens while it starts; errors are raised anyway.
+            with _time_limit(folder), only_from(logging.CRITICAL, "ray"):
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -136,18 +138,6 @@ def _time_limit(folder: Path) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, *running)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what Ray logs here while it starts, such as its remark on tokens; errors are raised anyway."""
-    logger = logging.getLogger("ray")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -58,9 +58,9 @@ def dims(story: Story) -> Figure | None:
 
 
 def _lost(chosen: Stored) -> str:
-    if chosen.lost is None:
+    if chosen.points_lost is None:
         return ""
-    lost, low, high = (100 * one for one in chosen.lost)
+    lost, low, high = chosen.points_lost
     return f" (lost: {lost:z.1f} points [{low:z.1f}, {high:z.1f}], paired)"
 
 

@@ -47,6 +47,14 @@ class Stored:
         return f"{self.base_model} ({self.trains})"
 
     @property
+    def points_lost(self) -> tuple[float, float, float] | None:
+        """`lost` in points, AUC x 100."""
+        if self.lost is None:
+            return None
+        lost, low, high = self.lost
+        return 100 * lost, 100 * low, 100 * high
+
+    @property
     def label(self) -> str:
         """Dims and precision: "128 int8"."""
         return f"{self.dims} {self.precision}"
