@@ -33,7 +33,7 @@ format: $(STAMP) ## let ruff fix what it can
 	$(BIN)/ruff format .
 
 test: $(STAMP) ## the tests, offline, about 11 minutes on 2 cores
-	$(PYTEST) -m 'not slow and not gpu'
+	$(PYTEST) --durations=10 -m 'not slow and not gpu'
 
 test-all: $(STAMP) ## all tests that need no GPU
 	$(PYTEST) -m 'not gpu'

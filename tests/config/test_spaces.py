@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.command import tune
+from tests.helpers.command import tune_here
 from tune.cli.options import search_parser, search_request
 from tune.config.search import SearchConfig, search_config
 from tune.config.space import point_of
@@ -137,15 +137,15 @@ def test_presets_are_valid(name: str) -> None:
     assert config.sizes_by_data or planned_trials(config) > 0
 
 
-def test_presets_are_listed_with_their_trials() -> None:
-    ran = tune("presets")
+def test_presets_are_listed_with_their_trials(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = tune_here(capsys, "presets")
     assert ran.code == 0, ran.err
     lines = {line.split()[0]: line for line in ran.out.splitlines()}
     assert set(preset_names()) == {"data-size", "quick", "quora-paper", "thorough"} <= set(lines)
     # 4 base models, frozen or not, 4 dims, 7 sizes.
     assert "grid" in lines["quora-paper"] and " 224 " in lines["quora-paper"]
     assert "grid" in lines["data-size"] and " by the data " in lines["data-size"]
-    refused = tune("search", "--preset", "nope")
+    refused = tune_here(capsys, "search", "--preset", "nope")
     assert refused.code == 2 and "choose from data-size, quick, quora-paper, thorough" in refused.err
 
 
@@ -160,6 +160,7 @@ def test_freeze_and_train_flags_choose_among_alternatives() -> None:
     assert {space[2] for space in spaces("--learning-rate", "1e-5")} == {"(1e-05,)"}, "any other axis applies to all"
 
 
-def test_a_train_size_too_large_for_folds_is_refused() -> None:
-    ran = tune("search", "--folds", 2, "--train-size", 3000, "--base-model", "wordllama", "--results", "nowhere")
+def test_a_train_size_too_large_for_folds_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    search = ("search", "--folds", 2, "--train-size", 3000, "--base-model", "wordllama", "--results", "nowhere")
+    ran = tune_here(capsys, *search)
     assert ran.code == 2 and "2 folds leave 1789 pairs" in ran.err

@@ -197,7 +197,7 @@ def test_near_copies_are_counted() -> None:
         ("no-such-model", "minilm, wordllama"),
         ("nobody/no-such-model", "minilm, wordllama"),
         ("./nowhere", "no such folder"),
-        ("/tmp", "not a model folder"),
+        (str(Path(__file__).parent), "not a model folder"),
     ],
 )
 def test_an_unknown_base_model_is_one_line_with_a_fix(name: str, says: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from tests.helpers.command import tune, tune_here
+from tests.helpers.command import tune_here
 from tests.helpers.tiny import topic_pairs
 
 
@@ -25,8 +25,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_shows_columns_labels_examples_rows_and_split(pairs: Path) -> None:
-    ran = tune("check-data", pairs, "--label", "same")
+def test_shows_columns_labels_examples_rows_and_split(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = tune_here(capsys, "check-data", pairs, "--label", "same")
     assert ran.code == 0 and ran.err == "", ran.err
     assert "'query' and 'document'" in ran.out
     assert "'same': 1 is positive, 0 is negative" in ran.out

@@ -66,7 +66,7 @@ def searched(one_server: EmbedServer, pairs: Path, tmp_path_factory: pytest.Temp
     one_server.reset()
     root = tmp_path_factory.mktemp("searched")
     ray = Path(tempfile.mkdtemp(prefix="ray"))  # short: sockets lie in it
-    arguments = options(one_server, pairs, root, "--search", "grid", "--base-model", ALL, "--name", "one", "--jobs", 2)
+    arguments = options(one_server, pairs, root, "--search", "grid", "--base-model", ALL, "--name", "one", "--jobs", 1)
     trials = ("--dims", "32", "--loss", "cosent", "--learning-rate", "1e-2", "--epochs", "8", "--finalists", "3")
     done = subprocess.run(
         [sys.executable, "-m", "tune", "search", *arguments, *trials],

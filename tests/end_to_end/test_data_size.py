@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.command import Ran, leaderboard, summary, tune, tune_here
+from tests.helpers.command import Ran, leaderboard, summary, tune_here, tune_inside
 from tests.helpers.tiny import write_some_pairs
 from tune.report.crossings import crossings_table
 from tune.report.figures.sizes import sizes
@@ -20,7 +20,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Path]:
     """The preset on the demo pairs, with short trials."""
     root = tmp_path_factory.mktemp("sizes")
     short = ("--dims", 32, "--epochs", 2, "--learning-rate", "1e-2", "--train-size", "200:all", "--finalists", 1)
-    ran = tune(*PRESET, *short, "--results", root, "--cache", root / "cache", "--name", "sizes", "--jobs", 2)
+    ran = tune_inside(*PRESET, *short, "--results", root, "--cache", root / "cache", "--name", "sizes", "--jobs", 1)
     return ran, root / "sizes"
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
-from tests.helpers.command import Ran, leaderboard, summary, tune, tune_here, untouched
+from tests.helpers.command import Ran, leaderboard, summary, tune_here, tune_inside, untouched
 from tests.helpers.tiny import TOPIC_WORDS, save_tiny_model, topic_pairs
 from tune.cli.tables import show_results
 from tune.results.layout import ResultsFolder
@@ -47,10 +47,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def graded(tmp_path_factory: pytest.TempPathFactory, pairs: Path, base: Path) -> tuple[Ran, Path]:
     """A grid of layers and whole models on the scores, with Matryoshka."""
     folder = tmp_path_factory.mktemp("results")
-    ran = tune(
+    ran = tune_inside(
         "search", "--search", "grid", "--data", pairs, "--split-column", "side", "--score", "score",
         "--positive-from", 3, "--base-model", base, "--freeze", "true,false", "--dims", "8,16", "--matryoshka", "true",
-        "--loss", "cosent,mnr", "--learning-rate", "1e-2", "--epochs", 3, "--jobs", 2, "--finalists", 1,
+        "--loss", "cosent,mnr", "--learning-rate", "1e-2", "--epochs", 3, "--jobs", 1, "--finalists", 1,
         "--results", folder, "--name", "graded", "--cache", folder / "cache",
     )  # fmt: skip
     return ran, folder / "graded"

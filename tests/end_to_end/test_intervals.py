@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.helpers.command import Ran, leaderboard, summary, tune
+from tests.helpers.command import Ran, leaderboard, summary, tune_inside
 from tests.helpers.tiny import topic_pairs
 
 SIZES = {"train": 600, "val": 260, "test": 300}
@@ -24,7 +24,7 @@ def search(folder: Path, name: str, catalogue: int | None) -> tuple[Ran, Path]:
                 # The only article, or one of two numbers that the label decides: a model can learn it.
                 number = 0 if catalogue is None else 2 * int(rng.integers(catalogue // 2)) + int(label)
                 writer.writerow([f"{side} {place}: {ticket} {label}", f"article {number}", label, side])
-    ran = tune(
+    ran = tune_inside(
         "search", *GRID, "--data", folder / f"{name}.csv", "--split-column", "side", "--epochs", 2, "--finalists", 1,
         "--jobs", 1, "--results", folder, "--name", name, "--cache", folder / "cache",
     )  # fmt: skip

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from tests.helpers.command import summary, tune, tune_here
+from tests.helpers.command import summary, tune_here, tune_inside
 from tests.helpers.tiny import TOPIC_WORDS, write_topic_pairs
 
 SIDES = {"train": 160, "val": 260, "test": 260}
@@ -40,7 +40,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_search_warns_before_trials_and_gives_no_praise(inverted: Path, base: Path, tmp_path: Path) -> None:
-    ran = tune(
+    ran = tune_inside(
         "search", "--data", inverted, "--split-column", "side", "--base-model", base, "--search", "random",
         "--trials", 1, "--dims", 16, "--loss", "cosine", "--epochs", 4, "--learning-rate", "1e-2", "--jobs", 1,
         "--results", tmp_path, "--name", "r", "--cache", tmp_path / "cache",

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tests.helpers import tensorboard_runs
-from tests.helpers.command import Ran, leaderboard, summary, tune, untouched
+from tests.helpers.command import Ran, leaderboard, summary, tune_inside, untouched
 from tests.helpers.exported import exported_auc
 from tests.helpers.kept_scores import Pair, checked_scores
 from tests.helpers.tiny import save_tiny_bert, write_topic_pairs
@@ -71,7 +71,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> tuple[Ran, P
     base = save_tiny_bert(folder / "bert")
     (folder / "search.toml").write_text(SPACES.format(base=base))
     options = ("--data", pairs, "--jobs", 2, "--results", folder, "--name", "mixed", "--cache", folder / "cache")
-    return tune("search", folder / "search.toml", *options), folder / "mixed"
+    return tune_inside("search", folder / "search.toml", *options), folder / "mixed"
 
 
 def test_every_kind_is_in_one_leaderboard(mixed: tuple[Ran, Path]) -> None:
@@ -157,7 +157,7 @@ def test_every_kind_scores_when_exported_what_was_reported(
 
 
 def test_folds_are_averaged_and_the_winner_is_refitted(pairs: Path, tmp_path: Path) -> None:
-    ran = tune(
+    ran = tune_inside(
         "search", "--search", "grid", "--folds", 3, "--base-model", "wordllama", "--dims", "16,32", "--loss", "cosent",
         "--learning-rate", "3e-3", "--epochs", 2, "--jobs", 2, "--finalists", 1, "--results", tmp_path,
         "--cache", tmp_path / "cache", "--name", "folds",
@@ -186,5 +186,5 @@ def test_folds_are_averaged_and_the_winner_is_refitted(pairs: Path, tmp_path: Pa
     about = json.loads((folder / "best" / "embedtune.json").read_text())
     assert about["threshold"] == pytest.approx(float(trials[0]["threshold"]))
     assert about["test"]["auc"] == float(trials[0]["test_auc"]) > 0.7, counts
-    refused = tune("search", "--folds", 3, "--freeze", "true,false", "--results", tmp_path)
+    refused = tune_inside("search", "--folds", 3, "--freeze", "true,false", "--results", tmp_path)
     assert refused.code == 2 and "--folds" in refused.err and "Traceback" not in refused.err

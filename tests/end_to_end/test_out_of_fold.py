@@ -10,7 +10,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 from sklearn.metrics import roc_auc_score
 
-from tests.helpers.command import Ran, leaderboard, summary, tune, tune_here
+from tests.helpers.command import Ran, leaderboard, summary, tune_here, tune_inside
 from tests.helpers.kept_scores import checked_scores
 from tests.helpers.tiny import topic_pairs
 from tune.files import write_atomic
@@ -47,7 +47,7 @@ def write_few(path: Path) -> Path:
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Path]:
     """A grid of two trials on few pairs."""
     folder = tmp_path_factory.mktemp("few")
-    ran = tune(
+    ran = tune_inside(
         "search", *GRID, "--data", write_few(folder / "few.csv"), "--folds", 4, "--epochs", 4, "--jobs", 1,
         "--results", folder, "--name", "few", "--cache", folder / "cache",
     )  # fmt: skip

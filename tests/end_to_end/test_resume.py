@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import tensorboard_runs
-from tests.helpers.command import children, done_trials, leaderboard, started, summary, tune, wait_for
+from tests.helpers.command import children, done_trials, leaderboard, started, summary, tune, tune_inside, wait_for
 
-SLOW = ("--base-model", "wordllama", "--epochs", "40", "--batch-size", "16", "--jobs", "2")
+SLOW = ("--base-model", "wordllama", "--epochs", "20", "--batch-size", "16", "--jobs", "2")
 """Trials of a few seconds, so that a kill finds some done, some half-way and some not begun."""
 
 
@@ -50,7 +50,7 @@ def test_kill_9_of_the_driver(algorithm: str, tmp_path: Path, cache: Path) -> No
     before = stamps(done_trials(folder))
     assert not (folder / "test.json").exists() and not (folder / "best").exists()
 
-    ran = tune("search", "--resume", "killed", *options)
+    ran = tune_inside("search", "--resume", "killed", *options)
     assert ran.code == 0, ran.err + ran.out
     assert "already finished" in ran.out
     after = stamps(done_trials(folder))
@@ -93,7 +93,7 @@ def check_repeated_resumes(folder: Path, options: tuple[object, ...], results: P
     (folder / "leaderboard.csv").unlink()
     scores = (folder / "scores.parquet").read_bytes()
     (folder / "scores.parquet").unlink()
-    again = tune("search", "--resume", "killed", *options)
+    again = tune_inside("search", "--resume", "killed", *options)
     assert again.code == 0 and "opening test" not in again.out
     assert (folder / "leaderboard.csv").read_bytes() == kept and (folder / "test.json").read_bytes() == opened
     assert stamps(done_trials(folder)) == after
@@ -103,7 +103,7 @@ def check_repeated_resumes(folder: Path, options: tuple[object, ...], results: P
     # Killed before test was scored, and the cache cleaned since: the vectors are rebuilt, the winner stays.
     (folder / "test.json").unlink()
     winner = summary(folder)["winner"]
-    renewed = tune("search", "--resume", "killed", "--results", results, "--cache", results / "new-cache")
+    renewed = tune_inside("search", "--resume", "killed", "--results", results, "--cache", results / "new-cache")
     assert renewed.code == 0 and "opening test" in renewed.out, renewed.err
     assert summary(folder)["winner"] == winner and (folder / "leaderboard.csv").read_bytes() == kept
     assert (folder / "scores.parquet").read_bytes() == scores
@@ -169,9 +169,9 @@ def test_no_trial_that_can_be_trained_is_said_and_test_stays_closed(tmp_path: Pa
 
 
 def test_what_cannot_be_resumed_is_said(tmp_path: Path, cache: Path) -> None:
-    nothing = tune("search", "--resume", "nothing", "--results", tmp_path)
+    nothing = tune_inside("search", "--resume", "nothing", "--results", tmp_path)
     assert nothing.code == 2 and "is not a results folder" in nothing.err and nothing.err.count("\n") == 1
-    changed = tune("search", "--resume", "nothing", "--results", tmp_path, "--trials", 5, "--loss", "mnr")
+    changed = tune_inside("search", "--resume", "nothing", "--results", tmp_path, "--trials", 5, "--loss", "mnr")
     assert changed.code == 2 and "--trials, --loss cannot be changed" in changed.err
-    escape = tune("search", "--resume", "../x", "--results", tmp_path)
+    escape = tune_inside("search", "--resume", "../x", "--results", tmp_path)
     assert escape.code == 2 and "the search's name only" in escape.err

@@ -30,6 +30,7 @@ from tests.helpers.command import (
     summary,
     tune,
     tune_here,
+    tune_inside,
     untouched,
     wait_for,
 )
@@ -96,6 +97,9 @@ def test_the_leaderboard_ranks_by_validation(asha: tuple[Ran, Path]) -> None:
     best = trials[0]
     low, auc, high = (float(best[f"test_auc{end}"]) for end in ("_low", "", "_high"))
     assert low < auc < high and auc > float(baseline["test_auc"]) + 0.1
+    guarded = [bool(row["guard_auc"]) for row in rows if row["base_model"] == "wordllama"]
+    assert guarded == [bool(row["test_auc"]) for row in rows if row["base_model"] == "wordllama"], "general, by default"
+    assert baseline["guard_auc"] == baseline["guard_auc_before"] == best["guard_auc_before"] != best["guard_auc"]
     assert all("synthetic" in row["note"] for row in rows)
 
 
@@ -194,7 +198,8 @@ def test_the_exported_model_scores_what_was_reported(
     found = json.loads(fresh.stdout)
     assert found["auc"] == pytest.approx(float(top["test_auc"]), abs=1e-4) and found["dims"] == int(top["dims"])
 
-    ran = tune("score", folder / "best", "--data", test_rows, "--split-column", "side", "--side", "test", "--json")
+    sides = ("--data", test_rows, "--split-column", "side", "--side", "test")
+    ran = tune_here(capsys, "score", folder / "best", *sides, "--json")
     assert ran.code == 0, ran.err
     scored = json.loads(ran.out)
     assert scored["auc"] == pytest.approx(float(top["test_auc"]), abs=1e-4)
@@ -217,7 +222,7 @@ def test_the_card_and_the_provenance(asha: tuple[Ran, Path]) -> None:
     assert about["search"]["split_hash"] == summary(folder)["data"]["split_hash"] and about["search"]["synthetic"]
     card = (folder / "best" / "README.md").read_text()
     assert f"{float(top['test_auc']):.4f}" in card and "wordllama" in card and "synthetic" in card
-    assert "$" not in card and "sentence-transformers 6" in card
+    assert "$" not in card and "needs sentence-transformers 3.2 or later" in card
 
 
 def test_tensorboard_shows_every_trial(asha: tuple[Ran, Path]) -> None:
@@ -328,7 +333,7 @@ def test_another_trial_can_be_exported(
 def test_a_grid_says_its_size_and_runs_again_to_the_same_numbers(tmp_path: Path, cache: Path) -> None:
     arguments = ("--search", "grid", *SMALL, "--loss", "cosent,contrastive", "--learning-rate", "1e-3,3e38")
     options = ("--results", tmp_path, "--cache", cache, "--finalists", 1)
-    first = tune("search", *arguments, *options, "--name", "one", "--jobs", 2)
+    first = tune_inside("search", *arguments, *options, "--name", "one", "--jobs", 2)
     assert first.code == 0, first.err
     assert "search: 8 trials, 2 at a time" in first.out
     rows = leaderboard(tmp_path / "one")
@@ -342,7 +347,7 @@ def test_a_grid_says_its_size_and_runs_again_to_the_same_numbers(tmp_path: Path,
     tested = [row["dims"] for row in rows if row["test_auc"] and row["status"] != "baseline"]
     assert sorted(tested) == ["16", "32"]
 
-    second = tune("search", tmp_path / "one" / "search.toml", *options, "--name", "two", "--jobs", 1, "--json")
+    second = tune_inside("search", tmp_path / "one" / "search.toml", *options, "--name", "two", "--jobs", 1, "--json")
     assert second.code == 0, second.err
     assert "all embedded before" in second.err and "Verdict (synthetic data)" in second.err
     check_json(second, tmp_path / "two")
@@ -369,6 +374,7 @@ def check_json(ran: Ran, folder: Path) -> None:
     assert said["test"] == {name: pytest.approx(float(top[f"test_{column}"])) for name, column in columns.items()}
     assert said["verdict"].startswith("The winner (wordllama") and said["outcome"] == facts["verdict"]["outcome"]
     assert said["name"] == folder.name and said["interrupted"] == "" and said["synthetic"] is True
+    assert len(said["guard"]) == len(facts["guard"]["sentences"])
     assert said["paths"] == {
         "results": str(folder),
         "leaderboard": str(folder / "leaderboard.csv"),
@@ -385,7 +391,9 @@ def test_quiet_prints_the_result_alone(asha: tuple[Ran, Path], cache: Path, caps
     )  # fmt: skip
     assert ran.code == 0 and ran.err == "", ran.err
     begins = [line.split()[0] for line in ran.out.splitlines()]
-    assert begins == ["Verdict", "winner", "AUC", "data", "cost", "The", "leaderboard", "best", "TensorBoard"]
+    forgot = ["The"] * len(summary(folder)["guard"]["sentences"])
+    facts = ["winner", "AUC", "guard", "data", "cost"]
+    assert begins == ["Verdict", *forgot, *facts, "The", "leaderboard", "best", "TensorBoard"]
     refused = tune_here(capsys, "search", "--quiet", "--dry-run")
     assert refused.code == 2 and "a dry run has no result" in refused.err and refused.err.count("\n") == 1
 

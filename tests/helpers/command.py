@@ -2,11 +2,14 @@
 
 import contextlib
 import csv
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -61,6 +64,45 @@ def tune_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ran:
     code = main(words(arguments))
     captured = capsys.readouterr()
     return Ran(code, captured.out, captured.err)
+
+
+def tune_inside(*arguments: object, **variables: str) -> Ran:
+    """Run the command in this process without a test's capture, as fixtures of a module need it.
+
+    variables: more of the environment. What libraries or Ray write to the process's own streams is in the answer too.
+    """
+    with pytest.MonkeyPatch.context() as patch, _own_streams() as streams:
+        for name, value in {**environment(), **variables}.items():
+            patch.setenv(name, value)
+        # pytest's own handlers would keep warnings from stderr.
+        patch.setattr(logging.getLogger(), "handlers", [])
+        code = main(words(arguments))
+    out, err = (stream.getvalue() for stream in streams)
+    return Ran(code, out, err)
+
+
+@contextlib.contextmanager
+def _own_streams() -> Iterator[tuple[io.StringIO, io.StringIO]]:
+    """Take what is written to stdout and stderr, by Python or below it; filled when the block ends."""
+    taken = io.StringIO(), io.StringIO()
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in taken]
+        sys.stdout.flush()
+        sys.stderr.flush()
+        kept = [os.dup(number) for number in (1, 2)]
+        try:
+            for number, file in enumerate(files, start=1):
+                os.dup2(file.fileno(), number)
+            with contextlib.redirect_stdout(files[0]), contextlib.redirect_stderr(files[1]):
+                yield taken
+        finally:
+            for number, (file, original) in enumerate(zip(files, kept, strict=True), start=1):
+                file.flush()
+                os.dup2(original, number)
+                os.close(original)
+            for file, text in zip(files, taken, strict=True):
+                file.seek(0)
+                text.write(file.read())
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.util import tensor_util
 
 EVERY_REPORT = {
@@ -42,6 +42,11 @@ def hparams(events: EventAccumulator) -> tuple[Any, Any, Any]:
         metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG]),
         metadata.parse_session_end_info_plugin_data(content[metadata.SESSION_END_INFO_TAG]),
     )
+
+
+def failed_at_once(events: EventAccumulator) -> bool:
+    """Return whether a run has no reports, and has ended with a failure."""
+    return not events.Tags()["scalars"] and hparams(events)[2].status == api_pb2.STATUS_FAILURE
 
 
 def pr_curve(events: EventAccumulator) -> NDArray[np.float32]:

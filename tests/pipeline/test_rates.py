@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.command import Ran, leaderboard, summary, tune, tune_here
+from tests.helpers.command import Ran, leaderboard, summary, tune_here, tune_inside
 from tests.helpers.tiny import TOPIC_WORDS, save_tiny_model, write_topic_pairs
 from tune.config.search import search_config
 from tune.config.toml import read_toml
@@ -71,8 +71,8 @@ def topics(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def search(topics: Path, folder: Path, *arguments: object) -> Ran:
-    ran = tune(
-        "search", *arguments, "--data", topics / "topics.csv", "--split-column", "side", "--jobs", 2,
+    ran = tune_inside(
+        "search", *arguments, "--data", topics / "topics.csv", "--split-column", "side", "--jobs", 1,
         "--results", folder, "--name", "x", "--cache", topics / "cache",
     )  # fmt: skip
     assert ran.code == 0, ran.err

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.command import leaderboard, summary, tune, tune_here
+from tests.helpers.command import leaderboard, summary, tune_here, tune_inside
 
 LISTS = (
     "--search", "asha", "--base-model", "wordllama", "--dims", "8,16", "--loss", "cosent", "--learning-rate", "1e-3",
@@ -21,7 +21,8 @@ def test_a_dry_run_counts_the_configurations(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_search_tries_all_of_them_once_and_ends(tmp_path: Path) -> None:
-    ran = tune("search", *LISTS, "--jobs", 2, "--results", tmp_path, "--name", "few", "--cache", tmp_path / "cache")
+    places = ("--results", tmp_path, "--name", "few", "--cache", tmp_path / "cache")
+    ran = tune_inside("search", *LISTS, "--jobs", 2, *places)
     assert ran.code == 0, ran.err
     assert ran.out.index(LINE) < ran.out.index("search: 2 trials, 2 at a time") and "stopped early:" not in ran.out
     trials = [row for row in leaderboard(tmp_path / "few") if row["status"] != "baseline"]

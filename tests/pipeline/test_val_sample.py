@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.command import leaderboard, summary, tune
+from tests.helpers.command import leaderboard, summary, tune_inside
 from tests.helpers.tiny import save_tiny_bert, write_topic_pairs
 from tune.config.search import search_config
 from tune.pipeline.val_sample import LEAST_PAIRS, MOST_PAIRS, sample_size
@@ -37,10 +37,10 @@ def test_the_size_follows_from_what_the_longest_trial_can_afford(
 def test_a_search_over_frozen_and_whole_trials(tmp_path: Path) -> None:
     base = save_tiny_bert(tmp_path / "bert")
     write_topic_pairs(tmp_path / "topics.csv", {"train": 500, "val": VAL, "test": 400})
-    ran = tune(
+    ran = tune_inside(
         "search", "--data", tmp_path / "topics.csv", "--split-column", "side", "--base-model", base,
         "--freeze", "true,false", "--search", "grid", "--dims", 8, "--loss", "cosent,cosine",
-        "--learning-rate", 3e-3, "--epochs", 2, "--eval-pairs", 150, "--finalists", 1, "--jobs", 2,
+        "--learning-rate", 3e-3, "--epochs", 2, "--eval-pairs", 150, "--finalists", 1, "--jobs", 1,
         "--results", tmp_path, "--cache", tmp_path / "cache", "--name", "both",
     )  # fmt: skip
     assert ran.code == 0, ran.err

@@ -22,34 +22,27 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium (Debian:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the browser made of a page: the document after scripts ran, and what was written to the console.
+    """What the browser made of a page: the document after scripts ran, what was written to the console, a picture.
 
     The page forbids itself to load anything, so a request would be an error in the console.
     """
 
     document: str
     console: list[str]
+    picture: Path
 
 
-def opened(page: Path, *, dark: bool = False, width: int = 1100) -> Seen:
-    """Open a page, and take its picture."""
+def opened(page: Path, *, dark: bool = False, width: int = 1100, name: str = "") -> Seen:
+    """Open a page, and take its picture; kept under build/screenshots if it has a name."""
+    picture = page.with_name(f"page-{width}-{'dark' if dark else 'light'}.png")
     shown = subprocess.run(
-        [*_command(page, dark, width), "--dump-dom", page.as_uri()],
+        [*_command(page, dark, width), "--dump-dom", f"--screenshot={picture}", page.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    pictured(page, dark=dark, width=width)
-    return Seen(shown.stdout, re.findall(r"CONSOLE.*", shown.stderr))
-
-
-def pictured(page: Path, *, dark: bool = False, width: int = 1100, name: str = "") -> Path:
-    """Take a picture of a page; kept under build/screenshots if it has a name."""
-    picture = page.with_name(f"page-{width}-{'dark' if dark else 'light'}.png")
-    command = [*_command(page, dark, width), f"--screenshot={picture}", page.as_uri()]
-    subprocess.run(command, capture_output=True, timeout=120, check=True)
     if name:
         PICTURES.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(picture, PICTURES / f"{name}-{picture.name}")
-    return picture
+    return Seen(shown.stdout, re.findall(r"CONSOLE.*", shown.stderr), picture)
 
 
 def _command(page: Path, dark: bool, width: int) -> list[str]:
@@ -78,15 +71,17 @@ def test_the_page_opens_offline_with_every_figure_drawn(tmp_path: Path, trials: 
     page = tmp_path / "report.html"
     report = report_of(scored(tmp_path, trials))
     page.write_text(report.html())
-    seen = opened(page)
+    seen = opened(page, name=f"{trials}-trials")
     figures = [f"s0-{figure.name}" for figure in report.pages[0].figures]
     assert {"s0-scores", "s0-roc", "s0-precision-recall", "s0-reliability"} <= set(figures)
     assert 'data-drawn="light"' in seen.document
     assert {name: marks(seen.document, name) > 3 for name in figures} == dict.fromkeys(figures, True)
     assert seen.console == []
-    for dark, width in ((False, 1100), (True, 1100), (False, 390)):
-        picture = pictured(page, dark=dark, width=width, name=f"{trials}-trials")
-        assert picture.stat().st_size > 20_000, "an empty page takes a few kilobytes"
+    others = [
+        opened(page, dark=dark, width=width, name=f"{trials}-trials") for dark, width in ((True, 1100), (False, 390))
+    ]
+    for one in (seen, *others):
+        assert one.picture.stat().st_size > 20_000, "an empty page takes a few kilobytes"
 
 
 def test_the_page_can_load_nothing(tmp_path: Path) -> None:

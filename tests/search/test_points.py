@@ -39,6 +39,22 @@ def test_random_points_are_seeded_distinct_and_within_their_ranges() -> None:
     assert searcher.suggest("c") == PointsSearch.FINISHED
 
 
+def test_a_seed_draws_the_points_that_it_drew_before_there_were_side_and_bias() -> None:
+    """A search that began then must resume with its own points."""
+    before = [
+        ("wordllama", 256, "cosent", "identity"), ("minilm", 256, "angle", "identity"),
+        ("wordllama", 128, "contrastive", "tanh"), ("wordllama", 256, "cosent", "identity"),
+    ]  # fmt: skip
+    axes, seen = {"base_model": "minilm,wordllama"}, ("base_model", "dims", "loss", "activation")
+    axes["activation"] = "identity,tanh"
+    for bias in ("true", "auto"):
+        spaces = search_config({"search": "random"}, space={**axes, "bias": bias}).spaces
+        drawn = random_points(spaces, 4, seed=7)
+        assert [tuple(point[axis] for axis in seen) for point in drawn] == before
+    varied = random_points(search_config({"search": "random"}, space={**axes, "bias": "true,false"}).spaces, 40, seed=7)
+    assert {point["bias"] for point in varied} == {True, False}
+
+
 def test_a_range_from_0_is_linear_and_one_above_0_logarithmic() -> None:
     points = random_points(space(weight_decay="0:0.1"), 200, seed=3)
     decays = sorted(point["weight_decay"] for point in points)

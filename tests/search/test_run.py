@@ -1,5 +1,6 @@
 """run_trials over an opener that trains nothing: which trials run, the events, and the files left behind."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,10 +67,12 @@ def test_a_grid_with_a_failing_trial_and_one_whose_worker_dies(tmp_path: Path, r
     assert len(ends) == 6 and ends[by_dims[20].trial].best_auc == made_up_auc(by_dims[20].config, 16)
 
     logs = tensorboard_runs.runs(tmp_path)
-    assert set(logs) == {outcome.trial for dims, outcome in by_dims.items() if dims != 7}, "7 never reported"
+    assert set(logs) == {outcome.trial for outcome in outcomes}
+    assert tensorboard_runs.failed_at_once(logs[by_dims[7].trial])
     assert all(list(tensorboard_runs.scalars(logs[by_dims[dims].trial])) == list(range(1, 17)) for dims in (10, 20))
     assert list(tensorboard_runs.scalars(logs[by_dims[13].trial])) == [1, 2], "each restart replays its reports"
     damage_logs(tmp_path, by_dims[10].trial, by_dims[11].trial, by_dims[12].trial)
+    shutil.rmtree(logs[by_dims[7].trial].path)
 
     # On resume, finished and failed trials are left alone and the lost one is restarted.
     again, outcomes, events = search(
@@ -77,7 +80,9 @@ def test_a_grid_with_a_failing_trial_and_one_whose_worker_dies(tmp_path: Path, r
     )
     assert again.past == 5 and SearchStarted(total=6, finished=5, jobs=2) in events
     assert {e.trial for e in events if isinstance(e, TrialEvent)} == {by_dims[13].trial}
-    assert {trial: list(tensorboard_runs.scalars(log)) for trial, log in tensorboard_runs.runs(tmp_path).items()} == {
+    logs = tensorboard_runs.runs(tmp_path)
+    assert tensorboard_runs.failed_at_once(logs.pop(by_dims[7].trial))
+    assert {trial: list(tensorboard_runs.scalars(log)) for trial, log in logs.items()} == {
         outcome.trial: [1, 2] if dims == 13 else list(range(1, 17)) for dims, outcome in by_dims.items() if dims != 7
     }
 

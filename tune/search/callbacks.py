@@ -83,6 +83,8 @@ class TrialEvents(ray_tune.Callback):
 class RunLogs(ray_tune.Callback):
     """Write every report for TensorBoard, as it arrives; a report that comes again is not written twice.
 
+    A trial that fails before its first report has a run too, so that the board shows that it failed.
+
     What cannot be written ends no search: a resumed one writes it again from the trial's own reports.
     """
 
@@ -99,11 +101,8 @@ class RunLogs(ray_tune.Callback):
         """Write a report."""
         if "failed" in result:
             return
-        digest = self._directories.digest(trial.config)
-        if digest not in self._logs:
-            self._logs[digest] = TrialLog(self._runs, digest, self._directories.config(trial.config))
         with self._kept():
-            self._logs[digest].report(result, self._hparams)
+            self._log(trial).report(result, self._hparams)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the end of a trial."""
@@ -114,9 +113,14 @@ class RunLogs(ray_tune.Callback):
         self._end(trial, failed=True)
 
     def _end(self, trial: Any, failed: bool) -> None:
-        if log := self._logs.pop(self._directories.digest(trial.config), None):
-            with self._kept():
-                log.end(failed)
+        with self._kept():
+            self._log(trial).end(self._hparams, failed)
+
+    def _log(self, trial: Any) -> TrialLog:
+        digest = self._directories.digest(trial.config)
+        if digest not in self._logs:
+            self._logs[digest] = TrialLog(self._runs, digest, self._directories.config(trial.config))
+        return self._logs[digest]
 
     @contextlib.contextmanager
     def _kept(self) -> Iterator[None]:

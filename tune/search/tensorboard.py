@@ -70,7 +70,8 @@ class TrialLog:
     def __init__(self, runs: Path, trial: str, config: TrialConfig) -> None:
         self.folder = runs / run_name(trial, config)
         self._config = config
-        self._began = ""
+        self._file: Path | None = None
+        self._open = False
         self.number = 0
 
     def report(self, metrics: Mapping[str, Any], hparams: Hparams, wall: float | None = None) -> None:
@@ -79,20 +80,27 @@ class TrialLog:
             return
         wall = time.time() if wall is None else wall
         step = sixteenth(metrics["budget"])
-        events = [Event(wall_time=wall, step=step, summary=_summary(scalars(metrics)))]
-        if not self.number:
-            self._began = f"events.out.tfevents.{int(wall)}.embedtune"
+        self._append(wall, Event(wall_time=wall, step=step, summary=_summary(scalars(metrics))), hparams)
+        self.number = metrics["number"]
+        self._open = True
+
+    def end(self, hparams: Hparams, failed: bool = False, wall: float | None = None) -> None:
+        """Append the end of a trial, once; of one without reports only if it has failed."""
+        if self._open or (failed and self._file is None):
+            wall = time.time() if wall is None else wall
+            self._append(wall, Event(wall_time=wall, summary=session_end(failed, wall)), hparams)
+            self._open = False
+
+    def _append(self, wall: float, event: Any, hparams: Hparams) -> None:
+        """Append an event; before the first one, begin the file."""
+        events = [event]
+        if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             start = Event(wall_time=wall, summary=session_start(self._config, hparams, wall))
-            events = [Event(wall_time=wall, file_version="brain.Event:2"), start, *events]
-        self.number = metrics["number"]
-        _append(self.folder / self._began, events)
-
-    def end(self, failed: bool = False, wall: float | None = None) -> None:
-        """Append the end of a trial that has reported."""
-        if self.number:
-            wall = time.time() if wall is None else wall
-            _append(self.folder / self._began, [Event(wall_time=wall, summary=session_end(failed, wall))])
+            events = [Event(wall_time=wall, file_version="brain.Event:2"), start, event]
+        file = self._file or self.folder / f"events.out.tfevents.{int(wall)}.embedtune"
+        _append(file, events)
+        self._file = file
 
 
 def restore_logs(runs: Path, outcomes: Sequence[TrialOutcome], hparams: Hparams) -> list[str]:
@@ -112,7 +120,7 @@ def restore_logs(runs: Path, outcomes: Sequence[TrialOutcome], hparams: Hparams)
             continue
         for path in files:
             shutil.rmtree(path.parent, ignore_errors=True)
-        if outcome.reports and not unfinished:
+        if not unfinished and (outcome.reports or outcome.status == "failed"):
             _restore(runs, outcome, hparams)
             restored.append(outcome.trial)
     return restored
@@ -123,7 +131,7 @@ def _restore(runs: Path, outcome: TrialOutcome, hparams: Hparams) -> None:
     began = (outcome.directory / "trial.json").stat().st_mtime
     for report in outcome.reports:
         log.report(report.metrics(), hparams, began + report.seconds)
-    log.end(outcome.status == "failed", began + outcome.reports[-1].seconds)
+    log.end(hparams, outcome.status == "failed", began + (outcome.last.seconds if outcome.last else 0.0))
 
 
 def add_pr_curve(runs: Path, trial: str, cosines: NDArray[np.floating[Any]], label: NDArray[np.integer[Any]]) -> None:
