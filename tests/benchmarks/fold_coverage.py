@@ -44,10 +44,11 @@ from tune.metrics.intervals import ComponentBootstrap
 from tune.metrics.out_of_fold import FoldedPairs, OutOfBagBootstrap
 from tune.metrics.score import roc_auc
 from tune.search.points import random_points
+from tune.train.frozen.folded import FoldedModel
 from tune.train.frozen.trial import open_frozen_trial
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 from tune.train.stream import TrialFailed
-from tune.train.trained import FoldedModel, Models, base_on_val
+from tune.train.trained import Models, base_on_val
 
 BASE, REAL = "wordllama", ((20, 20, 60), (50, 50, 30))
 """Positives, negatives and searches on real pairs."""

@@ -49,7 +49,7 @@ def numpy_cosine(
     """
     tensors = load_file(weights)
     embedded = vectors.astype(np.float64) @ tensors[f"{prefix}linear.weight"].T.astype(np.float64)
-    embedded = (embedded + tensors[f"{prefix}linear.bias"])[:, :dims]
+    embedded = (embedded + tensors.get(f"{prefix}linear.bias", 0))[:, :dims]
     unit = embedded / np.linalg.norm(embedded, axis=1, keepdims=True)
     cosine: NDArray[np.float64] = (unit[pairs.a] * unit[pairs.b]).sum(1)
     return cosine

@@ -95,7 +95,8 @@ def test_a_layer_learns_from_the_third_column_as_sentence_transformers_does(prep
 
 
 def test_hard_negatives_are_an_axis_of_ranking_losses_alone() -> None:
-    space = Space(base_model="minilm", dims="64", loss="mnr,cosent", learning_rate="1e-3", hard_negatives="true,false")
+    axes = {"base_model": "minilm", "dims": "64", "loss": "mnr,cosent", "learning_rate": "1e-3", "bias": "true"}
+    space = Space(**axes, hard_negatives="true,false")
     points = space.grid()
     assert [(point["loss"], point.get("hard_negatives")) for point in points] == [
         ("mnr", True), ("mnr", False), ("cosent", None)

@@ -10,12 +10,21 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 SplitMode = Literal["components", "queries", "queries-a", "queries-b", "cut"]
 """How pairs are split without a given split."""
 
+GENERAL = "general"
+"""The guard set that comes with embedtune."""
+NO_GUARD = "none"
+
 
 def _written(value: Any) -> Any:
     """Return a TOML number, boolean or list as it would be typed in a flag."""
     if isinstance(value, list):
         return ",".join(str(_written(one)) for one in value)
     return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
+
+
+def _listed(value: Any) -> Any:
+    """Return a flag's comma list as a list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class DataConfig(BaseModel):
@@ -71,6 +80,32 @@ class DataConfig(BaseModel):
     prompt_a: Annotated[str | None, Field(description="prompt put before every first text")] = None
     prompt_b: Annotated[str | None, Field(description="prompt put before every second text")] = None
     max_length: Annotated[int | None, Field(ge=1, description="maximum tokens per text")] = None
+    guard: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(_listed),
+        Field(
+            description="pairs on which training should cost nothing: files or whatever --data takes (several: a,b),"
+            " general (everyday pairs that come with embedtune), or none (default: general for the demo pairs, else"
+            " none)"
+        ),
+    ] = None
+
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """The guard sets of a search, each once: by default `general` for the demo pairs, else none."""
+        if self.guard is None:
+            return (GENERAL,) if self.data is None else ()
+        return tuple(name for name in dict.fromkeys(self.guard) if name.casefold() != NO_GUARD)
+
+    @field_validator("guard")
+    @classmethod
+    def _named(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Refuse an empty list, and none beside a guard set."""
+        if value is not None and not value:
+            raise ValueError("names no pairs; give files, general or none")
+        if value is not None and len(value) > 1 and NO_GUARD in (name.casefold() for name in value):
+            raise ValueError("none cannot be combined with guard sets; give one or the other")
+        return value
 
     @field_validator("positive_from")
     @classmethod

@@ -34,6 +34,15 @@ class SearchOptions(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="seed of the split, the draws and the training")] = 0
     max_hours: Annotated[float | None, Field(gt=0, description="stop the search after this many hours")] = None
     finalists: Annotated[int, Field(ge=1, description="best trials by validation to score on test")] = 5
+    guard_loss: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="with freeze=false: AUC that training may cost on the guard sets; if it costs more, the trained"
+            " weights are merged with the base model's",
+        ),
+    ] = 0.01
     precision: Annotated[
         Literal["fp32", "bf16"], Field(description="precision of base model weights for embedding")
     ] = "fp32"
@@ -138,6 +147,13 @@ OPTIONS: dict[str, tuple[str, type[BaseModel]]] = {
 """Option name -> (table of the TOML file, model). Option names are unique across tables and are also the flags."""
 
 
+RESUMABLE = (
+    "results", "report", "jobs", "max_hours", "cache", "ray_address", "gpus_per_trial",
+    "texts_per_request", "max_in_flight", "request_timeout", "request_retries", "max_embed_usd", "price_per_million",
+)  # fmt: skip
+"""Options that may be given together with --resume: they change no trial's numbers."""
+
+
 def flag(name: str) -> str:
     """Return the command-line flag of an option."""
     return "--" + name.replace("_", "-")
@@ -217,4 +233,4 @@ def search_config(
     return config
 
 
-__all__ = ["AXES", "OPTIONS", "SearchConfig", "SearchOptions", "flag", "search_config"]
+__all__ = ["AXES", "OPTIONS", "RESUMABLE", "SearchConfig", "SearchOptions", "flag", "search_config"]

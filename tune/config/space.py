@@ -5,14 +5,14 @@ Flags (`64,128`, `1e-4:1e-2`) and TOML keys (`[64, 128]`, `"1e-4:1e-2"`) take th
 same trial.
 """
 
-import math
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
+from tune.config.axis_values import AUTO, Range, bias_choices, booleans, numbers, train_sizes, words
 from tune.config.train_sizes import ALL, Doubling
-from tune.config.trial import RANKING_LOSSES, Activation, Loss, Scheduler, Train, TrialConfig
+from tune.config.trial import RANKING_LOSSES, Activation, Loss, Scheduler, Train, TrainedSide, TrialConfig
 
 LOSSES: tuple[str, ...] = get_args(Loss)
 DEMO_BASE_MODELS = ("minilm", "wordllama")
@@ -23,149 +23,11 @@ DEFAULT_BASE_MODELS = (
 )
 
 
-class Range(BaseModel):
-    """A closed range of numbers, sampled uniformly, or log-uniformly if `log`."""
-
-    model_config = ConfigDict(frozen=True)
-    low: float
-    high: float
-    log: bool = False
-
-    @classmethod
-    def parse(cls, text: str, log: bool) -> Self:
-        """Parse `LOW:HIGH`. Raises ValueError with a message if it is not a range or is reversed."""
-        low_text, _, high_text = text.partition(":")
-        try:
-            low, high = float(low_text), float(high_text)
-        except ValueError:
-            raise ValueError(f"{text!r} is not a range; write LOW:HIGH, such as 1e-4:1e-2") from None
-        if not low < high:
-            raise ValueError(f"range {text!r} is reversed or empty; write the smaller number first")
-        return cls(low=low, high=high, log=log)
-
-    def __str__(self) -> str:
-        return f"{self.low!r}:{self.high!r}"
-
-
-def _parts(value: Any) -> list[Any]:
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    elif not isinstance(value, list | tuple):
-        value = [value]
-    if not value:
-        raise ValueError("is empty; give at least one value")
-    return list(value)
-
-
-def _distinct(values: list[Any]) -> tuple[Any, ...]:
-    repeated = [value for value in dict.fromkeys(values) if values.count(value) > 1]
-    if repeated:
-        raise ValueError(f"lists {repeated[0]!r} twice; list each value once")
-    return tuple(values)
-
-
-def _words(*known: str) -> Callable[[Any], tuple[str, ...]]:
-    def parse(value: Any) -> tuple[str, ...]:
-        parts = _parts(value)
-        for part in parts:
-            if not isinstance(part, str) or (known and part not in known):
-                raise ValueError(
-                    f"does not accept {part!r}; choose from {', '.join(known)}" if known else f"{part!r} is not a name"
-                )
-        return _distinct(parts)
-
-    return parse
-
-
-def _number(part: Any, kind: type[int] | type[float]) -> Any:
-    try:
-        number = float(part)
-    except (TypeError, ValueError):
-        raise ValueError(f"{part!r} is not a number") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{part!r} is not finite")
-    if kind is int:
-        if number != int(number):
-            raise ValueError(f"{part!r} is not a whole number")
-        return int(number)
-    return number
-
-
-def _check(number: float, low: float, above: bool, below: float) -> None:
-    if number < low or (above and number == low):
-        raise ValueError(f"{number:g} is too small; it must be {'above' if above else 'at least'} {low:g}")
-    if number >= below:
-        raise ValueError(f"{number:g} is too large; it must be below {below:g}")
-
-
-def _numbers(
-    kind: type[int] | type[float],
-    low: float,
-    *,
-    above: bool = False,
-    below: float = math.inf,
-    ranged: str = "",
-    words: dict[str, int | None] | None = None,
-) -> Callable[[Any], Range | tuple[Any, ...]]:
-    """Return a parser of number lists within limits, and of ranges if `ranged` is "log" or "linear".
-
-    A logarithmic range cannot begin at 0. If 0 is within the limits, a range from 0 is linear.
-    """
-
-    def parse(value: Any) -> Range | tuple[Any, ...]:
-        if isinstance(value, Range):
-            return value
-        parts = _parts(value)
-        if any(isinstance(part, str) and ":" in part for part in parts):
-            if not ranged:
-                raise ValueError(f"takes a list, not a range ({parts[0]}); write the values, such as 64,128")
-            if len(parts) > 1:
-                raise ValueError("takes either one range or a list, not both")
-            span = Range.parse(parts[0], ranged == "log")
-            if span.log and above and span.low == low:
-                raise ValueError(f"range {parts[0]!r} is logarithmic, so its low end must be above {low:g}")
-            _check(span.low, low, above, below)
-            _check(span.high, low, above, below)
-            return span.model_copy(update={"log": span.log and span.low > 0})
-        numbers = [words[part] if words and part in words else _number(part, kind) for part in parts]
-        for number in numbers:
-            if number is not None:
-                _check(number, low, above, below)
-        return _distinct(numbers)
-
-    return parse
-
-
-_size_list = _numbers(int, 0, words={"all": ALL})
-
-
-def _train_sizes(value: Any) -> Any:
-    """Parse a list of train sizes, or sizes that double: LOW:HIGH, and LOW:all, which the data resolve."""
-    if isinstance(value, Doubling):
-        return value
-    parts = _parts(value)
-    if not any(isinstance(part, str) and ":" in part for part in parts):
-        return _size_list(parts)
-    if len(parts) > 1:
-        raise ValueError("takes either one range or a list, not both")
-    return Doubling.parse(parts[0])
-
-
-_BOOLEANS = {"true": True, "false": False}
-
-
-def _booleans(value: Any) -> tuple[bool, ...]:
-    parts = [_BOOLEANS.get(part.lower(), part) if isinstance(part, str) else part for part in _parts(value)]
-    for part in parts:
-        if not isinstance(part, bool):
-            raise ValueError(f"{part!r} is neither true nor false")
-    return _distinct(parts)
-
-
 Words = tuple[str, ...]
 Ints = tuple[int, ...]
 Dims = tuple[int | None, ...]
 Booleans = tuple[bool, ...]
+Bias = tuple[bool | str, ...]
 Floats = Range | tuple[float, ...]
 Point = dict[str, Any]
 """Axis -> value, for the axes that apply together."""
@@ -181,77 +43,91 @@ class Space(BaseModel):
 
     base_model: Annotated[
         Words,
-        PlainValidator(_words()),
+        PlainValidator(words()),
         Field(description="hub name[@REVISION], path, minilm, wordllama, openai:MODEL[@DIMS] or cohere:MODEL[@DIMS]"),
     ] = DEFAULT_BASE_MODELS
     freeze: Annotated[
         Booleans,
-        PlainValidator(_booleans),
+        PlainValidator(booleans),
         Field(description="true trains a layer on the base model's vectors, false trains the base model as well"),
     ] = (True,)
     train: Annotated[
         Words,
-        PlainValidator(_words(*get_args(Train))),
+        PlainValidator(words(*get_args(Train))),
         Field(
             description="with freeze=false: full for all weights, lora for small matrices beside the attention layers"
         ),
     ] = ("full",)
-    lora_rank: Annotated[Ints, PlainValidator(_numbers(int, 1)), Field(description="rank of LoRA's matrices")] = (16,)
+    lora_rank: Annotated[Ints, PlainValidator(numbers(int, 1)), Field(description="rank of LoRA's matrices")] = (16,)
     lora_alpha: Annotated[
-        tuple[float, ...], PlainValidator(_numbers(float, 0, above=True)), Field(description="LoRA's scale")
+        tuple[float, ...], PlainValidator(numbers(float, 0, above=True)), Field(description="LoRA's scale")
     ] = (32.0,)
+    side: Annotated[
+        Words,
+        PlainValidator(words(*get_args(TrainedSide))),
+        Field(
+            description="with freeze=true: both trains a layer for both texts of a pair, query a square one for first "
+            "texts, so that stored vectors of second texts stay valid"
+        ),
+    ] = ("both",)
     matryoshka: Annotated[
         Booleans,
-        PlainValidator(_booleans),
+        PlainValidator(booleans),
         Field(description="true: one trial serves all of dims, each by its first components"),
     ] = (False,)
     dims: Annotated[
         Dims,
-        PlainValidator(_numbers(int, 1, words={"none": None})),
-        Field(description="dimensions of the result; none for the base model's own (freeze=false only)"),
+        PlainValidator(numbers(int, 1, named={"none": None})),
+        Field(description="dimensions of the result; none for the base model's own (freeze=false or side=query)"),
     ] = (64, 128, 256)
-    loss: Annotated[Words, PlainValidator(_words(*LOSSES)), Field(description=", ".join(LOSSES))] = LOSSES
+    loss: Annotated[Words, PlainValidator(words(*LOSSES)), Field(description=", ".join(LOSSES))] = LOSSES
     hard_negatives: Annotated[
         Booleans,
-        PlainValidator(_booleans),
+        PlainValidator(booleans),
         Field(description="with mnr: true also contrasts every text with texts from pairs labelled 0"),
     ] = (True,)
     learning_rate: Annotated[
         Floats,
-        PlainValidator(_numbers(float, 0, above=True, ranged="log")),
+        PlainValidator(numbers(float, 0, above=True, ranged="log")),
         Field(description="AdamW's learning rate; a range is logarithmic"),
     ] = Range(low=1e-4, high=1e-2, log=True)
-    batch_size: Annotated[Ints, PlainValidator(_numbers(int, 1)), Field(description="pairs per step")] = (32,)
-    epochs: Annotated[Ints, PlainValidator(_numbers(int, 1)), Field(description="passes over the training pairs")] = (
-        8,
-    )
+    batch_size: Annotated[Ints, PlainValidator(numbers(int, 1)), Field(description="pairs per step")] = (32,)
+    epochs: Annotated[Ints, PlainValidator(numbers(int, 1)), Field(description="passes over the training pairs")] = (8,)
     warmup: Annotated[
         Floats,
-        PlainValidator(_numbers(float, 0, ranged="linear")),
+        PlainValidator(numbers(float, 0, ranged="linear")),
         Field(
             description="learning rate warmup: below 1 a share of the steps, otherwise a number of steps; a range is "
             "linear"
         ),
     ] = (0.1,)
     scheduler: Annotated[
-        Words, PlainValidator(_words(*get_args(Scheduler))), Field(description="learning rate schedule")
+        Words, PlainValidator(words(*get_args(Scheduler))), Field(description="learning rate schedule")
     ] = ("warmuplinear",)
     dropout: Annotated[
         Floats,
-        PlainValidator(_numbers(float, 0, below=1, ranged="linear")),
+        PlainValidator(numbers(float, 0, below=1, ranged="linear")),
         Field(description="dropout on the base model's vectors while training; a range is linear"),
     ] = (0.0,)
     weight_decay: Annotated[
         Floats,
-        PlainValidator(_numbers(float, 0, ranged="log")),
+        PlainValidator(numbers(float, 0, ranged="log")),
         Field(description="AdamW's weight decay; a range is logarithmic, but linear if it begins at 0"),
     ] = (0.0,)
     activation: Annotated[
-        Words, PlainValidator(_words(*get_args(Activation))), Field(description="activation after the Dense layer")
+        Words, PlainValidator(words(*get_args(Activation))), Field(description="activation after the Dense layer")
     ] = ("identity",)
+    bias: Annotated[
+        Bias,
+        PlainValidator(bias_choices),
+        Field(
+            description="whether the Dense layer has a bias; auto: only with activation=tanh, since some servers apply "
+            "a layer with a bias wrongly"
+        ),
+    ] = (AUTO,)
     train_size: Annotated[
         Ints | Doubling,
-        PlainValidator(_train_sizes),
+        PlainValidator(train_sizes),
         Field(description="labelled pairs to train on; 0 or all for all of them, LOW:all doubles from LOW up to all"),
     ] = (ALL,)
 
@@ -290,7 +166,9 @@ class Space(BaseModel):
         chosen: dict[str, Any] = {}
 
         def pick(name: str, values: Any) -> Any:
-            value = bool(point.get(name)) if name == "matryoshka" else point[name]
+            value: Any = bool(point.get(name)) if name == "matryoshka" else point[name]
+            if values == (AUTO,):
+                value = AUTO
             if not (values.low <= value <= values.high if isinstance(values, Range) else value in values):
                 raise KeyError(name)
             chosen[name] = value
@@ -302,6 +180,10 @@ class Space(BaseModel):
             return None
 
     def _extended(self, point: Point, name: str, value: Any) -> Point:
+        if name == "side":
+            return {**point, **_of_side(value)}
+        if name == "bias" and value == AUTO:
+            return {**point, name: point.get("activation") == "tanh"}
         if name != "matryoshka":
             return {**point, name: value}
         if not value:
@@ -319,19 +201,34 @@ class Space(BaseModel):
 
 AXES: tuple[str, ...] = tuple(Space.model_fields)
 
+__all__ = ["AXES", "DEFAULT_BASE_MODELS", "DEMO_BASE_MODELS", "LOSSES", "Point", "Range", "Space", "point_of"]
+
+
+def _of_side(side: str) -> Point:
+    """Return what a choice of `side` says about a point: a layer for queries alone keeps the base's own dims."""
+    return {"side": side, "dims": None} if side == "query" else {"side": side}
+
 
 def _applies(name: str, point: Point) -> bool:
     """Whether an axis applies, given the axes before it."""
     if name in point:
         return False
+    query = point.get("side") == "query"
+    if name == "side":
+        return bool(point["freeze"])
+    if name == "matryoshka":
+        return not query
+    if name in ("dropout", "bias"):
+        return query or point["dims"] is not None
+    if name == "activation":
+        # tanh cannot start as the identity.
+        return point["dims"] is not None
     if name == "train":
         return not point["freeze"]
     if name in ("lora_rank", "lora_alpha"):
         return point.get("train") == "lora"
     if name == "hard_negatives":
         return point["loss"] in RANKING_LOSSES
-    if name in ("dropout", "activation"):
-        return point["dims"] is not None
     return True
 
 
@@ -343,5 +240,5 @@ def point_of(config: TrialConfig) -> Point:
         if name == "matryoshka":
             point |= {name: value, "dims": config.dims} if value else {}
         elif _applies(name, point):
-            point[name] = value
+            point |= _of_side(value) if name == "side" else {name: value}
     return point

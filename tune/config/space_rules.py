@@ -81,6 +81,43 @@ def _by_rates(
     return [({**table, "base_model": group}, rates) for group, rates in groups if group]
 
 
+def without_default_rates(table: dict[str, Any], algorithm: str) -> dict[str, Any]:
+    """Return a resolved table of whole models without its learning rates if they are the default ones.
+
+    These depend on the base model (`is_static`), so another base model must get its own.
+    """
+    if table.get("freeze") != [False] or table.get("train") != ["full"] or "learning_rate" not in table:
+        return table
+    defaults = (_LEARNING_RATES[False, "full"], _STATIC_RATES)
+    given = Space.model_validate({"learning_rate": table["learning_rate"]})
+    if all(Space.model_validate({"learning_rate": rates[algorithm == "grid"]}) != given for rates in defaults):
+        return table
+    return {name: values for name, values in table.items() if name != "learning_rate"}
+
+
+def _side_problems(space: Space) -> list[str]:
+    """Return what is wrong with side=query in a table."""
+    if "query" not in space.side:
+        return []
+    found = []
+    if False in space.freeze:
+        found.append(
+            "side: query trains a layer on a frozen base model and needs freeze=true (put freeze=false in a separate "
+            "[[space]] table)"
+        )
+    if "identity" not in space.activation:
+        found.append(
+            "activation: a layer for queries alone starts as the identity, which tanh is not; use activation=identity "
+            "with side=query"
+        )
+    if space.side == ("query",) and True in space.matryoshka:
+        found.append(
+            "matryoshka: side=query keeps the base model's own dims, so that stored vectors stay valid; leave out "
+            "matryoshka, or use side=both"
+        )
+    return found
+
+
 def space_problems(space: Space, algorithm: str | None, folds: int, bad: Collection[str]) -> list[str]:
     """Return a line per invalid combination, without the table's name. bad: axes already reported as invalid."""
     found = []
@@ -91,11 +128,12 @@ def space_problems(space: Space, algorithm: str | None, folds: int, bad: Collect
             if name not in bad
         ]
     frozen, whole = True in space.freeze, False in space.freeze
-    if frozen and None in space.dims:
+    if frozen and None in space.dims and "both" in space.side:
         found.append(
             "dims: none leaves nothing to train on a frozen base model; give numbers, or put freeze=false with "
             "dims=none in a separate [[space]] table"
         )
+    found += _side_problems(space)
     closed = [name for name in space.base_model if provider_of(name) is not None]
     if whole and closed:
         how = "freeze=false or train=lora" if "lora" in space.train else "freeze=false"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from tune.config.addresses import without_secrets
+from tune.config.data import NO_GUARD
 from tune.config.search import DEFAULT_CACHE, SearchConfig
 from tune.errors import ConfigError
 
@@ -65,6 +66,23 @@ def read_toml(path: Path, problems: list[str] | None = None) -> Tables:
     )
 
 
+_BEFORE: dict[str, Any] = {"bias": [True], "side": ["both"]}
+"""Axes that earlier versions did not have, with what their trials were."""
+
+
+def read_resolved(path: Path) -> Tables:
+    """Return the tables of a results folder's search.toml, which names every axis.
+
+    In a file of an earlier version, the axes that it lacks are what they were then, whatever their default is now; and
+    it had no guard sets.
+    """
+    tables = read_toml(path)
+    tables["space"] = [{**_BEFORE, **table} for table in tables["space"]]
+    if "guard_loss" not in tables["search"]:
+        tables["data"].setdefault("guard", [NO_GUARD])
+    return tables
+
+
 def _value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_value(item) for item in value) + "]"
@@ -86,6 +104,8 @@ def write_toml(config: SearchConfig) -> str:
     data = config.data.model_dump(mode="json")
     if config.data.data is not None:
         data["data"] = without_secrets(config.data.data)
+    if config.data.guard is not None:
+        data["guard"] = [without_secrets(name) for name in config.data.guard]
     lines = _table("[search]", search) + _table("[data]", data)
     if config.closed_models:
         lines += _table("[closed]", config.closed.model_dump(mode="json"))

@@ -16,6 +16,8 @@ RANKING_LOSSES: frozenset[Loss] = frozenset(["mnr"])
 Scheduler = Literal["constantlr", "warmupconstant", "warmuplinear", "warmupcosine", "warmupcosinewithhardrestarts"]
 Activation = Literal["identity", "tanh"]
 Train = Literal["full", "lora"]
+TrainedSide = Literal["both", "query"]
+"""Which texts go through the trained layer: those of both sides of a pair, or the first ones alone."""
 
 _WHOLE_ONLY = ("eval_pairs", "accumulation", "checkpointing", "chunk_size", "trust_remote_code")
 SHARED_OPTIONS = ("seed", "folds", *_WHOLE_ONLY)
@@ -23,7 +25,10 @@ SHARED_OPTIONS = ("seed", "folds", *_WHOLE_ONLY)
 
 # Options added after the first results: left out of the digest at their defaults, so that existing directories keep
 # their names.
-_LATER = ("hard_negatives", "train", "lora_rank", "lora_alpha", "matryoshka", "folds", "val_sample", *_WHOLE_ONLY)
+_LATER = (
+    "hard_negatives", "train", "lora_rank", "lora_alpha", "matryoshka", "bias", "side", "folds", "val_sample",
+    *_WHOLE_ONLY,
+)  # fmt: skip
 
 
 class TrialConfig(BaseModel):
@@ -33,7 +38,7 @@ class TrialConfig(BaseModel):
 
     base_model: str
     dims: Annotated[int | None, Field(ge=1)]
-    """None: the base model's own dimension, without a Dense layer (freeze=False only)."""
+    """None: the base model's own dimension: with freeze=False no Dense layer, with side="query" a square one."""
     loss: Loss
     hard_negatives: bool = False
     """Contrast anchors with texts labelled 0 as well (ranking losses only); see tune/train/negatives.py."""
@@ -45,6 +50,10 @@ class TrialConfig(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     activation: Activation = "identity"
+    bias: bool = True
+    """Whether the Dense layer has a bias. True, as in all results of earlier versions; a space chooses (`auto`)."""
+    side: TrainedSide = "both"
+    """query: the layer maps first texts alone and starts as the identity; second texts keep the base's own vectors."""
     train_size: Annotated[int, Field(ge=0)] = 0
     """Labelled pairs to train on, a prefix of the train side's seeded order; 0 means all."""
     freeze: bool = True

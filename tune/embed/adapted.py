@@ -12,6 +12,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.config.trial import TrainedSide
 from tune.embed.closed.names import ClosedOptions, parse_closed
 from tune.embed.closed.source import ClosedSource
 from tune.embed.similarity import unit
@@ -27,8 +28,9 @@ Side = Literal["a", "b"]
 class AdaptedEmbedder:
     """Texts to unit vectors, float32 [n, dims]: the API's vectors, then Dense, activation and normalization.
 
-    weight: [dims, dims of the source]; bias: [dims] or None; prompts: for first and second texts. Every call of
-    `encode` buys its texts from the provider with the key from the environment; keep vectors that you will reuse.
+    weight: [dims, dims of the source]; bias: [dims] or None; prompts: for first and second texts. trained: "query" if
+    the layer is for first texts alone; second texts then keep the API's vectors, of unit length. Every call of `encode`
+    buys its texts from the provider with the key from the environment; keep vectors that you will reuse.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class AdaptedEmbedder:
         bias: NDArray[np.float32] | None,
         activation: str,
         prompts: tuple[str, str],
+        trained: TrainedSide = "both",
     ) -> None:
         if activation not in ("identity", "tanh"):
             raise ModelError(f"an adapter's activation must be identity or tanh, not {activation}")
@@ -46,6 +49,7 @@ class AdaptedEmbedder:
         self._weight, self._bias = weight, bias
         self._tanh = activation == "tanh"
         self.prompts = prompts
+        self.trained = trained
 
     @classmethod
     def load(cls, directory: str | Path, options: ClosedOptions | None = None, *, keyless: bool | None = None) -> Self:
@@ -63,6 +67,7 @@ class AdaptedEmbedder:
             weight, bias = _read_adapter(directory / ADAPTER, int(about["dims"]), int(about["dims_in"]))
             prompts = (str(about["prompt_a"]), str(about["prompt_b"]))
             activation, max_length = about["activation"], about["max_length"]
+            trained: TrainedSide = "query" if about.get("side") == "query" else "both"
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"{directory} is not a complete export on a closed model ({type(error).__name__}); export it again"
@@ -78,7 +83,7 @@ class AdaptedEmbedder:
                 "export it again"
             )
         source.dims = weight.shape[1]
-        return cls(source, weight, bias, activation, prompts)
+        return cls(source, weight, bias, activation, prompts, trained)
 
     def encode(self, texts: Sequence[str], side: Side = "a") -> NDArray[np.float32]:
         """Return unit vectors, float32 [n, dims]. side: "a" for first texts (queries), "b" for second (documents).
@@ -90,11 +95,13 @@ class AdaptedEmbedder:
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         if not places:
             return np.empty((0, self.dims), np.float32)
-        vectors = self.adapt(self.source.embed(list(places), self.prompts[side == "b"]))
+        vectors = self.adapt(self.source.embed(list(places), self.prompts[side == "b"]), side)
         return np.ascontiguousarray(vectors[[places[text] for text in texts]])
 
-    def adapt(self, bought: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map the API's vectors [n, dims of the source] to the embedder's unit vectors, float32 [n, dims]."""
+    def adapt(self, bought: NDArray[np.float32], side: Side = "a") -> NDArray[np.float32]:
+        """Map the API's vectors [n, dims of the source] of texts of one side to unit vectors, float32 [n, dims]."""
+        if side == "b" and self.trained == "query":
+            return np.ascontiguousarray(unit(bought), dtype=np.float32)
         vectors = bought @ self._weight.T
         if self._bias is not None:
             vectors += self._bias
@@ -104,8 +111,11 @@ class AdaptedEmbedder:
 
 
 def is_adapted(directory: Path) -> bool:
-    """Return whether a directory looks like the export of an AdaptedEmbedder, complete or damaged."""
-    return os.path.exists(directory / ADAPTER)
+    """Return whether a directory looks like the export of an AdaptedEmbedder, complete or damaged.
+
+    Exports of a layer on an open base model have the same file beside their modules, for stored vectors.
+    """
+    return os.path.exists(directory / ADAPTER) and not os.path.exists(directory / "modules.json")
 
 
 def _read_adapter(path: Path, dims: int, dims_in: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:

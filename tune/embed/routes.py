@@ -28,6 +28,26 @@ def split_route(prompt: str, routed: bool) -> tuple[Task | None, str]:
     return ("query" if found[1] == "query" else "document"), prompt[found.end() :]
 
 
+def side_routes(prompts: tuple[str, str], routed: bool) -> tuple[str, str]:
+    """Return the prompts of first and second texts with the routes query and document, in place of any they have."""
+    first, second = (split_route(prompt, routed)[1] for prompt in prompts)
+    return f"[query] {first}", f"[document] {second}"
+
+
+def task_modules(router: "Router", task: Task) -> list[Any]:
+    """Return the modules of a Router's route for a task. Raises KeyError if it has none."""
+    routes: Any = router.sub_modules
+    return list(routes[_route(router, task)])
+
+
+def is_query_side(module: Any) -> bool:
+    """Return whether a module of an export is a Router with a trained layer for queries alone."""
+    routes = getattr(module, "sub_modules", None)
+    if routes is None or set(routes) != set(TASKS):
+        return False
+    return [[type(one).__name__ for one in routes[task]] for task in TASKS] == [["Dense", "Normalize"], ["Normalize"]]
+
+
 def has_routes(model: Any) -> bool:
     """Return whether a SentenceTransformer has a Router among its modules."""
     return next(_routers(model), None) is not None

@@ -31,6 +31,16 @@ def used_rows(pairs: PairRows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return used, inverse.reshape(2, -1)
 
 
+def rows_by_side(pairs: PairRows) -> tuple[NDArray[np.int64], NDArray[np.int64], PairRows]:
+    """Return the distinct rows of first texts, those of second texts, and the pairs as rows of the one over the other.
+
+    A row that is a first and a second text is in both, so that the two sides can be mapped differently.
+    """
+    first, a = np.unique(pairs.a, return_inverse=True)
+    second, b = np.unique(pairs.b, return_inverse=True)
+    return first, second, PairRows(a.reshape(-1), len(first) + b.reshape(-1), pairs.label, pairs.score)
+
+
 def pair_cosine(vectors: "torch.Tensor", a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the cosine similarity of rows a[i] and b[i] of `vectors` [n, dims], float64 [pairs], computed by torch."""
     import torch

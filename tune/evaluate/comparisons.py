@@ -12,7 +12,7 @@ from typing import Any, Literal
 from tune.metrics.intervals import Difference
 from tune.metrics.multiple import holm
 from tune.metrics.verdict import Compared, storage, verdict
-from tune.train.kinds import TRAINS_BASE
+from tune.train.kinds import FROZEN, TRAINS_BASE
 from tune.train.trained import Models, TrialModel, baseline_key
 
 Family = Literal["primary", "exploratory"]
@@ -59,7 +59,7 @@ def judged(comparisons: Sequence[Comparison], differences: Sequence[Difference])
 
 def described(model: TrialModel, dims: int | None = None) -> str:
     """Return a model in a few words: "minilm, whole, 128 dims, cosent". dims None: leave them out."""
-    kind = [model.kind.label] if model.kind.trains_base else []
+    kind = [] if model.kind.label == FROZEN.label else [model.kind.label]
     return ", ".join([model.config.base_model, *kind, *([f"{dims} dims"] if dims else []), model.config.loss])
 
 

@@ -128,4 +128,4 @@ def _best_auc(outcome: TrialOutcome) -> float:
 
 
 def _cell(config: TrialConfig) -> tuple[Any, ...]:
-    return config.base_model, config.train_size, config.all_dims, kind_of(config).group
+    return config.base_model, config.train_size, config.all_dims, kind_of(config).label

@@ -51,7 +51,7 @@ def chosen_by_val(finalists: Sequence[TrialModel], grid: bool) -> dict[str, list
     best: dict[tuple[Any, ...], tuple[float, str, int]] = {}
     for model in finalists:
         for dims, final in model.val().items():
-            cell = (model.base.name, model.kind.group, bool(model.config.matryoshka), dims)
+            cell = (model.base.name, model.kind.label, bool(model.config.matryoshka), dims)
             if cell not in best or final.val_auc > best[cell][0]:
                 best[cell] = final.val_auc, model.outcome.trial, dims
     chosen: dict[str, list[int]] = {}
@@ -100,7 +100,7 @@ class QuantisedModels:
         def val_and_train() -> tuple[Side, Vectors]:
             view = View.open(model.base.view(self.cache))
             most = _ENCODED_TEXTS if model.kind.trains_base else _CALIBRATION_TEXTS
-            return model.val_vectors(), model.view_vectors(view, self._train_rows(view, most))
+            return model.val_vectors(), model.train_vectors(view, self._train_rows(view, most))
 
         trial = model.outcome.trial
         keys = {dims: model.key(dims) for dims in self.chosen.get(trial, [])}

@@ -12,10 +12,10 @@ from tune.config.trial import TrialConfig
 
 METRIC = "val/best_auc"
 """The scalar that the tab shows: its last value is a trial's best validation AUC."""
-_CONDITIONAL = ("train", "lora_rank", "lora_alpha", "matryoshka", "hard_negatives")
+_CONDITIONAL = ("train", "lora_rank", "lora_alpha", "side", "matryoshka", "hard_negatives", "bias")
 """Axes of some trials only; listed if they vary."""
-_TEXT = ("base_model", "loss", "scheduler", "activation", "train", "matryoshka")
-_FLAGS = ("freeze", "hard_negatives")
+_TEXT = ("base_model", "loss", "scheduler", "activation", "train", "side", "matryoshka")
+_FLAGS = ("freeze", "hard_negatives", "bias")
 _NOTES = {"train_size": "labelled pairs; 0 means all", "dims": "empty: the base model's own"}
 
 

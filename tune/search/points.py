@@ -13,6 +13,9 @@ _DRAWS_PER_POINT = 20
 _DRAWS = 100
 _LISTED = 10_000
 """Most points of a space to list at once."""
+_LATER = ("side", "bias")
+"""Axes that the first searches did not have. While such an axis has one value, nothing is drawn for it, so that a seed
+draws the same points as before: a search of an earlier version resumes with its own."""
 
 
 def point_key(point: Point) -> str:
@@ -92,12 +95,13 @@ def unseen_point(spaces: Sequence[Space], seen: Collection[str], generator: rand
 
 def _draw_point(spaces: Sequence[Space], generator: random.Random) -> Point:
     space = generator.choice(spaces) if len(spaces) > 1 else spaces[0]
-    return space.walk(lambda name, values: _draw(values, generator))
+    return space.walk(lambda name, values: _draw(name, values, generator))
 
 
-def _draw(values: Range | tuple[Any, ...], generator: random.Random) -> Any:
+def _draw(name: str, values: Range | tuple[Any, ...], generator: random.Random) -> Any:
     if not isinstance(values, Range):
-        return generator.choice(values)
+        # `choice` takes numbers from the generator even for a single value.
+        return values[0] if name in _LATER and len(values) == 1 else generator.choice(values)
     if values.log:
         return math.exp(generator.uniform(math.log(values.low), math.log(values.high)))
     return generator.uniform(values.low, values.high)

@@ -3,11 +3,11 @@
 Training code and models are imported on first use, so reading a label loads neither torch nor numpy.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tune.config.trial import Train, TrialConfig
+from tune.config.trial import Train, TrainedSide, TrialConfig
 from tune.train.stream import Reports
 
 if TYPE_CHECKING:
@@ -55,7 +55,12 @@ class TrialKind:
 _LAYER = "The base model `{base}`, unchanged, with a Dense layer trained on labelled text pairs ({data})"
 
 FROZEN = TrialKind("frozen", "layer", _LAYER)
-FOLDS = TrialKind("frozen", "layer", _LAYER, has_folds=True)
+QUERY = TrialKind(
+    "frozen",
+    "query layer",
+    "The base model `{base}`, unchanged, with a Dense layer for first texts (queries) alone, trained on labelled text "
+    "pairs ({data})",
+)
 FULL = TrialKind(
     "full",
     "whole",
@@ -75,9 +80,12 @@ TRAINS_BASE = (FULL, LORA)
 
 def kind_of(config: TrialConfig) -> TrialKind:
     """Return the kind of a trial."""
-    return FOLDS if config.folds else kind_by_axes(config.freeze, config.train)
+    kind = kind_by_axes(config.freeze, config.train, config.side)
+    return replace(kind, has_folds=True) if config.folds else kind
 
 
-def kind_by_axes(freeze: bool, train: Train | str | None) -> TrialKind:
-    """Return the kind for these values of the axes `freeze` and `train`, ignoring folds."""
-    return FROZEN if freeze else LORA if train == "lora" else FULL
+def kind_by_axes(freeze: bool, train: Train | str | None, side: TrainedSide | str | None = None) -> TrialKind:
+    """Return the kind for these values of the axes `freeze`, `train` and `side`, ignoring folds."""
+    if freeze:
+        return QUERY if side == "query" else FROZEN
+    return LORA if train == "lora" else FULL

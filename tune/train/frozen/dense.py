@@ -9,18 +9,24 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from sentence_transformers.base.modules import Dense
 
-from tune.config.trial import TrialConfig
-from tune.embed.similarity import pair_cosine, used_rows
+from tune.config.trial import TrainedSide, TrialConfig
+from tune.embed.similarity import pair_cosine, rows_by_side, used_rows
 from tune.embed.view import PairRows
 
 
 def make_dense(config: TrialConfig, dims_in: int) -> Dense:
-    """Create the Dense layer that a frozen trial trains, dims_in -> config.dims, initialised from the trial's seed."""
+    """Create the Dense layer that a trial trains, dims_in -> config.dims, initialised from the trial's seed.
+
+    For queries alone it is square and the identity, so that training starts from the base model's own scores.
+    """
     activation = {"identity": torch.nn.Identity, "tanh": torch.nn.Tanh}[config.activation]()
+    if config.side == "query":
+        start, zeros = torch.eye(dims_in), torch.zeros(dims_in) if config.bias else None
+        return Dense(dims_in, dims_in, config.bias, activation, init_weight=start, init_bias=zeros)
     assert config.dims is not None  # a frozen base without a Dense layer has nothing to train
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Dense(dims_in, config.dims, bias=True, activation_function=activation)
+        return Dense(dims_in, config.dims, bias=config.bias, activation_function=activation)
 
 
 def load_dense(config: TrialConfig, weights: Path, dims_in: int) -> Dense:
@@ -47,6 +53,27 @@ def _dense_of(config: TrialConfig, tensors: dict[str, torch.Tensor], dims_in: in
     return dense.eval()
 
 
+def first_dims(dense: Dense, dims: int | None) -> Dense:
+    """Return a layer that outputs the first `dims` components of another; the layer itself if `dims` is None."""
+    if dims is None:
+        return dense
+    bias = dense.linear.bias
+    return Dense(
+        dense.in_features,
+        dims,
+        bias is not None,
+        dense.activation_function,
+        init_weight=dense.linear.weight.detach()[:dims].clone(),
+        init_bias=None if bias is None else bias.detach()[:dims].clone(),
+    ).eval()
+
+
+def only_first_dims(dims_in: int, dims: int) -> Dense:
+    """Return a layer that passes on the first `dims` components of vectors, for a model that ends without a Dense."""
+    activation = torch.nn.Identity()
+    return Dense(dims_in, dims, bias=False, activation_function=activation, init_weight=torch.eye(dims, dims_in)).eval()
+
+
 @torch.inference_mode()
 def dense_vectors(dense: Dense, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what `dense` maps vectors [texts, dims] to, float32 [texts, dims of its output]; not of unit length."""
@@ -54,14 +81,31 @@ def dense_vectors(dense: Dense, vectors: NDArray[np.float32]) -> NDArray[np.floa
     return mapped
 
 
-@torch.inference_mode()
-def dense_cosine(
-    dense: Dense, vectors: NDArray[np.float32], pairs: PairRows, dims: int | None = None
-) -> NDArray[np.float64]:
-    """Return the cosine similarity of the pairs, float64 [pairs], after `dense` maps their rows of `vectors`.
+def mapped_pairs(
+    dense: Dense, vectors: NDArray[np.float32], pairs: PairRows, side: TrainedSide
+) -> tuple[NDArray[np.float32], PairRows]:
+    """Return the vectors of the pairs' texts after `dense`, not of unit length, and the pairs as rows of them.
 
-    vectors: [texts, dims]. dims: how many leading components of the output to use; None for all of them.
+    vectors: [texts, dims], of which each row that the pairs use is mapped once. side: with "query" first texts alone
+    are mapped, and second texts keep their vectors.
     """
-    used, (a, b) = used_rows(pairs)
-    features = {"sentence_embedding": torch.from_numpy(np.array(vectors[used]))}
-    return pair_cosine(dense(features)["sentence_embedding"][:, :dims], a, b)
+    if side == "both":
+        used, (a, b) = used_rows(pairs)
+        return dense_vectors(dense, np.array(vectors[used])), PairRows(a, b, pairs.label, pairs.score)
+    first, second, rows = rows_by_side(pairs)
+    return np.concatenate([dense_vectors(dense, np.array(vectors[first])), vectors[second]]), rows
+
+
+def dense_cosine(
+    dense: Dense,
+    vectors: NDArray[np.float32],
+    pairs: PairRows,
+    dims: int | None = None,
+    side: TrainedSide = "both",
+) -> NDArray[np.float64]:
+    """Return the cosine similarity of the pairs, float64 [pairs], by their vectors as `mapped_pairs` returns them.
+
+    dims: how many leading components of the output to use; None for all of them.
+    """
+    mapped, rows = mapped_pairs(dense, vectors, pairs, side)
+    return pair_cosine(torch.from_numpy(mapped)[:, :dims], rows.a, rows.b)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense
+from sentence_transformers.base.modules import Dense, Router
 from sentence_transformers.sentence_transformer.modules import Dropout
 
 from tune.config.trial import TrialConfig
@@ -29,12 +29,21 @@ from tune.train.setup import MAX_GRADIENT_NORM, loss_diverged, negatives_for_los
 
 
 def make_optimizer(dense: Dense, config: TrialConfig) -> torch.optim.AdamW:
-    """Return AdamW as transformers' Trainer sets it up: no weight decay on biases."""
-    groups = [
-        {"params": [dense.linear.weight], "weight_decay": config.weight_decay},
-        {"params": [dense.linear.bias], "weight_decay": 0.0},
-    ]
+    """Return AdamW as transformers' Trainer sets it up: no weight decay on a bias."""
+    groups = [{"params": [dense.linear.weight], "weight_decay": config.weight_decay}]
+    if config.bias:
+        groups.append({"params": [dense.linear.bias], "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+_SIDES: tuple[dict[str, Any], ...] = ({"task": "query"}, {"task": "document"})
+"""What a Router reads in the features of a batch's first texts, and of all others."""
+
+
+def _trained(config: TrialConfig, dense: Dense) -> list[torch.nn.Module]:
+    """Return the modules that the loss trains: Dropout, if any, and Dense; for queries alone, as a Router's route."""
+    layers: list[Any] = [*([Dropout(config.dropout)] if config.dropout > 0 else []), dense]
+    return [Router.for_query_document(layers, [])] if config.side == "query" else layers
 
 
 class TrainingVectors:
@@ -106,10 +115,8 @@ class Fit:
         self._device, self._vectors, self._rows = vectors.device, vectors, vectors.rows_of(train)
         self._labels = torch.from_numpy(labels_for(config.loss, train)).to(device=self._device, dtype=kind.labels)
         self.dense = make_dense(config, vectors.vectors.shape[1]).to(self._device).train()
-        modules: list[torch.nn.Module] = [self.dense]
-        if config.dropout > 0:
-            modules = [Dropout(config.dropout), self.dense]
-        model = SentenceTransformer(modules=modules, device=str(self._device)).train()
+        model = SentenceTransformer(modules=_trained(config, self.dense), device=str(self._device)).train()
+        self._sides = _SIDES if config.side == "query" else ({},)
         dims = [dims for dims in config.all_dims if dims is not None] if config.matryoshka else []
         self._loss_of = make_loss(config.loss, model, dims)
         self._optimizer = make_optimizer(self.dense, config)
@@ -148,7 +155,10 @@ class Fit:
             columns = list(rows[:, index])
             if len(negatives := self._negatives[self.step]):
                 columns.append(self._vectors.rows(negatives))
-            features = [{"sentence_embedding": vectors[column]} for column in columns]
+            features = [
+                {"sentence_embedding": vectors[column], **self._sides[min(place, len(self._sides) - 1)]}
+                for place, column in enumerate(columns)
+            ]
             loss = self._loss_of(features, labels[index])
             for group in optimizer.param_groups:
                 group["lr"] = self._rate * self._factors[self.step]

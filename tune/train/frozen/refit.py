@@ -48,7 +48,7 @@ def out_of_fold(
     scores = np.empty(len(pairs), dtype=np.float64)
     for own, dense in enumerate(load_fold_denses(config, weights, view.vectors.shape[1])):
         held_out = fold == own
-        scores[held_out] = dense_cosine(dense, view.vectors, pairs.take(held_out), dims)
+        scores[held_out] = dense_cosine(dense, view.vectors, pairs.take(held_out), dims, config.side)
     return scores, pairs.label
 
 

@@ -58,7 +58,8 @@ def _plain_fit(config: TrialConfig, view: View) -> Fit:
     device = training_device()
     pairs = view.train.prefix(config.train_size)
     val = view.val.take(view.sample_index(config.val_sample))
-    return Fit(config, TrainingVectors(view, pairs, device), pairs, Validation(view, val, config.all_dims, device))
+    validation = Validation(view, val, config.all_dims, device, config.side)
+    return Fit(config, TrainingVectors(view, pairs, device), pairs, validation)
 
 
 def _fold_fits(config: TrialConfig, view: View) -> list[Fit]:
@@ -71,7 +72,7 @@ def _fold_fits(config: TrialConfig, view: View) -> list[Fit]:
             config,
             vectors,
             pairs.take(fold != own).prefix(config.train_size),
-            Validation(view, pairs.take(fold == own), config.all_dims, device),
+            Validation(view, pairs.take(fold == own), config.all_dims, device, config.side),
         )
         for own in range(config.folds)
     ]
