@@ -23,5 +23,5 @@ def test_the_export_is_whole_and_scores_as_reported(tmp_path: Path, axes: dict[s
     assert done.untouched["test"]["auc"] == pytest.approx(right, abs=1e-4)
     assert any("its adapter is merged" in event.text for event in done.remarks if isinstance(event, Message))
     shutil.rmtree(bases)
-    assert not list(done.model.rglob("adapter*"))
+    assert not list(done.model.rglob("adapter_*")), "PEFT's files"
     assert st_auc(done.model, SIDES["test"]) == pytest.approx(done.final["test"]["auc"], abs=1e-4)

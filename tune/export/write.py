@@ -3,12 +3,13 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tune.config.trial import TrainedSide
 from tune.embed.adapted import ABOUT, ADAPTER, BIAS, WEIGHT, AdaptedEmbedder
 from tune.embed.closed.names import ClosedName, ClosedOptions, parse_closed
 from tune.embed.closed.source import ClosedSource
@@ -18,9 +19,13 @@ from tune.embed.routes import one_route, split_route, use_task
 from tune.embed.sources import load_open
 from tune.errors import ModelError, ResultsError
 from tune.export.about import about
-from tune.export.card import Extras, Picture, model_card, named_prompts
+from tune.export.adapter import adapter_files, layer_of, snippet
+from tune.export.card import PLACE, Extras, Picture, model_card, named_prompts
 from tune.export.facts import ExportFacts
-from tune.files import make_directory
+from tune.export.portable import make_portable, without_inner_lengths
+from tune.export.servers import servers_of
+from tune.export.sides import query_side_modules, query_side_prompts
+from tune.files import make_directory, why_not_new
 from tune.train.trained import TrialModel
 
 CARD = "README.md"
@@ -50,37 +55,48 @@ def _write_on_closed(model: TrialModel, facts: ExportFacts, to: Path, picture: P
         activation=facts.config.activation,
         prompts=(facts.base.prompt_a, facts.base.prompt_b),
         max_length=model.max_length,
+        side=facts.config.side,
     )
-    return write_adapted(to, adapter, about(facts), _card(facts, Extras(model.max_length, picture)))
+    extras = Extras(model.max_length, picture, snippet(layer_of(model, facts), PLACE))
+    return write_adapted(to, adapter, about(facts), _card(facts, extras))
 
 
 def _write_on_open(model: TrialModel, facts: ExportFacts, to: Path, picture: Picture | None) -> Path:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize
 
-    if to.exists():
-        raise ResultsError(f"{to} exists; choose another directory")
+    if why := why_not_new(to):
+        raise ResultsError(f"{to} {why}; choose another directory")
     source = load_open(facts.base.name, "fp32", model.max_length, trust_remote_code=model.trust_remote_code)
     if facts.base.weights != source.weights:
         raise ModelError(
             f"base model {facts.base.name} has different weights now than when the search ran{_commits(facts.base)}"
         )
-    prompts, default = _prompts(facts.base)
+    layer = layer_of(model, facts, source)
+    query_side = facts.config.side == "query"
+    prompts, default = query_side_prompts(facts.base) if query_side else _prompts(facts.base)
+    modules = query_side_modules(model, source) if query_side else [*model.modules(source), Normalize()]
     exported = SentenceTransformer(
-        modules=[*(module.to("cpu") for module in model.modules(source)), Normalize()],
+        modules=without_inner_lengths([module.to("cpu") for module in modules]),
         prompts=prompts,
         default_prompt_name=default,
         similarity_fn_name="cosine",
         device="cpu",
     )
-    if route := one_route(exported, (facts.base.prompt_a, facts.base.prompt_b)):
+    if route := one_route(exported, facts.prompts):
         use_task(exported, route)
-    write_exported(
-        to,
-        lambda part: exported.save(str(part), create_model_card=False),
-        about(facts),
-        _card(facts, Extras(_max_tokens(exported), picture)),
-    )
+    extras = Extras(_max_tokens(exported), picture, snippet(layer, PLACE))
+
+    def finish(part: Path) -> tuple[dict[str, Any], Files]:
+        servers = servers_of(part)
+        plain = {name: serving.to_json() for name, serving in servers.items()}
+        return {**about(facts), "servers": plain}, _card(facts, replace(extras, servers=servers))
+
+    def save(part: Path) -> None:
+        exported.save(str(part), create_model_card=False)
+        make_portable(part)
+
+    write_exported(to, save, {}, adapter_files(layer), finish)
     return to
 
 
@@ -118,7 +134,7 @@ class Adapter:
     """A Dense layer on a closed model, to be written.
 
     state: of the Dense, `linear.weight` [dims, dims of the model] and optionally `linear.bias` [dims], as tensors or
-    arrays. prompts: of first and second texts. max_length: tokens per text.
+    arrays. prompts: of first and second texts. max_length: tokens per text. side: "query" for first texts alone.
     """
 
     state: Mapping[str, Any]
@@ -127,6 +143,7 @@ class Adapter:
     activation: str
     prompts: tuple[str, str]
     max_length: int | None = None
+    side: TrainedSide = "both"
 
 
 def write_adapted(
@@ -143,8 +160,8 @@ def write_adapted(
     from safetensors.numpy import save_file
 
     name, state = adapter.name, adapter.state
-    if directory.exists():
-        raise ResultsError(f"{directory} exists; choose another directory")
+    if why := why_not_new(directory):
+        raise ResultsError(f"{directory} {why}; choose another directory")
     if WEIGHT not in state or set(state) - {WEIGHT, BIAS}:
         raise ModelError(f"an adapter on {name} has {WEIGHT} and {BIAS}, not {', '.join(sorted(state)) or 'nothing'}")
     arrays = {key: np.ascontiguousarray(_array(value), dtype=np.float32) for key, value in state.items()}
@@ -157,10 +174,11 @@ def write_adapted(
         "prompt_a": adapter.prompts[0],
         "prompt_b": adapter.prompts[1],
         "max_length": adapter.max_length,
+        "side": adapter.side,
     }
     # What cannot be loaded again is refused before anything is written.
     source = ClosedSource(name, adapter.options, adapter.max_length)
-    AdaptedEmbedder(source, arrays[WEIGHT], arrays.get(BIAS), adapter.activation, adapter.prompts)
+    AdaptedEmbedder(source, arrays[WEIGHT], arrays.get(BIAS), adapter.activation, adapter.prompts, adapter.side)
     write_exported(
         directory, lambda part: save_file(arrays, str(part / ADAPTER)), {**(about or {}), "closed": closed}, files
     )
@@ -168,20 +186,27 @@ def write_adapted(
 
 
 def write_exported(
-    directory: Path, save: Callable[[Path], object], about: Mapping[str, Any], files: Files | None = None
+    directory: Path,
+    save: Callable[[Path], object],
+    about: Mapping[str, Any],
+    files: Files | None = None,
+    finish: Callable[[Path], tuple[Mapping[str, Any], Files]] | None = None,
 ) -> None:
     """Create an exported model's directory, whole or not at all. Raises ResultsError if that fails.
 
     save: writes the model into a directory. about: the content of embedtune.json. files: more files, name -> content.
+    finish: returns more of both, from what was saved.
     """
     from safetensors import SafetensorError
 
     def fill(part: Path) -> None:
         save(part)
-        for file, content in (files or {}).items():
+        more, more_files = finish(part) if finish else ({}, {})
+        for file, content in {**(files or {}), **more_files}.items():
             (part / file).write_bytes(content.encode() if isinstance(content, str) else content)
         # Last: a directory with this file is complete.
-        (part / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        written = json.dumps({**about, **more}, indent=1, ensure_ascii=False)
+        (part / ABOUT).write_text(written + "\n", encoding="utf-8")
 
     try:
         make_directory(directory, fill)
