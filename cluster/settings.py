@@ -79,7 +79,8 @@ END_SECONDS = 30.0
 """How long cancelled calls may take to end."""
 
 
-def _image() -> modal.Image:
+def make_image(*extras: str) -> modal.Image:
+    """Return the image with these extras of the project, its packages pinned by constraints.txt."""
     image = modal.Image.debian_slim(python_version="3.11")
     if modal.is_local():
         # Containers get the finished image; these files exist on the user's machine only.
@@ -87,7 +88,7 @@ def _image() -> modal.Image:
         image = image.add_local_file(root / "constraints.txt", "/build/constraints.txt", copy=True)
         image = image.pip_install_from_pyproject(
             str(root / "pyproject.toml"),
-            optional_dependencies=["demo", "openai", "cohere"],
+            optional_dependencies=list(extras),
             extra_options="-c /build/constraints.txt",
         )
     return image.env(
@@ -107,7 +108,7 @@ def _image() -> modal.Image:
     ).add_local_python_source("tune", "cluster", ignore=["**/__pycache__/**"])
 
 
-image = _image()
+image = make_image("demo", "openai", "cohere")
 
 
 def mounts(**volumes: modal.Volume) -> dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]:

@@ -62,8 +62,8 @@ class ModalLocal:
         return self._pool.objects[self._pool.named["vo", name]]
 
     def web_url(self, function: str) -> str:
-        """Return the URL of a web function."""
-        return next(found.definition.web_url for found in self._pool.functions if found.name == function)
+        """Return the URL of a web function, as deployed last."""
+        return [found.definition.web_url for found in self._pool.functions if found.name == function][-1]
 
     def running_calls(self) -> list[Call]:
         """Return calls that are not over: pending, running, or cancelled but not yet confirmed by the container."""

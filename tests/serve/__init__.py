@@ -1,0 +1,1 @@
+"""Tests of tune/serve: the API over real HTTP on loopback, with the official client."""
