@@ -25,12 +25,16 @@ HEADS = ".heads"
 
 @dataclass(frozen=True)
 class HeadOrder:
-    """What a head is to run. config: with a name. data: path of uploaded pairs in a container, or None."""
+    """What a head is to run. config: with a name. data: path of uploaded pairs in a container, or None.
+
+    guards: the same of each guard set.
+    """
 
     config: SearchConfig
     command: str
     calls: CallOptions
     data: str | None = None
+    guards: tuple[str | None, ...] = ()
 
     @property
     def name(self) -> str:
@@ -40,7 +44,13 @@ class HeadOrder:
     def about(self) -> dict[str, Any]:
         """Return what a later --resume needs to know, besides the results folder itself."""
         calls = self.calls
-        return {"events": calls.events, "data": self.data, "gpu": calls.gpu, "trial_timeout": calls.trial_timeout}
+        return {
+            "events": calls.events,
+            "data": self.data,
+            "guards": list(self.guards),
+            "gpu": calls.gpu,
+            "trial_timeout": calls.trial_timeout,
+        }
 
 
 @settings.app.function(
@@ -94,7 +104,8 @@ def _run(order: HeadOrder, backend: ModalBackend, sender: EventSender, keeper: K
             # An earlier head was lost before it wrote its configuration.
             shutil.rmtree(root)
         resume = order.name if (root / "search.toml").is_file() else None
-        run_search(SearchJob(order.config, order.command, resume, order.data), backend, sender.emit)
+        job = SearchJob(order.config, order.command, resume, order.data, order.guards)
+        run_search(job, backend, sender.emit)
     finally:
         keeper.close()
         keeper.commit()

@@ -35,6 +35,7 @@ from tune.cli.options import SearchRequest, search_parser, search_request
 from tune.cli.parser import Parser
 from tune.cli.presentation import Presentation
 from tune.config.addresses import without_secrets
+from tune.config.data import GENERAL
 from tune.config.search import DEFAULT_CACHE, SearchConfig
 from tune.errors import ConfigError, ResultsError, UserError
 from tune.events import Message, ignore
@@ -106,7 +107,8 @@ def launch(arguments: Sequence[str]) -> int:
     check_servers(config, options.private_server)
     config, agreed_usd = _checked(config, presentation)
     calls = CallOptions(uuid.uuid4().hex, options.gpu, options.trial_timeout, agreed_usd)
-    order = HeadOrder(config, command, calls, upload_data(settings.results_volume, config.data.data))
+    data = upload_data(settings.results_volume, config.data.data)
+    order = HeadOrder(config, command, calls, data, _uploaded_guards(config))
     return watch(_spawn(order, options), calls.events, config, presentation)
 
 
@@ -146,7 +148,7 @@ def _checked(config: SearchConfig, presentation: Presentation) -> tuple[SearchCo
     """
     from tune.embed.base_models import PACKAGED
     from tune.embed.purchase import agree, search_estimates
-    from tune.pipeline.pairs import read_split, with_train_sizes
+    from tune.pipeline.pairs import guards_of, read_split, with_train_sizes
     from tune.pipeline.preflight import check_search
     from tune.results.naming import name_stem
 
@@ -165,6 +167,7 @@ def _checked(config: SearchConfig, presentation: Presentation) -> tuple[SearchCo
         )
 
     split, _ = read_split(config, ignore)
+    guards_of(config)
     config = with_train_sizes(config, split, ignore)
     agreed_usd = config.closed.max_embed_usd
     if config.closed_models:
@@ -178,6 +181,11 @@ def _checked(config: SearchConfig, presentation: Presentation) -> tuple[SearchCo
         names = [stem, *(f"{stem}-{number}" for number in range(2, 100))]
         name = next(free for free in names if free not in taken and not (config.search.results / free).exists())
     return config.model_copy(update={"search": config.search.model_copy(update={"name": name})}), agreed_usd
+
+
+def _uploaded_guards(config: SearchConfig) -> tuple[str | None, ...]:
+    """Upload the guard sets that are files here; return where each is in a container, None for any other."""
+    return tuple(None if name == GENERAL else upload_data(settings.results_volume, name) for name in config.data.guards)
 
 
 def check_servers(config: SearchConfig, allow_private: bool = False) -> None:
@@ -258,7 +266,7 @@ def _resume(request: SearchRequest, options: Options, command: str, presentation
         trial_timeout=options.trial_timeout or about.get("trial_timeout"),
         agreed_usd=config.closed.max_embed_usd,
     )
-    order = HeadOrder(config, command, calls, about.get("data"))
+    order = HeadOrder(config, command, calls, about.get("data"), tuple(about.get("guards") or ()))
     return watch(_spawn(order, options), calls.events, config, presentation)
 
 

@@ -8,10 +8,12 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from cluster.launch import launch as launched_here
 from tests.helpers import tensorboard_runs
-from tests.helpers.command import leaderboard, summary, tune, wait_for
+from tests.helpers.command import Ran, leaderboard, summary, tune_inside, wait_for
 from tests.helpers.modal_launch import (
     REPOSITORY,
     SMALL,
@@ -25,6 +27,9 @@ from tests.helpers.modal_launch import (
     trial_running,
 )
 from tests.modal_local import Call, ModalLocal
+from tune.cli.main import show_error
+from tune.data.general import general_pairs
+from tune.errors import UserError
 
 pytestmark = [pytest.mark.modal, pytest.mark.timeout(250)]
 
@@ -141,7 +146,7 @@ def test_the_exported_model_scores_what_was_reported(asha: Search, tmp_path: Pat
     sides = pd.read_parquet(asha.folder / "split.parquet").set_index("row").side
     table = pd.DataFrame(demo_pairs(), columns=["question1", "question2", "is_duplicate"]).assign(side=sides)
     table[table.side == "test"].drop(columns="side").to_csv(tmp_path / "test.csv", index=False)
-    scored = tune("score", asha.folder / "best", "--data", tmp_path / "test.csv", "--json")
+    scored = tune_inside("score", asha.folder / "best", "--data", tmp_path / "test.csv", "--json")
     assert scored.code == 0, scored.err
     assert json.loads(scored.out)["auc"] == pytest.approx(float(leaderboard(asha.folder)[0]["test_auc"]), abs=1e-4)
 
@@ -221,17 +226,22 @@ def test_a_grid_here_and_there_has_the_same_numbers(tmp_path: Path) -> None:
     grid = (tmp_path / "both.toml", "--base-model", "wordllama", "--batch-size", 64)
     data = tmp_path / "pairs.csv"
     write_graded_demo(data)
-    grid = (*grid, "--score", "grade", "--score-max", 5, "--report", "false")
+    guard = tmp_path / "guard.csv"
+    pd.DataFrame(general_pairs(), columns=["text1", "text2", "label"]).to_csv(guard, index=False)
+    grid = (*grid, "--score", "grade", "--score-max", 5, "--report", "false", "--guard", guard)
     with modal_local(tmp_path) as stand_in:
         ran = launch(stand_in, *grid, "--max-concurrent", 2, "--data", data, "--results", tmp_path, "--name", "there")
         assert ran.code == 0, ran.out + ran.err + stand_in.logs()
-        assert [path.read_bytes() for path in stand_in.volume(VOLUME).glob(".data/*/pairs.csv")] == [data.read_bytes()]
+        for file in (data, guard):
+            there = stand_in.volume(VOLUME).glob(f".data/*/{file.name}")
+            assert [path.read_bytes() for path in there] == [file.read_bytes()]
         stand_in.wait_until_idle(1)
-    here = tune("search", *grid, "--jobs", 2, "--data", data, "--results", tmp_path, "--name", "here",
+    here = tune_inside("search", *grid, "--jobs", 2, "--data", data, "--results", tmp_path, "--name", "here",
                 "--cache", tmp_path / "cache")  # fmt: skip
     assert here.code == 0, here.err
     numbers = (
         "val_auc", "threshold", "budget", "test_auc", "test_auc_low", "test_accuracy", "val_spearman", "test_spearman",
+        "guard_auc_before", "guard_auc", "merge",
     )  # fmt: skip
     rows = {place: {row["trial"]: row for row in leaderboard(tmp_path / place)} for place in ("here", "there")}
     assert rows["here"].keys() == rows["there"].keys() and len(rows["here"]) == 6
@@ -276,15 +286,28 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "nothing to resume": (["--resume", "nothing"], ["no search nothing"]),
 }
 """Case -> (arguments, what each line of the answer must contain, in order)."""
+AS_A_COMMAND = ("two bad values", "one class", "nothing to resume")
+"""Run by Modal's client; the others have to be refused before it is used at all."""
+
+
+def refused_here(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Ran:
+    """Launch in this process, which knows no Modal, and show the error as the entry point does."""
+    with pytest.raises(UserError) as caught:
+        launched_here(arguments)
+    show_error(caught.value)
+    return Ran(2, *capsys.readouterr())
 
 
 @pytest.mark.parametrize("case", list(BAD))
-def test_each_problem_is_one_line_and_costs_nothing(case: str, nothing_runs: ModalLocal, tmp_path: Path) -> None:
+def test_each_problem_is_one_line_and_costs_nothing(
+    case: str, nothing_runs: ModalLocal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one_class = tmp_path / "one.csv"
     one_class.write_text("text_a,text_b,label\n" + "".join(f"a{n},b{n},1\n" for n in range(500)))
     arguments, expected = BAD[case]
     given = [str(one_class) if argument == "ONE_CLASS" else argument for argument in arguments]
-    ran = launch(nothing_runs, *given, "--results", tmp_path)
+    given += ["--results", str(tmp_path)]
+    ran = launch(nothing_runs, *given) if case in AS_A_COMMAND else refused_here(given, capsys)
     assert ran.code == 2, ran.out + ran.err
     errors = [line for line in ran.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == len(expected), errors

@@ -180,7 +180,7 @@ def _digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def row_hashes(pairs: Pairs) -> list[str]:
+def row_hashes(pairs: Pairs | LabelledPairs) -> list[str]:
     """Return a hash of each row's two texts and label, [n]: 32 hex digits."""
     # The length comes first because the boundary between the two texts is part of the row.
     rows = zip(pairs.text_a, pairs.text_b, pairs.label.tolist(), strict=True)

@@ -21,14 +21,17 @@ class TableFacts:
     """What the rows need beside trials and scores.
 
     notes: by base model. val_pairs: number of validation pairs; with folds, those of train and val. contenders: model
-    key -> AUC on all of val, of trials that had reported on a sample of it. spearman: model key -> Spearman's
-    correlation on all of val, of all contenders, if pairs have graded scores.
+    key -> AUC on all of val, as trained, of trials that had reported on a sample of it. spearman: model key ->
+    Spearman's correlation on all of val, of all contenders, if pairs have graded scores. guard: model key -> `before`
+    and `after`, mean AUC on the guard sets. shares: trial -> the share of its training that is kept.
     """
 
     notes: dict[str, str]
     val_pairs: int
     contenders: dict[str, float]
     spearman: dict[str, float] = field(default_factory=dict)
+    guard: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
 
 
 def leaderboard_rows(
@@ -49,11 +52,13 @@ def leaderboard_rows(
             rows.append(
                 {
                     **_trial_columns(outcome, dims, base.dims, models.get(key), facts.val_pairs),
-                    **_contender_columns(facts.contenders.get(key), facts.val_pairs),
+                    **_contender_columns(facts.contenders.get(key), models.get(key), facts.val_pairs),
                     "val_spearman": facts.spearman.get(key),
                     **_test_columns(models.get(key)),
                     **_cost_columns(base, dims),
                     **differences.get(key, {}),
+                    **_guard_columns(facts.guard.get(key)),
+                    "merge": facts.shares.get(outcome.trial),
                     "note": facts.notes.get(outcome.config.base_model, ""),
                 }
             )
@@ -77,7 +82,12 @@ def _baseline_columns(name: str, final: dict[str, Any], facts: TableFacts) -> Ro
         "threshold": final["threshold"],
         "note": facts.notes.get(name, ""),
         **_test_columns(final),
+        **_guard_columns(facts.guard.get(baseline_key(name))),
     }
+
+
+def _guard_columns(found: dict[str, Any] | None) -> Row:
+    return {} if found is None else {"guard_auc_before": found["before"], "guard_auc": found["after"]}
 
 
 def _trial_columns(
@@ -114,9 +124,14 @@ def _trial_columns(
     return row
 
 
-def _contender_columns(auc: float | None, val_pairs: int) -> Row:
-    """Return the columns of a trial that was scored on all of val after it had reported on a sample."""
-    return {} if auc is None else {"reported_auc": auc, "val_auc": auc, "val_pairs": val_pairs}
+def _contender_columns(auc: float | None, final: dict[str, Any] | None, val_pairs: int) -> Row:
+    """Return the columns of a trial that was scored on all of val after it had reported on a sample.
+
+    auc: what ranks it. A finalist shows that of the model that was tested, which may have been merged since.
+    """
+    if auc is None:
+        return {}
+    return {"reported_auc": auc, "val_auc": auc if final is None else final["val_auc"], "val_pairs": val_pairs}
 
 
 def _differences(comparisons: list[dict[str, Any]]) -> dict[str, Row]:

@@ -17,13 +17,11 @@ from tune.config.trial import TrialConfig
 from tune.data.sides import LabelledPairs
 from tune.embed.prepare import PreparedBase
 from tune.embed.sentence_transformer import SentenceTransformerSource
-from tune.embed.similarity import cosine, pair_cosine, used_rows
+from tune.embed.similarity import cosine, pair_cosine, rows_by_side, used_rows
 from tune.embed.view import PairRows, View
 from tune.metrics.score import ModelScore, fit_thresholds, roc_auc
 from tune.metrics.spearman import spearman
-from tune.train.frozen.dense import dense_cosine, dense_vectors, load_dense
-from tune.train.frozen.held_out import kept_scores
-from tune.train.frozen.refit import mean_best_budget, out_of_fold, refit
+from tune.train.frozen.dense import dense_cosine, dense_vectors, first_dims, load_dense, mapped_pairs
 from tune.train.kinds import TrialKind, kind_of
 from tune.train.outcomes import TrialOutcome
 
@@ -110,7 +108,9 @@ class TrialModel:
     """The model of a trial's best report: a layer on a frozen base, or by subclass another kind.
 
     max_length: the search's limit of tokens per text; None for the base model's own. trust_remote_code: whether the
-    base model may run code of its own, whatever the trial's files say.
+    base model may run code of its own, whatever the trial's files say. share: of what training changed in the base
+    model itself, how much the model keeps (`train.whole.model.Mixed`). kept_dims: how many leading components an export
+    keeps; None for all.
     """
 
     outcome: TrialOutcome
@@ -118,6 +118,8 @@ class TrialModel:
     cache: Path
     max_length: int | None = None
     trust_remote_code: bool = False
+    share: float = 1.0
+    kept_dims: int | None = field(default=None, init=False)
     _val: dict[int, Final] = field(default_factory=dict, init=False)
     _sample_auc: float = field(default=0.0, init=False)
     _val_scores: NDArray[np.float32] | None = field(default=None, init=False)
@@ -201,15 +203,16 @@ class TrialModel:
 
     def dense(self) -> Dense:
         """Return the Dense layer that scores test and is exported."""
-        return load_dense(self.config, self.weights(), self.base.dims)
+        return first_dims(load_dense(self.config, self.weights(), self.base.dims), self.kept_dims)
 
     def modules(self, source: SentenceTransformerSource) -> list[Module]:
         """Return the model's modules in order, the base model's first, without the final Normalize."""
         return [*source.model.children(), self.dense().to(torch.float32)]
 
     def _on_val(self, view: View) -> dict[int, Final]:
-        dense = load_dense(self.config, self.best, self.base.dims)
-        return self._finals(view, {dims: dense_cosine(dense, view.vectors, view.val, dims) for dims in self.dims})
+        dense, side = load_dense(self.config, self.best, self.base.dims), self.config.side
+        scores = {dims: dense_cosine(dense, view.vectors, view.val, dims, side) for dims in self.dims}
+        return self._finals(view, scores)
 
     def _finals(self, view: View, scores: Scores) -> dict[int, Final]:
         """Return the results of scores on all of val, and keep the scores that rank it and their AUC on the sample."""
@@ -228,67 +231,34 @@ class TrialModel:
         return {dims: pair_cosine(tensor[:, :dims], rows.a, rows.b) for dims in self.dims}
 
     def test_vectors(self, pairs: LabelledPairs) -> tuple[NDArray[np.float32], PairRows]:
-        """Return the vectors [texts, dims] of the test pairs' texts, not normalised, and the pairs as rows of them."""
-        vectors, rows = self.base.test_rows(self.cache, pairs)
-        return dense_vectors(self.dense(), vectors), rows
+        """Return the vectors [texts, dims] of the test pairs' texts, not normalised, and the pairs as rows of them.
+
+        If the layer is for queries alone: those of first texts, then the base's own of second texts.
+        """
+        return mapped_pairs(self.dense(), *self.base.test_rows(self.cache, pairs), self.config.side)
+
+    def train_vectors(self, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors, not normalised, of texts of train in some rows of the view: [n, dims].
+
+        If the layer is for queries alone, a text that is a first and a second text has two.
+        """
+        if self.config.side == "both":
+            return self.view_vectors(view, rows)
+        first, second = (rows[np.isin(rows, side)] for side in (view.train.a, view.train.b))
+        return np.concatenate([self.view_vectors(view, first), np.array(view.vectors[second])])
 
     def view_vectors(self, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors, not normalised, of the texts in some rows of the base model's view: [rows, dims]."""
+        """Return the layer's vectors, not normalised, of the texts in some rows of the base's view: [rows, dims]."""
         return dense_vectors(load_dense(self.config, self.best, self.base.dims), np.array(view.vectors[rows]))
 
     def val_vectors(self) -> tuple[NDArray[np.float32], PairRows]:
         """Return the same as `test_vectors` for the validation pairs."""
         view = View.open(self.base.view(self.cache))
+        if self.config.side == "query":
+            first, second, pairs = rows_by_side(view.val)
+            return np.concatenate([self.view_vectors(view, first), view.vectors[second]]), pairs
         used, (a, b) = used_rows(view.val)
         return self.view_vectors(view, used), PairRows(a, b, view.val.label)
-
-
-class FoldedModel(TrialModel):
-    """The model of a trial with folds. On val, each fold's layer scores the pairs that it has not seen.
-
-    Test is scored by one layer refitted on train and val, up to the budget where the folds were best on average.
-    """
-
-    def weights(self) -> Path:
-        """Return the path of the refitted layer, training it if missing."""
-        budget = mean_best_budget(self.outcome.reports)
-        # Named by its budget, which changes if an unfinished trial is exported and then resumed.
-        refitted = self.outcome.directory / f"refit-{budget:.6f}.safetensors"
-        if not refitted.exists():
-            refit(self.config, View.open(self.base.view(self.cache)), budget, refitted)
-        return refitted
-
-    def out_of_fold(self) -> NDArray[np.floating]:
-        """Return the out-of-fold scores of all pairs at each report, [reports, n], at the first dims.
-
-        If they were not kept, or are damaged: those of the best report alone, [1, n]. Raises as `val` does.
-        """
-        view = View.open(self.base.view(self.cache))
-        try:
-            return kept_scores(self.outcome.directory, self.outcome.reports, len(view.train_and_val()))
-        except (OSError, ValueError):
-            scores, _ = out_of_fold(self.config, self.best, view, self.dims[0])
-            return scores[None]
-
-    def best_out_of_fold(self) -> NDArray[np.floating]:
-        """Return those of the best report, [n]."""
-        scores, best = self.out_of_fold(), self.outcome.best
-        row: NDArray[np.floating] = scores[0 if best is None or len(scores) == 1 else best.number - 1]
-        return row
-
-    def _comparisons(self) -> int:
-        label = View.open(self.base.view(self.cache)).train_and_val().label
-        return int((label == 1).sum()) * int((label == 0).sum())
-
-    def _on_val(self, view: View) -> dict[int, Final]:
-        pairs, fold = view.train_and_val(), view.folds(self.config.folds, self.config.seed)
-        finals = {}
-        for dims in self.dims:
-            scores, _ = out_of_fold(self.config, self.best, view, dims)
-            finals[dims] = final_of(scores, pairs, fold)
-            if dims == self.dims[0]:
-                self._val_scores = scores.astype(np.float32)
-        return finals
 
 
 @dataclass
@@ -296,13 +266,14 @@ class Models:
     """The models of a search's trials, each created once: scoring a whole model on val encodes all of its texts.
 
     bases: prepared base models by name. max_length: limit of tokens per text. trust_remote_code: whether base models
-    may run their own code.
+    may run their own code. shares: trial -> `TrialModel.share`, where it is not 1.
     """
 
     bases: dict[str, PreparedBase]
     cache: Path
     max_length: int | None
     trust_remote_code: bool = False
+    shares: dict[str, float] = field(default_factory=dict)
     _made: dict[str, TrialModel] = field(default_factory=dict, init=False)
 
     def of(self, outcome: TrialOutcome) -> TrialModel:
@@ -310,9 +281,21 @@ class Models:
         if outcome.trial not in self._made:
             config = outcome.config
             self._made[outcome.trial] = _class_for(kind_of(config))(
-                outcome, self.bases[config.base_model], self.cache, self.max_length, self.trust_remote_code
+                outcome,
+                self.bases[config.base_model],
+                self.cache,
+                self.max_length,
+                self.trust_remote_code,
+                self.shares.get(outcome.trial, 1.0),
             )
         return self._made[outcome.trial]
+
+    def merged(self, outcome: TrialOutcome, share: float) -> TrialModel:
+        """Return the model of a trial at this share, now and whenever it is asked for again."""
+        if self.shares.get(outcome.trial, 1.0) != share:
+            self.shares[outcome.trial] = share
+            self._made.pop(outcome.trial, None)
+        return self.of(outcome)
 
 
 def _class_for(kind: TrialKind) -> type[TrialModel]:
@@ -320,4 +303,8 @@ def _class_for(kind: TrialKind) -> type[TrialModel]:
         from tune.train.whole.trained import WholeModel  # builds on this file
 
         return WholeModel
-    return FoldedModel if kind.has_folds else TrialModel
+    if kind.has_folds:
+        from tune.train.frozen.folded import FoldedModel  # likewise
+
+        return FoldedModel
+    return TrialModel

@@ -6,6 +6,7 @@ does. Reports during training (`trial.py`) use the precision of training.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,64 @@ def load_whole_model(
     max_length: int | None,
     *,
     trust_remote_code: bool = False,
+    share: float = 1.0,
 ) -> SentenceTransformer:
     """Load the model of a trial's best weights: base modules and Dense, fp32, in evaluation mode.
 
     LoRA is merged into the base's own layers, leaving nothing of peft. trust_remote_code: whether the base may run code
-    of its own; the configuration is not asked, since it may come from a folder of somebody else. Raises ModelError if
-    the weights do not fit.
+    of its own; the configuration is not asked, since it may come from a folder of somebody else. share: of what
+    training changed in the base's own weights, how much is kept; see `Mixed`. Raises ModelError if the weights do not
+    fit.
     """
     model = _whole(config, base_model, max_length, trust_remote_code)
+    if share == 1.0:
+        return _with_best(model, config, weights, base_model)
+    return _mixed(model, config, weights, base_model).at(share)
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A trained model whose base can take any share of the training: weights = base + share * (tuned - base).
+
+    The average of both models' weights (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", WiSE-FT). A
+    Dense layer stays as trained: the base model has none. weights: of the base model, each with its base and tuned
+    values.
+    """
+
+    model: SentenceTransformer
+    weights: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+
+    @torch.no_grad()
+    def at(self, share: float) -> SentenceTransformer:
+        """Return the model, changed in place to this share: 0 for the base model's weights, 1 for those trained."""
+        for weight, base, tuned in self.weights:
+            weight.copy_(tuned if share == 1.0 else base + share * (tuned - base))
+        return self.model
+
+
+def load_mixed(
+    config: TrialConfig,
+    weights: Path,
+    base_model: str,
+    max_length: int | None,
+    *,
+    trust_remote_code: bool = False,
+) -> Mixed:
+    """Load the same as `load_whole_model`, to be used at several shares. It takes three times the memory."""
+    return _mixed(_whole(config, base_model, max_length, trust_remote_code), config, weights, base_model)
+
+
+def _mixed(model: SentenceTransformer, config: TrialConfig, weights: Path, base_model: str) -> Mixed:
+    own = list(model)[: -1 if config.dims is not None else None]
+    tensors = {id(one): one for module in own for one in (*module.parameters(), *module.buffers())}
+    floats = [one.data for one in tensors.values() if one.is_floating_point()]
+    before = [one.clone() for one in floats]
+    model = _with_best(model, config, weights, base_model)
+    return Mixed(model, [(one, base, one.clone()) for one, base in zip(floats, before, strict=True)])
+
+
+def _with_best(model: SentenceTransformer, config: TrialConfig, weights: Path, base_model: str) -> SentenceTransformer:
+    """Put a trial's best weights into its model as it was built."""
     saved = load_file(str(weights))
     targets = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     try:

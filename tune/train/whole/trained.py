@@ -1,16 +1,24 @@
-"""WholeModel: the model of a trial that trained its base model, as one that scores pairs and is exported."""
+"""WholeModel: the model of a trial that trained its base model, as one that scores pairs and is exported.
+
+MixedModel is the same model at any share of its training.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense
 from torch.nn import Module
 
 from tune.data.sides import LabelledPairs
 from tune.embed.prepare import keyed_rows, view_texts
 from tune.embed.sentence_transformer import SentenceTransformerSource
+from tune.embed.similarity import used_rows
 from tune.embed.view import PairRows, View, ViewTexts
-from tune.train.trained import Final, TrialModel
-from tune.train.whole.model import encode_rows, load_whole_model
+from tune.metrics.score import roc_auc
+from tune.train.frozen.dense import first_dims, only_first_dims
+from tune.train.outcomes import TrialOutcome
+from tune.train.trained import Final, Models, TrialModel
+from tune.train.whole.model import Mixed, encode_rows, load_mixed, load_whole_model
 
 _LEAST_ROUNDING = 5e-3
 _BF16_SWAPS = 60
@@ -56,12 +64,60 @@ class WholeModel(TrialModel):
 
     def modules(self, source: SentenceTransformerSource) -> list[Module]:
         """Return the modules of the trained base, and its Dense layer if it has one."""
-        return list(self._load().children())
+        *modules, last = self._load().children()
+        if self.kept_dims is None:
+            return [*modules, last]
+        if isinstance(last, Dense):
+            return [*modules, first_dims(last, self.kept_dims)]
+        return [*modules, last, only_first_dims(self.base.dims, self.kept_dims)]
 
     def _load(self) -> SentenceTransformer:
         return load_whole_model(
-            self.config, self.best, self.base.name, self.max_length, trust_remote_code=self.trust_remote_code
+            self.config,
+            self.best,
+            self.base.name,
+            self.max_length,
+            trust_remote_code=self.trust_remote_code,
+            share=self.share,
         )
 
     def _encode(self, texts: ViewTexts, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return encode_rows(self._load(), texts, rows)
+
+
+class MixedModel(WholeModel):
+    """The model of such a trial at any share of its training, loaded once; for choosing the share."""
+
+    _mixed: Mixed | None = None
+
+    @classmethod
+    def of(cls, outcome: TrialOutcome, models: Models) -> "MixedModel":
+        """Return the model of a trial of this search."""
+        base = models.bases[outcome.config.base_model]
+        return cls(outcome, base, models.cache, models.max_length, models.trust_remote_code)
+
+    def at(self, share: float) -> "MixedModel":
+        """Return the model, changed in place to this share; see `Mixed`."""
+        self.share = share
+        return self
+
+    def val_sample_auc(self, pairs: int) -> tuple[float, int]:
+        """Return its AUC on the sample of val that its trial reported on, or else on at most so many pairs of val.
+
+        Also how many pairs these are.
+        """
+        view = View.open(self.base.view(self.cache))
+        index = self._sample(view)
+        if len(index) > pairs and not self.sampled:
+            index = np.sort(np.random.default_rng(self.config.seed).permutation(len(index))[:pairs])
+        rows = view.val.take(index)
+        used, (a, b) = used_rows(rows)
+        scores = self.scores(self.view_vectors(view, used), PairRows(a, b, rows.label))
+        return roc_auc(scores[self.dims[0]], rows.label), len(rows)
+
+    def _load(self) -> SentenceTransformer:
+        if self._mixed is None:
+            self._mixed = load_mixed(
+                self.config, self.best, self.base.name, self.max_length, trust_remote_code=self.trust_remote_code
+            )
+        return self._mixed.at(self.share)
