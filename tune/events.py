@@ -31,6 +31,15 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class Mapped:
+    """Stored vectors that have gone through a layer so far."""
+
+    done: int
+    total: int
+    per_second: float
+
+
+@dataclass(frozen=True)
 class TrialEvent:
     """A trial started (no best_auc yet), reported or ended.
 
@@ -70,7 +79,7 @@ class Bought:
     usd: float
 
 
-Event = Message | SearchNamed | Embedding | TrialEvent | SearchStarted | Cost | Bought
+Event = Message | SearchNamed | Embedding | Mapped | TrialEvent | SearchStarted | Cost | Bought
 Emit = Callable[[Event], None]
 
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}

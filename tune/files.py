@@ -68,6 +68,18 @@ def make_directory(path: Path, fill: Callable[[Path], object]) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def why_not_new(path: Path) -> str:
+    """Return why nothing can be created at a path, to be written after it; "" if nothing is known to forbid it."""
+    if path.exists() or path.is_symlink():
+        return "exists"
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    if not place.is_dir():
+        return f"cannot be created, since {place} is a file"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"cannot be created, since {place} cannot be written to"
+    return ""
+
+
 def sync_file(path: Path) -> None:
     """Flush the file's content to disk."""
     with open(path, "rb") as written:

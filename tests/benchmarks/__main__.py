@@ -18,6 +18,8 @@ NAMES = {
     "modal_cost": False,
     "precision": False,
     "startup": False,
+    "apply_vectors": False,
+    "serving": False,
     "interval_coverage": False,
     "fold_coverage": False,
     "quora_reference": True,
@@ -29,6 +31,10 @@ NAMES = {
     "hard_negatives": True,
     "static_rates": True,
     "asha_grace": True,
+    "bias_cost": True,
+    "formats": True,
+    "merge_shares": True,
+    "merge_demo": False,
 }
 """{benchmark: whether it needs `--data`}."""
 

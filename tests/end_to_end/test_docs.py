@@ -155,7 +155,7 @@ def run_tune(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
 
 def shortened(arguments: list[str]) -> list[str]:
     """Return the arguments, with --dry-run if the command would search or embed."""
-    long = arguments[0] == "baselines" or (arguments[0] == "search" and "--resume" not in arguments)
+    long = arguments[0] in ("baselines", "challenge") or (arguments[0] == "search" and "--resume" not in arguments)
     return [*arguments, "--dry-run"] if long and "--dry-run" not in arguments else arguments
 
 
@@ -236,9 +236,9 @@ def test_the_picture_is_what_its_script_draws() -> None:
 def test_every_option_is_documented(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     documented = " ".join(page.read_text(encoding="utf-8") for page in PAGES)
     pages = {}
-    for command in ("search", "baselines", "check-data", "explore", "report", "export", "push", "score", "doctor"):
-        short = command in ("check-data", "report", "export", "push", "doctor")
-        assert run_tune([command, "--help" if short else "--help-all"], monkeypatch) == 0
+    long = ("search", "baselines", "challenge", "explore", "score", "serve", "apply")
+    for command in (*long, "check-data", "report", "export", "push", "doctor"):
+        assert run_tune([command, "--help-all" if command in long else "--help"], monkeypatch) == 0
         pages[command] = capsys.readouterr().out
     make_parser().print_help_all()
     pages["modal run cluster/launch.py"] = capsys.readouterr().out

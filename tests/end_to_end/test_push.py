@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 
-from tests.helpers.command import TIMEOUT, Ran, leaderboard, summary, tune, tune_here
+from tests.helpers.command import TIMEOUT, Ran, leaderboard, summary, tune_here, tune_inside
 from tests.helpers.hub_cache import NEW, OLD, fill_hub_cache
 from tests.helpers.hub_server import HubServer, Repository, hub_server
 from tests.helpers.tiny import TOPIC_WORDS, save_tiny_model, write_topic_pairs
@@ -46,8 +46,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def searched(home: Path) -> Path:
     """The results folder of a search that was given a file by its full path."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HOME", str(home / "hf"))
-        ran = tune(
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hf" / "hub"))
+        ran = tune_inside(
             "search", "--data", home / "pairs.csv", "--split-column", "side", "--base-model", BASE, "--search", "grid",
             "--dims", "8", "--loss", "cosent,cosine", "--epochs", "4", "--finalists", "1", "--jobs", "1",
             "--results", home / "results", "--name", "pinned", "--cache", home / "cache", "--report", "true",
@@ -169,8 +169,15 @@ def test_what_is_pushed_loads_from_the_hub(searched: Path, home: Path) -> None:
         assert repository.private and len(repository.commits) == 1 and "report.html" in repository.files
         loaded = run("-c", LOAD)
         assert loaded.code == 0, loaded.err
+        stored = home / "stored.npy"
+        np.save(stored, SentenceTransformer(str(home / OLD), device="cpu").encode(["t1w1 t2w2"]))
+        blocks = re.findall(r"```python\n(.*?)```", repository.files["README.md"].decode(), re.S)
+        lines = next(block for block in blocks if "adapter.safetensors" in block).replace("stored.npy", str(stored))
+        mapped = run("-c", f"{lines}\nprint(vectors.tolist())")
+        assert mapped.code == 0, mapped.err
     own = SentenceTransformer(str(searched / "best"), device="cpu").encode(["t1w1 t2w2"])
-    np.testing.assert_allclose(json.loads(loaded.out), own, atol=1e-6)
+    for found in (loaded, mapped):
+        np.testing.assert_allclose(json.loads(found.out), own, atol=1e-6)
     card = ModelCard(repository.files["README.md"].decode())
     assert 'SentenceTransformer("someone/model")' in card.text and card.data.base_model == "someone/words"
     model = {path.relative_to(searched / "best").as_posix() for path in (searched / "best").rglob("*.*")}

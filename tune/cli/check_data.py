@@ -26,7 +26,7 @@ def check_data(arguments: list[str]) -> int:
     )
     parser.add_argument("path", nargs="?", default=None, metavar="DATA", help="the same as --data")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON")
-    unused = ("prompt_a", "prompt_b", "max_length")
+    unused = ("prompt_a", "prompt_b", "max_length", "guard")
     add_options(parser, {"seed", *(name for name, (of, _) in OPTIONS.items() if of == "data" and name not in unused)})
     # A path is an option like any other once it is named.
     config, parsed = plain_request(parser, arguments)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tune.cli.progress import Progress, configuration, dims_of, duration
 from tune.cli.tables import make_console
-from tune.events import Bought, Cost, Embedding, Event, Message, SearchNamed, SearchStarted, TrialEvent
+from tune.events import Bought, Cost, Embedding, Event, Mapped, Message, SearchNamed, SearchStarted, TrialEvent
 from tune.results.naming import short_name
 from tune.train.kinds import kind_by_axes
 
@@ -35,7 +35,7 @@ class SearchDisplay:
         self.folder = ""
         self._quiet = quiet
         self._live: Live | None = None
-        self._embedding: Embedding | None = None
+        self._embedding: Embedding | Mapped | None = None
         self._progress = Progress()
         self._lost: set[str] = set()
         self._last_line = 0.0
@@ -75,7 +75,7 @@ class SearchDisplay:
         elif isinstance(event, SearchNamed):
             self.name, self.folder = event.name, event.folder
             self._say(f"results: {event.folder}")
-        elif isinstance(event, Embedding):
+        elif isinstance(event, Embedding | Mapped):
             self._embedding = event
             self._line(self._embedding_text(), last=event.done >= event.total)
         elif isinstance(event, Cost | Bought):
@@ -111,6 +111,11 @@ class SearchDisplay:
         if event is None:
             return ""
         left = (event.total - event.done) / event.per_second if event.per_second else 0.0
+        if isinstance(event, Mapped):
+            return (
+                f"{event.done:,} of {event.total:,} vectors mapped, {event.per_second:,.0f} vectors/s, "
+                f"{duration(left)} left"
+            )
         return (
             f"{event.base_model}: {event.done} of {event.total} texts embedded, "
             f"{event.per_second:.0f} texts/s, {duration(left)} left"
@@ -151,7 +156,7 @@ class SearchDisplay:
         others.sort(key=lambda trial: -(trial.best_auc or 0.0))
         for trial in [*running, *others][:_SHOWN_TRIALS]:
             axes = trial.axes
-            kind = kind_by_axes(axes.get("freeze", True), axes.get("train")).label
+            kind = kind_by_axes(axes.get("freeze", True), axes.get("train"), axes.get("side")).label
             table.add_row(
                 trial.trial[:8],
                 Text(trial.status, style="red" if trial.status == "failed" else ""),

@@ -38,7 +38,7 @@ def explore(arguments: list[str]) -> int:
     parser.add_argument(
         "--base-model", metavar="MODEL,...", help="open base models to score the pairs with, untouched (default: none)"
     )
-    of_data = {name for name, (table, _) in OPTIONS.items() if table == "data"}
+    of_data = {name for name, (table, _) in OPTIONS.items() if table == "data" and name != "guard"}
     add_options(parser, {"seed", "folds", "cache", "trust_remote_code", *of_data})
     config, parsed = plain_request(parser, arguments)
     base_models = config.base_models if hasattr(parsed, "base_model") else ()

@@ -19,13 +19,16 @@ USAGE = """usage: python -m tune COMMAND ...
 
   search     find the best fine-tuned embedding model for labelled text pairs
   baselines  score base models untouched, open and closed, in one table
+  challenge  search a new base model and compare it with the winner of a finished search
   check-data show what is recognised in labelled pairs
   explore    write a page on labelled pairs, before any search
   presets    list ready-made searches: python -m tune search --preset NAME
   report     write a page, tables and pictures of results
   export     write a trial of a finished search as a model directory
+  apply      turn stored vectors of a base model into those of a layer trained on it
   push       upload a search's model to the Hugging Face hub
   score      score an exported model on labelled pairs
+  serve      serve an exported model with OpenAI's embeddings API
   doctor     check this machine: versions, cores, memory, disk, GPU, Ray, keys
 
 python -m tune COMMAND --help lists a command's options.
@@ -40,9 +43,12 @@ _FIXES = {
     ),
 }
 """Errors of the file system that a user can fix."""
-COMMANDS = ("search", "baselines", "check-data", "explore", "presets", "report", "export", "push", "score", "doctor")
+COMMANDS = (
+    "search", "baselines", "challenge", "check-data", "explore", "presets", "report", "export", "apply", "push",
+    "score", "serve", "doctor",
+)  # fmt: skip
 """Each is the function of its name in the module of its name, which is imported only when the command is given."""
-_LOADS_MODELS = ("search", "baselines", "explore", "export", "push", "score")
+_LOADS_MODELS = ("search", "baselines", "challenge", "explore", "export", "push", "score", "serve")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,20 +12,14 @@ from typing import Any
 
 from tune.cli.parser import DRY_RUN, Parser, add_options, unknown_problems
 from tune.cli.presentation import add_presentation
-from tune.config.search import OPTIONS, SearchConfig, flag, search_config
+from tune.config.search import OPTIONS, RESUMABLE, SearchConfig, flag, search_config
 from tune.config.space import Space
-from tune.config.toml import Tables, read_toml
+from tune.config.toml import Tables, read_resolved, read_toml
 from tune.errors import ConfigError, ResultsError
 from tune.presets import preset_path
 from tune.results.layout import existing_folder
 
-RESUMABLE = (
-    "results", "report", "jobs", "max_hours", "cache", "ray_address", "gpus_per_trial",
-    "texts_per_request", "max_in_flight", "request_timeout", "request_retries", "max_embed_usd", "price_per_million",
-)  # fmt: skip
-"""Options that may be given together with --resume: they change no trial's numbers."""
-
-PAIRS_OPTIONS = {name for name, (table, _) in OPTIONS.items() if table in ("data", "closed")}
+PAIRS_OPTIONS = {name for name, (table, _) in OPTIONS.items() if table in ("data", "closed") and name != "guard"}
 """Options of every command that reads pairs."""
 
 
@@ -166,7 +160,7 @@ def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any], begun: Cal
     results = Path(flags.get("results", SearchConfig().search.results))
     if "/" in name or name in (".", ".."):
         raise ResultsError(f"--resume {name}: give the search's name only, and its parent folder with --results")
-    tables = read_toml(begun(results / name))
+    tables = read_resolved(begun(results / name))
     begun_with = _trusted(tables["search"])
     _put(tables, {**flags, "results": results, "name": name, "trust_remote_code": begun_with})
     if begun_with and not trusted:

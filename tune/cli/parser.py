@@ -19,7 +19,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "data": "FILE|DIR|DATASET", "text_a": "COLUMN", "text_b": "COLUMN", "label": "COLUMN",
         "positive_label": "VALUE,...", "positive_from": "SCORE", "score": "COLUMN", "score_min": "SCORE",
         "score_max": "SCORE", "split_column": "COLUMN", "split": "components|queries|cut", "prompt_a": "TEXT",
-        "prompt_b": "TEXT", "max_length": "TOKENS",
+        "prompt_b": "TEXT", "max_length": "TOKENS", "guard": "PAIRS,...",
     },
     "search": {
         "search": "grid|random|optuna|asha", "trials": "N", "jobs": "N", "seed": "N", "max_hours": "HOURS",
@@ -31,13 +31,14 @@ GROUPS: dict[str, dict[str, str]] = {
     "space (lists a,b,c or ranges LOW:HIGH)": {
         "base_model": "MODEL,...", "dims": "N,...", "loss": "LOSS,...", "learning_rate": "LOW:HIGH|RATE,...",
         "batch_size": "N,...", "epochs": "N,...", "train_size": "N,...|LOW:all", "matryoshka": "true,false",
+        "side": "both,query",
         "hard_negatives": "true,false",
         "warmup": "LOW:HIGH|N,...", "scheduler": "NAME,...", "dropout": "LOW:HIGH|P,...",
-        "weight_decay": "LOW:HIGH|X,...", "activation": "identity,tanh",
+        "weight_decay": "LOW:HIGH|X,...", "activation": "identity,tanh", "bias": "auto|true,false",
     },
     "training the base model": {
         "freeze": "true,false", "train": "full,lora", "lora_rank": "N,...", "lora_alpha": "X,...", "eval_pairs": "N",
-        "accumulation": "N", "checkpointing": "true|false", "chunk_size": "N",
+        "accumulation": "N", "checkpointing": "true|false", "chunk_size": "N", "guard_loss": "AUC",
     },
     "closed models": {
         "base_url": "URL", "cohere_base_url": "URL", "input_type": "TYPE", "too_long": "truncate|refuse",

@@ -111,7 +111,7 @@ class Progress:
 
 def configuration(axes: dict[str, Any]) -> str:
     """Return the point of a trial in a few words."""
-    kind = kind_by_axes(axes.get("freeze", True), axes.get("train")).label
+    kind = kind_by_axes(axes.get("freeze", True), axes.get("train"), axes.get("side")).label
     pairs = [f"{axes['train_size']:,} pairs"] if axes.get("train_size") else []
     rate = f"learning rate {axes['learning_rate']:.2g}"
     return ", ".join([short_name(axes["base_model"]), kind, f"{dims_of(axes)} dims", axes["loss"], rate, *pairs])

@@ -16,10 +16,12 @@ def score(arguments: list[str]) -> int:
         description="Score a model on labelled pairs. The threshold comes from embedtune.json or --threshold; "
         "it is never fitted on what is scored.",
         operands="MODEL",
-        common=("model", "data", "side", "threshold", "json", "split_column", "text_a", "text_b", "label"),
+        common=("model", "data", "scored_side", "threshold", "json", "split_column", "text_a", "text_b", "label"),
     )
     parser.add_argument("model", metavar="MODEL", help="directory of an exported model, or a base model's name")
-    parser.add_argument("--side", choices=SIDES, default=None, help="score only this side of the given split")
+    parser.add_argument(
+        "--side", dest="scored_side", choices=SIDES, default=None, help="score only this side of the given split"
+    )
     parser.add_argument(
         "--threshold", type=float, default=None, metavar="COSINE", help="cosine from which a pair counts as positive"
     )
@@ -36,7 +38,9 @@ def score(arguments: list[str]) -> int:
     # With --json, stdout is for the figures alone.
     display = SearchDisplay(make_console(stderr=parsed.json))
     with display:
-        result = score_command(parsed.model, config, parsed.side, parsed.threshold, display.emit, display.asker())
+        result = score_command(
+            parsed.model, config, parsed.scored_side, parsed.threshold, display.emit, display.asker()
+        )
     if parsed.json:
         print(json.dumps(result, indent=1))
     else:

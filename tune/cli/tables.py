@@ -91,7 +91,7 @@ def _show_leaderboard(name: str, rows: list[dict[str, str]], console: Console) -
             row["rank"],
             row["trial"][:8] if row["rank"] else _untouched(row["base_model"]),
             short_name(row["base_model"]) + ("*" if row["note"] else ""),
-            kind_by_axes(row["freeze"] == "true", row["train"]).label if row["rank"] else "",
+            kind_by_axes(row["freeze"] == "true", row["train"], row.get("side")).label if row["rank"] else "",
             row["dims"],
             row["loss"],
             f"{float(row['learning_rate']):.2g}" if row["learning_rate"] else "",

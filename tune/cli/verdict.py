@@ -43,6 +43,7 @@ def read_verdict(summary: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) 
         if entry["kind"] == "frozen":
             exploratory = " (exploratory)" if entry.get("family") == "exploratory" else ""
             sentences.append(f"Among the trained models, {entry['sentence']}{exploratory}.")
+    sentences += map(as_sentence, (summary.get("guard") or {}).get("sentences") or [])
     if summary.get("correction"):
         sentences.append(as_sentence(summary["correction"]))
     if summary.get("out_of_fold"):
@@ -53,7 +54,10 @@ def read_verdict(summary: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) 
     winner = summary["winner"]
     facts = [
         ("winner", f"{configuration(_axes(winner['config']))} ({winner['trial']})"),
+        ("side", _side_line(rows, winner["trial"])),
         ("AUC", _auc_line(scores)),
+        ("guard", _guard_line(summary, winner["trial"])),
+        ("merge", (summary.get("merge") or {}).get(winner["trial"], {}).get("sentence", "")),
         ("data", _data_line(summary["data"])),
         ("cost", _cost_line(summary, rows)),
     ]
@@ -118,6 +122,7 @@ def outcome(folder: ResultsFolder, summary: Mapping[str, Any], rows: Sequence[Ma
         **scores,
         "verdict": as_sentence((summary.get("verdicts") or [verdict["sentence"]])[0]) if verdict else None,
         "outcome": verdict["outcome"] if verdict else None,
+        "guard": [as_sentence(one) for one in (summary.get("guard") or {}).get("sentences") or []],
         "synthetic": bool((summary.get("data") or {}).get("synthetic")),
         "interrupted": summary.get("interrupted") or "",
         "warnings": list(summary.get("warnings") or []),
@@ -178,6 +183,28 @@ def _auc_line(scores: Mapping[str, dict[str, Any] | None]) -> str:
         if one is not None:
             parts.append(f"{one['auc']:.4f}{in_brackets(one['low'], one['high'])} on {where}")
     return ", ".join([*parts, *([f"{val['auc']:.4f} on validation"] if val and not scores["out_of_fold"] else [])])
+
+
+def _guard_line(summary: Mapping[str, Any], winner: str) -> str:
+    """Return the winner's mean AUC on the guard sets, before and after training; "" without any."""
+    guard = summary.get("guard") or {}
+    # With Matryoshka, a key ends with the dims.
+    found = next((one for key, one in (guard.get("models") or {}).items() if key.split("@")[0] == winner), None)
+    if found is None:
+        return ""
+    sets = ", ".join(found["sets"])
+    return f"{found['after']:.4f} on {sets}, {found['before']:.4f} before training"
+
+
+def _side_line(rows: Sequence[Mapping[str, str]], winner: str) -> str:
+    """Return which side the winner's layer maps, if some trials trained the query side only; else ""."""
+    query = [row for row in rows if row.get("side") == "query" and row["val_auc"]]
+    if not query:
+        return ""
+    if any(row["trial"] == winner for row in query):
+        return "queries alone go through its layer; stored vectors of documents stay valid"
+    best = max(float(row["val_auc"]) for row in query)
+    return f"both sides of a pair change; the best layer for queries alone has {best:.4f} on validation"
 
 
 def _data_line(data: Mapping[str, Any]) -> str:

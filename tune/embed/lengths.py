@@ -35,6 +35,27 @@ class TokenLengths:
         return 0 if self.limit is None else int((self.tokens > self.limit).sum())
 
 
+class TokenCounter:
+    """Counts the tokens that a SentenceTransformer reads of each text; keeps its own copy of the tokenizer."""
+
+    def __init__(self, tokenizer: "Tokenizer", limit: int | None, routed: bool) -> None:
+        self._tokenizer, self._limit, self._routed = tokenizer, limit, routed
+
+    @classmethod
+    def of(cls, model: Any) -> "TokenCounter | None":
+        """Return the counter of a model; None if its tokenizer has no form that counts without cutting."""
+        module = first_modules(model)[0]
+        tokenizer = _uncut(getattr(module, "tokenizer", None))
+        return None if tokenizer is None else cls(tokenizer, _limit(module), has_routes(model))
+
+    def count(self, texts: Sequence[str], prompt: str = "") -> list[int]:
+        """Return the tokens of each text, with prompt and special tokens, at most the model's limit."""
+        before = split_route(prompt, self._routed)[1]
+        tokens = _counts(self._tokenizer, [before + text for text in texts])
+        counts: list[int] = (tokens if self._limit is None else np.minimum(tokens, self._limit)).tolist()
+        return counts
+
+
 def lengths_by_model(model: Any, by_prompt: Iterable[tuple[str, Sequence[str]]]) -> TokenLengths | None:
     """Return the lengths of texts under their prompts, as a SentenceTransformer reads them.
 

@@ -21,7 +21,14 @@ from tune.embed.leaks import near_copies_by_side
 from tune.embed.left_out import LeftOut, without
 from tune.embed.model_files import cached_commit
 from tune.embed.own_code import own_classes
-from tune.embed.prepare import PreparedBase, ViewOptions, prepare_base, texts_by_prompt, with_exact_test
+from tune.embed.prepare import (
+    PreparedBase,
+    ViewOptions,
+    embed_pairs,
+    prepare_base,
+    texts_by_prompt,
+    with_exact_test,
+)
 from tune.embed.routes import has_routes
 from tune.embed.sources import Source, load_open, load_source
 from tune.errors import ConfigError
@@ -38,7 +45,8 @@ class EmbedOrder:
     sides: train (in its seeded order), val and test. query_document: whether the two columns are queries and documents.
     view: what the view holds. lora: whether some trial trains the base model with LoRA. matryoshka_dims: the largest of
     the dims that must be below the base model's own, or 0. closed: how to call closed models.
-    trust_remote_code: whether an open one may run code of its own.
+    trust_remote_code: whether an open one may run code of its own. guards: pairs that are only scored; their texts are
+    embedded by open models alone.
     """
 
     base_model: str
@@ -51,15 +59,22 @@ class EmbedOrder:
     matryoshka_dims: int = 0
     closed: ClosedConfig = field(default_factory=ClosedConfig)
     trust_remote_code: bool = False
+    guards: tuple[LabelledPairs, ...] = ()
 
 
 def embed_bases(
-    config: SearchConfig, split: Split, cache: Path, emit: Emit, embed: EmbedAll | None = None
+    config: SearchConfig,
+    split: Split,
+    cache: Path,
+    emit: Emit,
+    embed: EmbedAll | None = None,
+    guards: Sequence[LabelledPairs] = (),
 ) -> tuple[dict[str, PreparedBase], dict[str, Any]]:
     """Embed for every base model; return the prepared base models by name, and the first one's `near_copies_by_side`.
 
     embed: how to carry out the orders; None for `embed_in_turn`. Pairs that a base model has no vector for are left out
-    for all. Raises ConfigError, DataError or ModelError as `embed_base` does, ModelError also if too many are left out.
+    for all. guards: pairs to embed beside those of the split. Raises ConfigError, DataError or ModelError as
+    `embed_base` does, ModelError also if too many are left out.
     """
     sides = labelled_sides(split, config.search.seed)
     query_document = split.pairs.columns.query_document
@@ -75,6 +90,7 @@ def embed_bases(
             matryoshka_dims=_matryoshka_dims(config, name),
             closed=config.closed,
             trust_remote_code=config.search.trust_remote_code,
+            guards=tuple(guards),
         )
         for name in config.base_models
     ]
@@ -146,7 +162,9 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
     if order.precision == "bf16":
         # Test is scored as by the exported model, which has fp32 weights.
         exact = load_open(name, "fp32", data.max_length, trust_remote_code=order.trust_remote_code)
-        base = with_exact_test(base, exact, sides["test"], cache, emit)
+        base = with_exact_test(base, exact, [sides["test"], *order.guards], cache, emit)
+    else:
+        embed_pairs(base, source, order.guards, cache, emit)
     return base
 
 

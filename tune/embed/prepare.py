@@ -4,7 +4,7 @@ The view has train and val only. Test rows stay in the snapshot until test is op
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -228,11 +228,30 @@ def view_texts(base_model: str, pairs: LabelledPairs, prompts: tuple[str, str], 
 
 
 def with_exact_test(
-    base: PreparedBase, exact: SentenceTransformerSource, test: LabelledPairs, cache: Path, emit: Emit = ignore
+    base: PreparedBase,
+    exact: SentenceTransformerSource,
+    scored: Sequence[LabelledPairs],
+    cache: Path,
+    emit: Emit = ignore,
 ) -> PreparedBase:
-    """Embed the test texts with `exact`, the same model in the precision of an export; return the updated base."""
-    snapshot = Snapshot.in_cache(cache, exact.fingerprint, exact.dims)
-    progress = embedding_progress(exact.name, emit)
-    for prompt, texts in ((base.prompt_a, test.text_a), (base.prompt_b, test.text_b)):
-        snapshot.embed(exact, prompt, texts, progress)
-    return replace(base, test_fingerprint=exact.fingerprint, weights=exact.weights)
+    """Embed the texts of test, and of guard sets, with `exact`: the same model in the precision of an export.
+
+    Return the updated base.
+    """
+    base = replace(base, test_fingerprint=exact.fingerprint, weights=exact.weights)
+    embed_pairs(base, exact, scored, cache, emit)
+    return base
+
+
+def embed_pairs(
+    base: PreparedBase,
+    source: SentenceTransformerSource,
+    scored: Sequence[LabelledPairs],
+    cache: Path,
+    emit: Emit = ignore,
+) -> None:
+    """Embed what the source's snapshot lacks of pairs that no trial sees, with the base model's prompts."""
+    snapshot = Snapshot.in_cache(cache, source.fingerprint, source.dims)
+    progress = embedding_progress(source.name, emit)
+    for prompt, texts in texts_by_prompt(scored, (base.prompt_a, base.prompt_b)).items():
+        snapshot.embed(source, prompt, texts, progress)

@@ -16,8 +16,8 @@ def about(facts: ExportFacts) -> dict[str, Any]:
         "trial": facts.trial,
         "threshold": facts.final["threshold"],
         "logistic_threshold": facts.final["logistic_threshold"],
-        "prompt_a": facts.base.prompt_a,
-        "prompt_b": facts.base.prompt_b,
+        "prompt_a": facts.prompts[0],
+        "prompt_b": facts.prompts[1],
         "config": facts.settings,
         "base_model": public_name(facts.base.name),
         "base_revision": facts.base.revision,
@@ -26,6 +26,8 @@ def about(facts: ExportFacts) -> dict[str, Any]:
         "val_spearman": facts.final.get("val_spearman"),
         "test": facts.final["test"],
         "by_dims": facts.finals if len(facts.finals) > 1 else None,
+        "merge": facts.merge,
+        "guard": facts.guard,
         "search": facts.search,
     }
 

@@ -4,7 +4,8 @@ Facts become plain values and Markdown here; their order is in templates/card.md
 metadata.py. A card contains no texts and no paths of the machine that wrote it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.resources import files
 
@@ -17,7 +18,8 @@ from tune.export.facts import ExportFacts
 from tune.export.limits import limits
 from tune.export.markdown import code, plain, table
 from tune.export.metadata import card_data
-from tune.export.scores import score_table, sentences, verdicts
+from tune.export.scores import kept, score_table, sentences, verdicts
+from tune.export.servers import ST, Serving, card_sentences
 from tune.train.kinds import kind_of
 
 PLACE = "PATH/OF/THIS/DIRECTORY"
@@ -34,11 +36,32 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Instead:
+    """What the card of an export in another form says in place of sentence-transformers.
+
+    use: Python that encodes a first and a second text as a and b. notes: paragraphs after it. needs: what loads it.
+    library: its name in the front matter.
+    """
+
+    use: str
+    notes: tuple[str, ...]
+    needs: str
+    library: str
+
+
+@dataclass(frozen=True)
 class Extras:
-    """What only the model in memory, or the pipeline, knows. max_tokens: per text; None for no limit or unknown."""
+    """What only the model in memory, or the pipeline, knows.
+
+    max_tokens: per text; None for no limit or unknown. stored: Python that maps stored vectors of the base model; "" if
+    the trial trained the base. instead: of an export in another form. servers: how each reader serves it.
+    """
 
     max_tokens: int | None = None
     picture: Picture | None = None
+    stored: str = ""
+    servers: Mapping[str, Serving] = field(default_factory=dict)
+    instead: Instead | None = None
 
 
 def model_card(facts: ExportFacts, extras: Extras | None = None) -> str:
@@ -49,14 +72,16 @@ def model_card(facts: ExportFacts, extras: Extras | None = None) -> str:
         trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
     template = environment.from_string((files("tune.export") / "templates" / "card.md.jinja").read_text("utf-8"))
-    findings = facts.findings
+    findings, instead = facts.findings, extras.instead
     return template.render(
-        metadata=card_data(facts, base).to_yaml(),
+        metadata=card_data(facts, base, instead.library if instead else None).to_yaml(),
         title=f"{plain(base.label)}, adapted to {facts.dims} dimensions",
         what=_what(facts, base),
-        use=_use(facts),
-        after_use=_after_use(facts),
-        scores=[*_warnings(facts), *sentences(facts), *score_table(facts), *verdicts(facts)],
+        use=f"{instead.use}\n{_belongs(facts)}" if instead else _use(facts),
+        after_use=instead.notes if instead else _after_use(facts),
+        scores=[*_warnings(facts), *sentences(facts), *score_table(facts), *verdicts(facts), *kept(facts)],
+        stored=extras.stored,
+        stored_side="stored vectors of queries" if facts.config.side == "query" else "stored vectors",
         picture=extras.picture and {"file": extras.picture.file, "text": plain(extras.picture.text)},
         limits=limits(facts, base, extras.max_tokens),
         data=_data(facts),
@@ -66,7 +91,8 @@ def model_card(facts: ExportFacts, extras: Extras | None = None) -> str:
         provenance=table(["what", "value"], [list(one) for one in findings.provenance.items()])
         if findings.provenance
         else "",
-        needs=_needs(facts),
+        servers=card_sentences(extras.servers),
+        needs=instead.needs if instead else _needs(facts, extras.servers),
     )
 
 
@@ -79,9 +105,13 @@ def _what(facts: ExportFacts, base: BaseCard) -> str:
     return f"{what} and a final normalisation.{synthetic}"
 
 
-def _use(facts: ExportFacts) -> str:
+def _belongs(facts: ExportFacts) -> str:
+    """Return the line that compares two vectors a and b."""
     threshold = facts.final["threshold"]
-    belongs = f"belongs_together = float(a @ b) >= {threshold:.6f}" if threshold is not None else "cosine = a @ b"
+    return f"belongs_together = float(a @ b) >= {threshold:.6f}" if threshold is not None else "cosine = a @ b"
+
+
+def _use(facts: ExportFacts) -> str:
     if facts.base.closed is not None:
         lines = [
             "from tune.embed.adapted import AdaptedEmbedder",
@@ -96,13 +126,15 @@ def _use(facts: ExportFacts) -> str:
             "from sentence_transformers import SentenceTransformer",
             "",
             f'model = SentenceTransformer("{PLACE}"{trust})',
-            _encode(facts.base),
+            _encode(facts),
         ]
-    return "\n".join([*lines, belongs])
+    return "\n".join([*lines, _belongs(facts)])
 
 
 def _after_use(facts: ExportFacts) -> list[str]:
     found = []
+    if facts.config.side == "query":
+        found.append(_query_side(facts))
     if len(facts.finals) > 1:
         dims = min(facts.finals)
         how = (
@@ -117,6 +149,18 @@ def _after_use(facts: ExportFacts) -> list[str]:
     return found
 
 
+def _query_side(facts: ExportFacts) -> str:
+    """Return what a reader must know of a layer for queries alone."""
+    documents = 'encode(..., side="b")' if facts.base.closed is not None else "encode_document"
+    kept = (
+        "Only the query side was trained: first texts go through the layer, second texts (documents) keep the base "
+        f"model's own unit vectors. Document vectors that you have stored stay valid; `{documents}` returns the same."
+    )
+    if facts.base.closed is not None:
+        return kept
+    return f"{kept} Plain `encode` takes the route of documents; it never applies the layer."
+
+
 def named_prompts(base: PreparedBase) -> list[tuple[str, str]]:
     """Return (name, prompt) of first and second texts, without routes, as the exported model knows them."""
     first, second = (split_route(prompt, base.routed) for prompt in (base.prompt_a, base.prompt_b))
@@ -126,8 +170,11 @@ def named_prompts(base: PreparedBase) -> list[tuple[str, str]]:
     return [(first[0] or "query", first[1]), (second[0] or "document", second[1])]
 
 
-def _encode(base: PreparedBase) -> str:
+def _encode(facts: ExportFacts) -> str:
     """Return the lines that encode a first and a second text."""
+    base = facts.base
+    if facts.config.side == "query":
+        return '[a] = model.encode_query(["first text"])\n[b] = model.encode_document(["second text"])'
     if base.prompt_a == base.prompt_b:
         return 'a, b = model.encode(["first text", "second text"])'
     calls = {"query": "encode_query({})", "document": "encode_document({})"}
@@ -177,7 +224,7 @@ def _origin(facts: ExportFacts, base: BaseCard) -> list[str]:
     return [*found, *([base.origin] if base.origin else [])]
 
 
-def _needs(facts: ExportFacts) -> str:
+def _needs(facts: ExportFacts, servers: Mapping[str, Serving]) -> str:
     if facts.base.closed is not None:
         extra = facts.base.name.partition(":")[0]
         return (
@@ -185,8 +232,8 @@ def _needs(facts: ExportFacts) -> str:
             f"from the environment. It needs embedtune (`pip install 'embedtune[{extra}]'`), but neither torch nor a "
             "GPU."
         )
-    saved_by = version("sentence-transformers")
-    needs = f"It needs sentence-transformers 6 or later (saved by {saved_by}; earlier versions cannot read it)."
+    since, saved_by = servers[ST].since, version("sentence-transformers")
+    needs = f"It needs sentence-transformers {since} or later (saved by {saved_by})."
     if facts.base.trusted:
         needs += " It runs custom code from its base model (`trust_remote_code`); read that code before loading."
     return needs

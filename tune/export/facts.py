@@ -10,6 +10,7 @@ from tune.config.space import AXES, Range, point_of
 from tune.config.trial import TrialConfig
 from tune.embed.base_card import public_name
 from tune.embed.prepare import PreparedBase
+from tune.embed.routes import side_routes
 from tune.results.layout import ResultsFolder
 from tune.results.leaderboard import read_leaderboard
 from tune.results.summary import Summary
@@ -49,7 +50,8 @@ class ExportFacts:
 
     finals: by dims, ascending; the model outputs the last. Each has val_auc, threshold (cosine from which a pair counts
     as positive: best accuracy on val), logistic_threshold (the one behind the hard AUC) and test (scores, if the trial
-    was a finalist); val_spearman if the pairs have graded scores. search: provenance of the search.
+    was a finalist); val_spearman if the pairs have graded scores. search: provenance of the search. merge, guard: how
+    the model was merged with its base, and its AUC on guard sets, as the summary has them; None where it does not.
     """
 
     trial: str
@@ -58,6 +60,8 @@ class ExportFacts:
     finals: dict[int, dict[str, Any]]
     search: dict[str, Any]
     findings: Findings = Findings()
+    merge: Mapping[str, Any] | None = None
+    guard: Mapping[str, Any] | None = None
 
     @property
     def final(self) -> dict[str, Any]:
@@ -68,6 +72,13 @@ class ExportFacts:
     def dims(self) -> int:
         """Dimensions of the model's vectors."""
         return max(self.finals)
+
+    @property
+    def prompts(self) -> tuple[str, str]:
+        """Prompts of first and second texts, as the exported model takes them: with the routes that it adds."""
+        own = (self.base.prompt_a, self.base.prompt_b)
+        routed = self.config.side == "query" and self.base.closed is None
+        return side_routes(own, self.base.routed) if routed else own
 
     @property
     def settings(self) -> dict[str, Any]:

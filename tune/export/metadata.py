@@ -13,13 +13,17 @@ _TASK = "sentence-similarity"
 _HUB_DATASET = re.compile(r"([\w.-]+/[\w.-]+)(?::(.+))?")
 
 
-def card_data(facts: ExportFacts, base: BaseCard) -> "ModelCardData":
-    """Return the front matter. What is not known, such as the base model's license, is left out."""
+def card_data(facts: ExportFacts, base: BaseCard, library: str | None = None) -> "ModelCardData":
+    """Return the front matter. What is not known, such as the base model's license, is left out.
+
+    library: that runs it in place of sentence-transformers; the scores of the trial are not its own then.
+    """
     from huggingface_hub import ModelCardData
 
     closed = facts.base.closed is not None
     dataset = _HUB_DATASET.fullmatch(str(facts.search.get("data", "")))
-    results = _results(facts)
+    results = [] if library else _results(facts)
+    own = [] if closed else [library or "sentence-transformers"]
     licensed: dict[str, Any] = {"license": base.license} if base.license else {}
     if base.license == "other":
         licensed |= {"license_name": base.license_name, "license_link": base.license_link}
@@ -27,9 +31,9 @@ def card_data(facts: ExportFacts, base: BaseCard) -> "ModelCardData":
         base_model=base.repository,
         datasets=[dataset[1]] if dataset else None,
         language=list(base.language) or None,
-        library_name=None if closed else "sentence-transformers",
+        library_name=next(iter(own), None),
         pipeline_tag=_TASK,
-        tags=[*([] if closed else ["sentence-transformers"]), "feature-extraction", _TASK, "embedtune"],
+        tags=[*own, "feature-extraction", _TASK, "embedtune"],
         model_name=f"{base.label}, {facts.dims} dims" if results else None,
         eval_results=results or None,
         **licensed,

@@ -47,6 +47,20 @@ def verdicts(facts: ExportFacts) -> list[str]:
     return [plain(as_sentence(verdict)) for verdict in facts.findings.verdicts if verdict != said]
 
 
+def kept(facts: ExportFacts) -> list[str]:
+    """Return what is left of the base model's knowledge on guard sets, and how the model was merged with it."""
+    found = []
+    for name, one in (facts.guard or {}).get("sets", {}).items():
+        apart = in_brackets(one["low"], one["high"])
+        found.append(
+            f"On guard set {plain(name)}, on which it was not trained, its ROC AUC is {one['after']:.4f}; that of the"
+            f" untouched base model is {one['before']:.4f} (difference {one['delta']:+.4f}{apart})."
+        )
+    if facts.merge is not None:
+        found.append(as_sentence(facts.merge["sentence"]))
+    return found
+
+
 def _name(baseline: Baseline) -> str:
     return "TF-IDF (words alone)" if baseline.base_model == TFIDF else f"{baseline.name}, untouched"
 

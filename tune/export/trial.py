@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tune.config.search import search_config
-from tune.config.toml import read_toml
+from tune.config.toml import read_resolved
 from tune.embed.prepare import PreparedBase
 from tune.errors import ResultsError
 from tune.export.card import Picture
@@ -37,13 +37,23 @@ def export(
     own code, whatever the folder says. picture: draws one for the card, given the trial. Raises ResultsError if there
     is no such trial or `to` exists, ModelError if the base model has changed or may not run its code.
     """
+    model, facts = chosen_model(folder, trial, trust_remote_code=trust_remote_code)
+    return write_model(model, facts, to, picture and picture(facts.trial))
+
+
+def chosen_model(
+    folder: ResultsFolder, trial: str | None, *, trust_remote_code: bool = False
+) -> tuple[TrialModel, ExportFacts]:
+    """Return the model of a trial and what its export records. The arguments and errors are those of `export`."""
     summary = Summary(folder.summary)
     winner: str | None = (summary.get("winner") or {}).get("trial")
     outcome, best = _chosen(folder, _winner(folder, summary) if trial is None else trial)
     base = PreparedBase.from_json(summary["bases"][outcome.config.base_model])
-    config = search_config(**read_toml(folder.config))
+    config = search_config(**read_resolved(folder.config))
     cache, max_length = config.search.cache.expanduser(), config.data.max_length
-    model = Models({base.name: base}, cache, max_length, trust_remote_code).of(outcome)
+    merged = (summary.get("merge") or {}).get(outcome.trial)
+    shares = {} if merged is None else {outcome.trial: merged["share"]}
+    model = Models({base.name: base}, cache, max_length, trust_remote_code, shares).of(outcome)
     facts = ExportFacts(
         trial=outcome.trial,
         config=outcome.config,
@@ -61,8 +71,10 @@ def export(
             **({"scores": scores} if (scores := summary["data"].get("scores")) else {}),
         },
         findings=findings_of(folder, summary, config),
+        merge=merged,
+        guard=((summary.get("guard") or {}).get("models") or {}).get(model.key(model.dims[0])),
     )
-    return write_model(model, facts, to, picture and picture(outcome.trial))
+    return model, facts
 
 
 def _winner(folder: ResultsFolder, summary: Summary) -> str:
@@ -88,7 +100,8 @@ def _chosen(folder: ResultsFolder, trial: str) -> tuple[TrialOutcome, Report]:
     if best is None:
         scored = sorted(outcome.trial for outcome in outcomes if outcome.best and outcome.status != "failed")
         raise ResultsError(
-            f"{folder.root}: {trial} does not name one trial with weights; there are {', '.join(scored[:8])}"
+            f"{folder.root}: {trial} does not name one trial with weights; there are "
+            f"{', '.join(scored[:8]) or 'none here'}"
         )
     return found[0], best
 

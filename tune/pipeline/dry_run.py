@@ -6,7 +6,7 @@ from tune.config.search import SearchConfig
 from tune.embed.closed.prices import usd
 from tune.embed.purchase import report_estimates, search_estimates, total_usd
 from tune.events import Emit, Message
-from tune.pipeline.pairs import read_split, with_train_sizes
+from tune.pipeline.pairs import guards_of, read_split, with_train_sizes
 from tune.pipeline.rates import report_rates
 from tune.search.points import planned_trials, small_space
 
@@ -19,6 +19,8 @@ def dry_run(config: SearchConfig, emit: Emit, cache: Path | None, note: str = ""
     split, _ = read_split(config, emit)
     config = with_train_sizes(config, split, emit)
     if trials:
+        for guard in guards_of(config):
+            emit(Message(f"guard set {guard.name}: {len(guard.pairs):,} pairs"))
         emit(Message(f"{config.search.search}: {planned_trials(config)} trials"))
         if small := small_space(config):
             emit(Message(small))

@@ -15,6 +15,7 @@ from tune.embed.latency import encoder, machine_of, measure
 from tune.embed.lengths import lengths_by_model
 from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.sources import load_open
+from tune.export.about import read_about
 from tune.pipeline.run import Run
 from tune.train.trained import Models, baseline_key
 
@@ -74,7 +75,7 @@ def _open_models(run: Run, models: Models) -> dict[str, _Open]:
     winner, best = run.summary.get("winner"), run.folder.best
     if winner and best.is_dir() and not is_adapted(best):
         # Its limit of tokens is part of the export.
-        found[winner["trial"]] = _Open(str(best), models.bases[winner["config"]["base_model"]].prompt_a, None)
+        found[winner["trial"]] = _Open(str(best), str(read_about(best).get("prompt_a", "")), None)
     return found
 
 

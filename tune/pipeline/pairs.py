@@ -1,11 +1,13 @@
 """The pairs of a command, read, cleaned and split, before anything heavy is imported."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tune.config.search import SearchConfig
 from tune.config.train_sizes import Doubling, listed
 from tune.config.trial import RANKING_LOSSES
 from tune.data.clean import clean_pairs
+from tune.data.guards import Guard, read_guards
 from tune.data.lengths import text_lengths
 from tune.data.pairs import Pairs, read_pairs
 from tune.data.sides import HELD_OUT, SIDES
@@ -82,6 +84,13 @@ def with_train_sizes(config: SearchConfig, split: Split, emit: Emit) -> SearchCo
             emit(Message(f"train sizes: {doubled}, all {there:,}"))
         spaces.append(space)
     return config.model_copy(update={"spaces": tuple(dict.fromkeys(spaces))})
+
+
+def guards_of(config: SearchConfig, places: Sequence[str | None] = ()) -> list[Guard]:
+    """Read the guard sets of a search; none if all its base models are closed. places: as of `read_guards`."""
+    if len(config.closed_models) == len(config.base_models):
+        return []
+    return read_guards(config.data, config.search.seed, places)
 
 
 def _read_lines(raw: Pairs, counts: dict[str, int]) -> list[str]:

@@ -20,6 +20,7 @@ from tune.evaluate.tfidf import TFIDF_KEY, TfidfBaseline, tfidf_on_val
 from tune.events import SearchNamed
 from tune.files import write_atomic
 from tune.machine import cpu_name, usable_cores
+from tune.pipeline.guard import record_guards
 from tune.pipeline.keep_scores import keep_opened
 from tune.pipeline.labels import check_labels, in_place_of_praise
 from tune.pipeline.run import Run
@@ -64,8 +65,10 @@ def record_start(run: Run, command: str, kind: str | None = None) -> None:
 
 def embed_all(run: Run) -> Models:
     """Embed every base model's texts; report texts of val and test that are nearly in train, and inverted labels."""
+    record_guards(run)
     with run.clock.phase("embedding"):
-        bases, near = embed_bases(run.config, run.split, run.cache, run.emit, run.backend.embed)
+        guards = [guard.pairs for guard in run.guards]
+        bases, near = embed_bases(run.config, run.split, run.cache, run.emit, run.backend.embed, guards)
     check_same_bases(run.summary, bases)
     run.say(_leaks_line(run.facts["leaks"]["texts_seen_in_train"], near))
     run.facts["leaks"]["near_copies_in_train"] = near
@@ -138,6 +141,8 @@ def write_table(
         val_pairs=sum(len(sides[side]) for side in (("train", "val") if run.config.search.folds else ("val",))),
         contenders=run.summary.get("contenders") or {},
         spearman=run.summary.get("val_spearman") or {},
+        guard=(run.summary.get("guard") or {}).get("models") or {},
+        shares={trial: one["share"] for trial, one in (run.summary.get("merge") or {}).items()},
     )
     fixed = [model.outcome.trial for model in finalists]
     write_leaderboard(run.folder.leaderboard, leaderboard_rows(outcomes, models.bases, test, fixed, facts))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from tune.config.search import SearchConfig
+from tune.data.guards import check_guards
 from tune.data.pairs import check_data
 from tune.embed.base_models import check_lora, check_source
 from tune.errors import ConfigError, UserError
@@ -37,6 +38,7 @@ def check_search(
         ),
         *(partial(check_lora, name) for name in here if config.trained_by_lora(name)),
         partial(check_data, config.data),
+        partial(check_guards, config.data),
     ]
     checks.append(partial(check_cache, config.search.cache))
     if buys and sdks:

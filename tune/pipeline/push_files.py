@@ -6,8 +6,8 @@ from typing import Any
 
 from tune.config.paths import paths_in, without_these
 from tune.config.search import SearchConfig, search_config
-from tune.config.toml import read_toml
-from tune.embed.adapted import ABOUT, is_adapted
+from tune.config.toml import read_resolved
+from tune.embed.adapted import ABOUT, ADAPTER, is_adapted
 from tune.events import Emit, Message
 from tune.export.about import read_about
 from tune.export.card import PLACE
@@ -66,7 +66,11 @@ def _is_winner(folder: ResultsFolder, trial: str) -> bool:
 
 
 def _card(text: str, repository: str) -> str:
-    """Return the card with a snippet that loads the model from the hub, and a link to the report."""
+    """Return the card with snippets that load the model from the hub, and a link to the report."""
+    stored, load = f'load_file("{PLACE}/{ADAPTER}")', "from safetensors.numpy import load_file\n"
+    if stored in text:
+        text = text.replace(load, f"from huggingface_hub import hf_hub_download\n{load}", 1)
+        text = text.replace(stored, f'load_file(hf_hub_download("{repository}", "{ADAPTER}"))')
     closed = f'AdaptedEmbedder.load("{PLACE}")'
     if closed in text:
         text = text.replace("```python\n", "```python\nfrom huggingface_hub import snapshot_download\n", 1)
@@ -78,8 +82,9 @@ def _private_paths(folder: ResultsFolder) -> dict[str, str]:
     """Return the paths of this machine that the results may name, such as in a failed trial's reason, and what to write
     instead: their last part.
     """
-    config: SearchConfig = search_config(**read_toml(folder.config))
-    given = [config.data.data, *config.base_models, str(config.search.cache), str(config.search.results)]
+    config: SearchConfig = search_config(**read_resolved(folder.config))
+    data, search = config.data, config.search
+    given = [data.data, *data.guards, *config.base_models, str(search.cache), str(search.results)]
     command = str(Summary(folder.summary).get("command") or "")
     outside = [*paths_in(command), *(one for one in given if one and one.startswith(("/", "~", "..")))]
     whole = [os.path.abspath(os.path.expanduser(path)) for path in (*outside, str(folder.root), os.curdir)]

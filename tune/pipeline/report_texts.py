@@ -9,7 +9,7 @@ from collections.abc import Mapping, Set
 import numpy as np
 
 from tune.config.search import search_config
-from tune.config.toml import read_toml
+from tune.config.toml import read_resolved
 from tune.data.local_files import local_files
 from tune.data.pairs import Pairs, read_pairs
 from tune.data.split import read_split_rows, row_hashes
@@ -46,7 +46,7 @@ def texts_again(folder: ResultsFolder, wanted: Wanted) -> tuple[Found, str]:
     if not wanted:
         return {}, ""
     try:
-        config = search_config(**read_toml(folder.config)).data
+        config = search_config(**read_resolved(folder.config)).data
     except (UserError, TypeError):
         return {}, "Texts are not shown: search.toml, which says where the pairs are, cannot be read."
     try:

@@ -1,11 +1,13 @@
 """Run: one run of a command over pairs, and what all of its phases share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tune.config.search import SearchConfig
+from tune.data.guards import Guard
 from tune.data.sides import SIDES, LabelledPairs
 from tune.data.split import Split, labelled_sides
 from tune.embed.left_out import without
@@ -20,7 +22,10 @@ from tune.train.trained import Models
 
 @dataclass(frozen=True)
 class Run:
-    """Handed from phase to phase. facts: what the summary says about the data; phases add to it."""
+    """Handed from phase to phase. facts: what the summary says about the data; phases add to it.
+
+    guards: pairs that are scored beside those of the split; see `tune.pipeline.guard`.
+    """
 
     config: SearchConfig
     folder: ResultsFolder
@@ -30,6 +35,7 @@ class Run:
     clock: Clock
     emit: Emit
     backend: Backend
+    guards: Sequence[Guard] = ()
 
     @property
     def cache(self) -> Path:

@@ -12,20 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.config.closed import ADDRESS_OPTION
 from tune.config.search import SearchConfig
 from tune.data.clean import clean_pairs
 from tune.data.pairs import Pairs, check_data, read_pairs
 from tune.data.sides import LabelledPairs
 from tune.embed.adapted import AdaptedEmbedder, is_adapted
 from tune.embed.base_models import check_source
-from tune.embed.closed import ClosedOptions, ClosedSource, check_closed
+from tune.embed.closed import ClosedSource
+from tune.embed.exported import load_adapted
+from tune.embed.graph import GraphEmbedder, is_graph
 from tune.embed.left_out import MOST
 from tune.embed.prepare import embedding_progress, keyed_rows, texts_by_prompt
 from tune.embed.purchase import Ask, agree, texts_to_buy
-from tune.embed.similarity import cosine
+from tune.embed.similarity import cosine, rows_by_side
 from tune.embed.snapshot import Snapshot, text_key
 from tune.embed.sources import Source, load_source
+from tune.embed.view import PairRows
 from tune.errors import DataError, ModelError, UserError
 from tune.evaluate.inverted import inverted
 from tune.events import Emit, Message
@@ -33,6 +35,7 @@ from tune.export.about import read_about
 from tune.metrics.score import roc_auc, score_pairs
 from tune.metrics.spearman import spearman
 from tune.pipeline.environment import check_cache
+from tune.pipeline.export_scores import Runtime, pair_vectors
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,8 @@ def score_command(
         raise DataError("--data is missing; give the labelled pairs to score on")
     if threshold is not None and not math.isfinite(threshold):
         raise UserError(f"--threshold {threshold} is not a finite number")
-    adapted = _adapted(Path(name), config) if is_adapted(Path(name)) else None
     about = read_about(Path(name)) if os.path.isdir(name) else {}
-    if adapted is None:
-        check_source(name, config.closed, trust_remote_code=config.search.trust_remote_code)
-    pairs, counts = _pairs(config, side)
-    model = _model(name, adapted, about, config, pairs)
-    for remark in _remarks(model, about):
-        emit(Message(f"{name}: {remark}"))
-    scores = _cosines(model, _labelled(pairs), config, emit, ask)
-    pairs, scores = _with_vectors(pairs, scores, counts, emit)
+    pairs, scores, counts = _scored(name, about, config, side, emit, ask)
     result: dict[str, Any] = {
         "model": name,
         "data": pairs.source,
@@ -96,6 +91,26 @@ def score_command(
     }
 
 
+def _scored(
+    name: str, about: dict[str, Any], config: SearchConfig, side: str | None, emit: Emit, ask: Ask | None
+) -> tuple[Pairs, NDArray[np.float64], dict[str, int]]:
+    """Return the pairs that have a score, their cosines [n], and the counts of rows. The model is checked first."""
+    adapted = load_adapted(Path(name), config.closed) if is_adapted(Path(name)) else None
+    graph = GraphEmbedder.load(Path(name)) if is_graph(Path(name)) else None
+    if adapted is None and graph is None:
+        check_source(name, config.closed, trust_remote_code=config.search.trust_remote_code)
+    pairs, counts = _pairs(config, side)
+    if graph is not None:
+        scores = cosine(*pair_vectors(Runtime.of_graph(graph, name), _labelled(pairs), emit))
+    else:
+        model = _model(name, adapted, about, config, pairs)
+        for remark in _remarks(model, about):
+            emit(Message(f"{name}: {remark}"))
+        scores = _cosines(model, _labelled(pairs), config, emit, ask)
+    pairs, scores = _with_vectors(pairs, scores, counts, emit)
+    return pairs, scores, counts
+
+
 def _labelled(pairs: Pairs) -> LabelledPairs:
     return LabelledPairs(pairs.text_a, pairs.text_b, pairs.label)
 
@@ -104,15 +119,25 @@ def _cosines(
     model: _Model, pairs: LabelledPairs, config: SearchConfig, emit: Emit, ask: Ask | None
 ) -> NDArray[np.float64]:
     """Return the model's cosine similarity of the pairs, [n]; NaN if a closed model has a vector of zeros for one."""
+    _, own = keyed_rows(pairs, *model.prompts)
     if isinstance(model.source, ClosedSource):
         bought = _bought(model.source, pairs, model.prompts, config, emit, ask)
-        vectors = bought if model.adapted is None else model.adapted.adapt(bought)
         some = np.asarray(bought.any(axis=1))
+        vectors, rows = (bought, own) if model.adapted is None else _adapted_pairs(model.adapted, bought, own)
     else:
-        vectors = _embedded(model.source, pairs, model.prompts)
+        vectors, rows = _embedded(model.source, pairs, model.prompts), own
         some = np.ones(len(vectors), dtype=bool)
-    _, rows = keyed_rows(pairs, *model.prompts)
-    return np.where(some[rows.a] & some[rows.b], cosine(vectors, rows), np.nan)
+    return np.where(some[own.a] & some[own.b], cosine(vectors, rows), np.nan)
+
+
+def _adapted_pairs(
+    adapted: AdaptedEmbedder, bought: NDArray[np.float32], pairs: PairRows
+) -> tuple[NDArray[np.float32], PairRows]:
+    """Return the embedder's vectors of both sides of the pairs, and the pairs as rows of them."""
+    if adapted.trained == "both":
+        return adapted.adapt(bought), pairs
+    first, second, rows = rows_by_side(pairs)
+    return np.concatenate([adapted.adapt(bought[first], "a"), adapted.adapt(bought[second], "b")]), rows
 
 
 def _with_vectors(
@@ -127,20 +152,6 @@ def _with_vectors(
         if without > MOST * (without + len(pairs)) or len(set(pairs.label.tolist())) < 2:
             raise ModelError(f"vectors of zeros leave out {without} of {without + len(pairs)} pairs; check the server")
     return pairs, scores
-
-
-def _adapted(directory: Path, config: SearchConfig) -> AdaptedEmbedder:
-    """Load the embedder with the options it was exported with, except those given now: a server may have moved.
-
-    An address gets a key only if it is the provider's own or was given with this command.
-    """
-    embedder = AdaptedEmbedder.load(directory)
-    closed = embedder.source.closed
-    options = ClosedOptions.of(config.closed, closed.provider, embedder.source.options)
-    given = ADDRESS_OPTION[closed.provider] in config.closed.model_fields_set
-    keyless = not given and not options.is_official(closed.provider)
-    check_closed(closed, options, keyless=keyless)
-    return AdaptedEmbedder.load(directory, options, keyless=keyless)
 
 
 def _pairs(config: SearchConfig, side: str | None) -> tuple[Pairs, dict[str, int]]:

@@ -4,20 +4,22 @@ Every phase can be repeated: what an earlier run of the same search has finished
 `--resume` is this pipeline on an existing folder.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tune.config.search import SearchConfig
 from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
-from tune.errors import ResultsError
+from tune.errors import DataError, ResultsError
 from tune.evaluate.finalists import Choice, choose
 from tune.evaluate.training_warnings import training_warnings
 from tune.events import Emit, Message
 from tune.pipeline.backend import Backend, TrialsJob
 from tune.pipeline.export import export_model
+from tune.pipeline.guard import keep_the_rest, record_guards
 from tune.pipeline.latency import measure_latency
 from tune.pipeline.out_of_fold import judge_folds
-from tune.pipeline.pairs import read_split, with_train_sizes
+from tune.pipeline.pairs import guards_of, read_split, with_train_sizes
 from tune.pipeline.phases import check_same_bases, embed_all, open_test_once, record_start, write_table
 from tune.pipeline.rates import report_rates
 from tune.pipeline.report import report_on
@@ -42,13 +44,17 @@ class SearchJob:
     """What to search. config: has passed `check_search`. command: for the summary.
 
     resume: name of an existing folder; `config` is then that folder's. data: where the pairs are on this machine, if
-    not where the configuration says.
+    not where the configuration says; guards: the same of each guard set. split_hash: that the split must have, if it is
+    compared with an earlier one. then: called once everything but the report is written, with the folder still locked.
     """
 
     config: SearchConfig
     command: str
     resume: str | None = None
     data: str | None = None
+    guards: Sequence[str | None] = ()
+    split_hash: str | None = None
+    then: Callable[[Run], None] = lambda run: None
 
 
 def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
@@ -60,6 +66,12 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
     config, clock = job.config, Clock()
     with clock.phase("data"):
         split, facts = read_split(config, emit, job.data, begun=job.resume is not None)
+        guards = guards_of(config, job.guards)
+    if job.split_hash not in (None, split.digest):
+        raise DataError(
+            f"{split.pairs.source}: the pairs, or how they are split, have changed since the search to compare with; "
+            "bring back its pairs (--data says where they are), or search both base models anew"
+        )
     config = with_train_sizes(config, split, emit)
     if config.search.search == "grid":
         emit(Message(f"grid: {planned_trials(config)} trials"))
@@ -71,11 +83,12 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
         backend.agree(config, split, emit)
     folder = begun or new_folder(config.search.results, config.search.name, name_stem(config))
     with folder.locked():
-        run = Run(config, folder, split, facts, Summary(folder.summary), clock, emit, backend)
+        run = Run(config, folder, split, facts, Summary(folder.summary), clock, emit, backend, guards)
         record_start(run, job.command)
         backend.commit()
         models, finalists = _search(run) if run.summary.get("winner") is None else _searched(run)
         outcomes = _outcomes(folder, models.bases)
+        finalists = keep_the_rest(run, models, finalists)
         with clock.phase("test"):
             judged = judge_folds(run, models, outcomes, finalists) if split.out_of_fold else None
             test = judged or open_test_once(run, models, finalists)
@@ -90,6 +103,7 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
             with clock.phase("latency"):
                 measure_latency(run, models)
         run.summary.update(seconds={**clock.seconds, **(run.summary.get("seconds") or {})}, finished=now())
+        job.then(run)
         report_on(run)
         backend.commit()
     return folder
@@ -121,8 +135,10 @@ def _searched(run: Run) -> tuple[Models, list[TrialModel]]:
     run.say("the winner is already fixed: rebuilding only what is missing")
     bases = {name: PreparedBase.from_json(values) for name, values in run.summary["bases"].items()}
     if not run.folder.test.exists():
+        record_guards(run)
         # Killed before test was scored: its vectors may have left the cache since.
-        bases, _ = embed_bases(run.config, run.split, run.cache, run.emit, run.backend.embed)
+        guards = [guard.pairs for guard in run.guards]
+        bases, _ = embed_bases(run.config, run.split, run.cache, run.emit, run.backend.embed, guards)
         check_same_bases(run.summary, bases)
     models = run.models(bases)
     return models, _fixed_finalists(run.folder, run.summary, models)

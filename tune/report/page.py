@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tune.report import facts, tables
+from tune.report.challenge import challenge
 from tune.report.crossings import crossings_table
 from tune.report.document import Document, Page, Section
 from tune.report.errors import Texts, errors
@@ -18,13 +19,26 @@ from tune.report.figures.separation import histograms, reliability
 from tune.report.figures.sizes import sizes
 from tune.report.figures.spent import paid, statuses
 from tune.report.figures.trials import best_so_far, curves, timeline
+from tune.report.guard import forgotten, guard
 from tune.report.prices import Prices
 from tune.report.scored import side_of
 from tune.report.story import Story
 from tune.report.tables import Table
 from tune.report.theme import Figure
 
-_AXES = ("base_model", "freeze", "train", "dims", "loss", "learning_rate", "train_size", "batch_size", "epochs")
+_AXES = (
+    "base_model",
+    "freeze",
+    "train",
+    "side",
+    "dims",
+    "loss",
+    "learning_rate",
+    "train_size",
+    "batch_size",
+    "epochs",
+    "bias",
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,7 @@ def _page(number: int, stories: Sequence[Story], texts: Texts, prices: Prices) -
     varied = [axis for axis in _AXES if len({str(line.get(axis)) for line in story.trained}) > 1]
     sections = [
         Section("models", "Models", tables=_filled(tables.models(story), tables.out_of_fold(story))),
+        challenge(story),
         Section("pairs", "How many pairs", figures=_found(sizes(compared)), tables=_filled(crossings_table(compared))),
         Section("dims", "How many dims", figures=_found(dims(story)), tables=_filled(tables.vectors(story, prices))),
         Section("scores", "Before and after training", figures=_separation(story)),
@@ -92,13 +107,14 @@ def _page(number: int, stories: Sequence[Story], texts: Texts, prices: Prices) -
             tables=_filled(tables.failures(story)),
         ),
         errors(story, texts),
+        guard(story),
         Section("trials", "Trials", tables=_filled(tables.trials(story, varied))),
         Section("data", "Data", tables=_filled(tables.facts(facts.data(story)))),
         Section("configuration", "Configuration", tables=_filled(tables.facts(facts.configuration(story)))),
         Section("provenance", "Provenance", tables=_filled(tables.facts(facts.provenance(story)))),
     ]
     kept = [one for one in sections if one.figures or one.tables or one.lines]
-    return Page(f"s{number}", story.name, facts.answer(story), facts.cost(story, prices), kept)
+    return Page(f"s{number}", story.name, [*facts.answer(story), *forgotten(story)], facts.cost(story, prices), kept)
 
 
 def _search(story: Story, prices: Prices) -> list[Figure]:

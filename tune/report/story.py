@@ -24,7 +24,7 @@ from tune.train.kinds import kind_by_axes
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 
 _TEXT_COLUMNS = frozenset(
-    ("trial", "status", "base_model", "train", "matryoshka", "loss", "scheduler", "activation", "error", "note")
+    ("trial", "status", "base_model", "train", "side", "matryoshka", "loss", "scheduler", "activation", "error", "note")
 )
 _FLAGS = {"true": True, "false": False}
 
@@ -58,12 +58,16 @@ class Line:
 
     @property
     def trains(self) -> str:
-        """What is trained, in one word: layer, whole or LoRA; closed, untouched or words (TF-IDF) for a baseline."""
+        """What is trained, in a word or two: layer, query layer, whole or LoRA.
+
+        For a baseline: closed, untouched or words (TF-IDF).
+        """
         if self.is_baseline:
             if self.values.get("base_model") == TFIDF:
                 return "words"
             return "closed" if provider_of(str(self.values.get("base_model"))) else "untouched"
-        return kind_by_axes(self.values.get("freeze") is not False, self.values.get("train")).label
+        axes = (self.values.get(axis) for axis in ("train", "side"))
+        return kind_by_axes(self.values.get("freeze") is not False, *axes).label
 
     def interval(self, column: str) -> tuple[float, float, float] | None:
         """Return (value, low, high) of a column with an interval; None if a part is missing."""

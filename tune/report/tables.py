@@ -15,7 +15,8 @@ from tune.report.story import Line, Story
 PLACES = 4
 """Decimals of an AUC or accuracy, as in the terminal."""
 _MS_1 = "ms/text\nbatch 1"
-_OPTIONAL = ("dims", _MS_1, "ms/text\nbatch 64", "USD per\nM texts")
+_GUARD = "guard\nAUC"
+_OPTIONAL = ("dims", _GUARD, _MS_1, "ms/text\nbatch 64", "USD per\nM texts")
 """Columns that only some searches have."""
 _LONGEST = 160
 """Characters of a reason for which trials failed; the trial's own files have all of it."""
@@ -231,6 +232,7 @@ def _cells(story: Story, line: Line) -> dict[str, Cell]:
         "accuracy": number(line.get("test_accuracy")),
         "balanced\naccuracy": number(line.get("test_hard_auc_logistic")),
         "val\nAUC": number(line.get("val_auc")),
+        _GUARD: number(line.get("guard_auc")),
         "MB per M\nvectors": Cell("") if size is None else Cell(f"{size / 1e6:,.0f}", float(size)),
         _MS_1: _rounded(speed.get("ms_1")),
         "ms/text\nbatch 64": _rounded(speed.get("ms_64")),
