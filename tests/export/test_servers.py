@@ -136,6 +136,9 @@ def test_in_the_names_of_version_6_a_server_loses_the_layer_or_does_not_start(
     shutil.copy(tmp_path / "new" / MODULES, half / MODULES)
     assert vectors_by(tei_rule(half), half, TEXTS).shape[1] == 32 != own_vectors(half).shape[1]
     assert servers_of(half)[TEI].verdict == "no"
+    for newer in (tmp_path / "new", half):
+        found = servers_of(newer)[VLLM]
+        assert found.verdict == "unknown" and "54533" in found.why
 
 
 @pytest.mark.parametrize(
@@ -199,6 +202,18 @@ def test_code_of_its_own_and_unknown_architectures_are_not_judged(tmp_path: Path
     assert (
         "vLLM** is unchecked: its base model runs code of its own. Compare a" in (done.model / "README.md").read_text()
     )
+
+
+def test_what_a_server_asks_for_to_start_is_said(tmp_path: Path, exports: dict[str, Exported]) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(exports["plain"].model, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "model_type": "qwen2"}))
+    found = servers_of(other)
+    assert found[TEI].verdict == "right" and found[TEI].needs == "start it on a CUDA GPU with --dtype float16"
+    assert not servers_of(exports["plain"].model)[TEI].needs
+    [line] = warnings({TEI: found[TEI].to_json()})
+    assert line == f"{TEI} serves this model right only if you {found[TEI].needs}"
 
 
 def test_other_weights_in_the_directory_do_not_stop_vllm(exports: dict[str, Exported], tmp_path: Path) -> None:

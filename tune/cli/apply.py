@@ -16,7 +16,8 @@ def apply(arguments: list[str]) -> int:
     parser = _parser()
     config, parsed = plain_request(parser, arguments)
     from tune.cli.display import SearchDisplay
-    from tune.pipeline.apply import ApplyRequest, apply_command
+    from tune.pipeline.apply import apply_command
+    from tune.pipeline.apply_request import ApplyRequest
 
     given = {name: value for name, value in vars(parsed).items() if name not in OPTIONS}
     request = ApplyRequest(config=config, side=_SIDES.get(given.pop("vectors_side")), **given)
@@ -68,7 +69,7 @@ def _parser() -> Parser:
         "--text-column", default=None, metavar="COLUMN", help="column of texts in --texts (default: the only one)"
     )
     parser.add_argument(
-        "--dtype", choices=("float32", "float16"), default="float32", help="of the output (default: float32)"
+        "--dtype", choices=("float32", "float16"), default="float32", help="type of the output (default: float32)"
     )
     parser.add_argument(
         "--chunk", type=int, default=8192, metavar="ROWS", help="rows held in memory at a time (default: 8192)"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tune.errors import DataError, ResultsError
 from tune.events import Emit, Mapped, Message
 from tune.export.adapter import Layer
-from tune.export.stored import StoredVectors
+from tune.export.stored_files import StoredVectors
 from tune.files import make_directory, replace_atomic, sync_file, why_not_new
 
 CHUNK = 8192

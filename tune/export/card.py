@@ -81,7 +81,7 @@ def model_card(facts: ExportFacts, extras: Extras | None = None) -> str:
         after_use=instead.notes if instead else _after_use(facts),
         scores=[*_warnings(facts), *sentences(facts), *score_table(facts), *verdicts(facts), *kept(facts)],
         stored=extras.stored,
-        stored_side="stored vectors of queries" if facts.config.side == "query" else "stored vectors",
+        stored_side="vectors of queries" if facts.config.side == "query" else "vectors",
         picture=extras.picture and {"file": extras.picture.file, "text": plain(extras.picture.text)},
         limits=limits(facts, base, extras.max_tokens),
         data=_data(facts),

@@ -4,7 +4,8 @@ Read in November 2026: sentence-transformers 3.0 to 6.2; Text Embeddings Inferen
 core/src/download.rs, backends/src/lib.rs and backends/candle; vLLM, transformers_utils/config.py (get_pooling_config,
 try_get_dense_modules), model_executor/models/adapters.py (_load_st_projector), layers/pooler and models/registry.py.
 Of the registry, and of TEI's list of architectures, only excerpts were seen. `since` of TEI and vLLM follows from the
-dates of the pull requests that brought the Dense layer (TEI 738, vLLM 23408). No server was started.
+dates of the pull requests that brought the Dense layer (TEI 738, vLLM 23408). vLLM's pull request
+54533 (August 2026) reads the newer module names as well. No server was started.
 """
 
 import json
@@ -124,7 +125,7 @@ def _tei(modules: Sequence[_Module], transformer: dict[str, Any], prompts: dict[
         return Serving("wrong", since, odd)
     if why := _lost(modules, prompts):
         return Serving("wrong", since, why)
-    return Serving("right", since, needs=_tei_needs(prompts))
+    return Serving("right", since, needs=_tei_needs(prompts, transformer["model_type"]))
 
 
 def _vllm(modules: Sequence[_Module], transformer: dict[str, Any], prompts: dict[str, str]) -> Serving:
@@ -136,6 +137,8 @@ def _vllm(modules: Sequence[_Module], transformer: dict[str, Any], prompts: dict
     [architecture] = (transformer.get("architectures") or [""])[:1]
     if architecture not in _VLLM_ARCHITECTURES:
         return Serving("unknown", since, f"its list of embedding models has no {architecture or 'such architecture'}")
+    if any(not module.old and module.kind in _CORE for module in modules):
+        return Serving("unknown", since, "it reads the newer names of modules only since its pull request 54533")
     if _pooling(modules) is None:
         return Serving("wrong", since, "its pooling is neither mean, cls nor last token, and it takes another instead")
     activations = (_IDENTITY, _TANH, *(f"torch.nn.modules.activation.{name}" for name in ("GELU", "ReLU", "Sigmoid")))
@@ -196,13 +199,21 @@ def _lost(modules: Sequence[_Module], prompts: dict[str, str]) -> str:
     return ""
 
 
-def _tei_needs(prompts: dict[str, str]) -> str:
-    if not prompts:
-        return ""
+_TEI_STARTS = {
+    **dict.fromkeys(("mistral", "qwen2"), "start it on a CUDA GPU with --dtype float16"),
+    "gemma3_text": "start it with --dtype float32",
+}
+"""What TEI asks for to start at all, by `model_type`."""
+
+
+def _tei_needs(prompts: dict[str, str], model_type: str) -> str:
+    needs = [_TEI_STARTS[model_type]] if model_type in _TEI_STARTS else []
     if list(prompts) == ["text"]:
-        return "start it with --default-prompt-name text"
-    names = " or ".join(f'"prompt_name": "{name}"' for name in prompts)
-    return f"give {names} in each request to /embed"
+        needs.append("start it with --default-prompt-name text")
+    elif prompts:
+        names = " or ".join(f'"prompt_name": "{name}"' for name in prompts)
+        needs.append(f"give {names} in each request to /embed")
+    return " and ".join(needs)
 
 
 def card_sentences(servers: Mapping[str, Serving]) -> list[str]:

@@ -3,58 +3,20 @@
 Whatever the file is wrong about is one line that names it. Nothing here keeps more than a chunk in memory.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tune.errors import DataError
+from tune.export.stored_files import Chunk, Sink, StoredVectors
 
 NPY, PARQUET = ".npy", ".parquet"
 _FLOATS = ("float16", "float32", "float64")
-
-Chunk = tuple[NDArray[np.float32], Any]
-"""Vectors [rows, dims], valid until the next chunk is read, and what else the file has about these rows."""
-
-
-class Sink(Protocol):
-    """An open file of mapped vectors."""
-
-    def write(self, vectors: NDArray[np.floating], rest: Any) -> None:
-        """Append vectors [rows, dims]. rest: what the chunk came with."""
-        ...
-
-
-@dataclass(frozen=True)
-class StoredVectors(ABC):
-    """One file of vectors. dims: of its vectors. column: that holds them, "" for .npy."""
-
-    path: Path
-    rows: int
-    dims: int
-    column: str = ""
-
-    @property
-    def other_bytes(self) -> int:
-        """About how many bytes a copy needs besides its vectors."""
-        return 4096
-
-    @abstractmethod
-    def chunks(self, size: int) -> Iterator[Chunk]:
-        """Yield the vectors in order, at most `size` rows at a time. Raises DataError for rows that are no vectors."""
-
-    @abstractmethod
-    def at(self, rows: Sequence[int]) -> NDArray[np.float32]:
-        """Return the vectors of some rows, in ascending order, [rows, dims]."""
-
-    @abstractmethod
-    def writer(self, path: Path, dims: int, dtype: str) -> AbstractContextManager[Sink]:
-        """Open a file like this one for vectors of other dims. dtype: float32 or float16."""
 
 
 def open_stored(path: Path, column: str | None = None) -> list[StoredVectors]:

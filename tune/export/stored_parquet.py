@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tune.errors import DataError
-from tune.export.stored import Chunk, Sink, StoredVectors
+from tune.export.stored_files import Chunk, Sink, StoredVectors
 
 _READ_BYTES = 2**20
 """Read this much of a column at a time: without it, pyarrow reads a row group's whole column at once."""

@@ -6,39 +6,15 @@ No model is loaded and nothing is bought, unless texts are given to compare the 
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from tune.config.search import SearchConfig
 from tune.embed.adapted import ABOUT
 from tune.embed.purchase import Ask
 from tune.errors import UserError
 from tune.events import Emit
 from tune.export.adapter import Layer
-from tune.export.apply import CHUNK, ApplyJob, apply_layer, check_job
+from tune.export.apply import ApplyJob, apply_layer, check_job
 from tune.export.stored import open_stored
-
-Side = Literal["a", "b"]
-
-
-@dataclass(frozen=True)
-class ApplyRequest:
-    """What the command line asks for. model: an exported directory, or a search's results folder.
-
-    vectors, to: a file or a folder. column: of vectors, in parquet. side: "a" if they are of first texts, "b" of second
-    ones; None if not said. texts, text_column: the texts that the vectors are of, in their order; None for none. dtype:
-    of what is written. chunk: rows at a time. config: options of closed models, the cache, and trust_remote_code.
-    """
-
-    model: Path
-    vectors: Path
-    to: Path
-    config: SearchConfig
-    column: str | None = None
-    side: Side | None = None
-    texts: Path | None = None
-    text_column: str | None = None
-    dtype: str = "float32"
-    chunk: int = CHUNK
+from tune.pipeline.apply_request import ApplyRequest
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tune.export.stored_texts import texts_at
 if TYPE_CHECKING:
     from tune.embed.closed import ClosedSource
     from tune.embed.purchase import Ask
-    from tune.pipeline.apply import ApplyRequest
+    from tune.pipeline.apply_request import ApplyRequest
 
 COMPARED = 10
 """Texts that are embedded again."""
