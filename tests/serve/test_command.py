@@ -24,6 +24,7 @@ from tune.export.write import Adapter, write_adapted
 from tune.pipeline.serve import ServeOptions, get_ready
 from tune.serve.app import make_app
 from tune.serve.served import load_served
+from tune.serve.server import address_of, listen
 
 KEY = "sesame-0123"
 
@@ -196,6 +197,13 @@ def test_an_open_address_without_a_key_is_warned_about(best: Path, monkeypatch: 
         ready.listening.close()
         assert ready.warning.startswith("anyone who reaches this machine on port") == warned
         assert ready.key == (variable or "") and ready.served.name == "own"
+
+
+def test_connections_send_small_packets_at_once() -> None:
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(address_of(listening), timeout=10):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "answers would wait 40 ms"
 
 
 def test_a_missing_extra_is_named(
