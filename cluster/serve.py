@@ -77,9 +77,10 @@ app = modal.App("embedtune-serve")
 @modal.asgi_app(requires_proxy_auth=AUTH != "key")
 def serve() -> "Starlette":
     """Load the model, once per container; without one, answer every request with the reason."""
+    from tune.embed.export_files import exported_in
     from tune.errors import UserError
     from tune.serve.app import broken_app, make_app
-    from tune.serve.served import exported_in, load_served
+    from tune.serve.served import load_served
 
     settings.quiet()
     log = logging.getLogger("embedtune.serve")

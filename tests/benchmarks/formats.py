@@ -52,7 +52,7 @@ def run(options: Options) -> Result:
         figures = {"pytorch_fp32": _figures(model, test, threshold) | {"bytes": weights}}
         for name, request in FORMS.items():
             graph, size = _graph(source, request, Path(folder) / name, train.text_a)
-            figures[name] = _figures(Runtime.of_graph(graph, name), test, threshold) | {"bytes": size}
+            figures[name] = _figures(Runtime.of_export(graph, name), test, threshold) | {"bytes": size}
     whole = figures["pytorch_fp32"]
     for name, own in figures.items():
         own |= {"lost": whole["auc"] - own["auc"]}

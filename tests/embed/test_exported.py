@@ -10,7 +10,8 @@ from tests.helpers.embed_server import EmbedServer
 from tests.helpers.serving import PROMPT_A, save_export, some_texts
 from tune.config.closed import ClosedConfig
 from tune.embed.closed import ClosedName, ClosedOptions
-from tune.embed.exported import export_name, load_exported
+from tune.embed.export_files import export_name
+from tune.embed.exported import load_exported
 from tune.errors import ModelError
 from tune.export.write import Adapter, write_adapted
 

@@ -18,7 +18,7 @@ from sentence_transformers.util import quantize_embeddings
 from tests.helpers.command import leaderboard, tune_here
 from tests.helpers.exported import exported_auc
 from tests.helpers.tiny import TOPIC_WORDS, save_tiny_bert, save_tiny_model, topic_pairs, write_topic_pairs
-from tune.embed.graph import GraphEmbedder, is_graph
+from tune.embed.graph import GraphEmbedder
 from tune.errors import ModelError
 from tune.export.about import read_about
 from tune.pipeline import export_scores
@@ -95,7 +95,7 @@ def test_a_graph_returns_the_models_vectors_without_torch(
     searched: Searched, capsys: pytest.CaptureFixture[str], tmp_path: Path, base: str, form: str
 ) -> None:
     graph, said = searched.export(capsys, base, form, "--format", form)
-    assert is_graph(graph) and not is_graph(searched.models[base])
+    assert read_about(graph).get("graph") and not read_about(searched.models[base]).get("graph")
     command = [sys.executable, "-c", _LOAD, str(graph), json.dumps(TEXTS), str(tmp_path / "vectors.npy")]
     # onnxruntime keeps a file there, .ses, as long as it reports its use.
     (folder := tmp_path / "temporary").mkdir()

@@ -12,9 +12,10 @@ import openai
 import pytest
 
 from tests.helpers.serving import DIMS, PROMPT_A, running, save_export, some_texts
+from tune.embed.export_files import exported_in
 from tune.embed.exported import Exported, load_exported
 from tune.serve.app import make_app
-from tune.serve.served import exported_in, load_served
+from tune.serve.served import load_served
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tests.helpers.command import wait_for
 from tests.helpers.serving import running
-from tune.embed.exported import Side
+from tune.embed.adapted import Side
 from tune.serve.app import make_app
 from tune.serve.batching import Batcher, BatchLimits, QueueFullError, Vectors
 from tune.serve.served import Served

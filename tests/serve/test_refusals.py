@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.helpers.serving import running, save_export, some_texts
-from tune.embed.exported import Side
+from tune.embed.adapted import Side
 from tune.serve.app import broken_app, make_app
 from tune.serve.requests import MOST_BYTES
 from tune.serve.served import Served, load_served

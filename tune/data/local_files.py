@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tune.data._files import folder_and_config, locate, without_file_scheme
 from tune.data._sources import HubName, RemoteFile, SavedDataset
+from tune.errors import UserError
 
 _README = "README.md"
 
@@ -34,6 +35,14 @@ def local_files(data: str) -> LocalFiles | None:
     if (root / _README).is_file():
         files.append(root / _README)
     return LocalFiles(root, files, rest)
+
+
+def is_here(data: str | None) -> bool:
+    """Return whether pairs can be read without fetching anything. data: None for the demo pairs."""
+    try:
+        return data is None or local_files(data) is not None
+    except UserError:
+        return False
 
 
 def _root(data: str) -> tuple[Path, str]:

@@ -4,24 +4,21 @@ A SentenceTransformer with its prompts and routes, an AdaptedEmbedder on a close
 Importing it loads neither torch nor a provider's SDK.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tune.config.closed import ADDRESS_OPTION, ClosedConfig
-from tune.embed.adapted import ABOUT, AdaptedEmbedder, is_adapted
+from tune.embed.adapted import AdaptedEmbedder, Side, is_adapted
 from tune.embed.closed import ClosedOptions, check_closed
 from tune.embed.closed.tokens import estimate_tokens
+from tune.embed.export_files import export_name, read_exported
 from tune.embed.lengths import TokenCounter
 from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.similarity import unit
-from tune.errors import ModelError
-
-Side = Literal["a", "b"]
 
 
 class Exported(Protocol):
@@ -115,27 +112,6 @@ def load_adapted(directory: Path, config: ClosedConfig) -> AdaptedEmbedder:
     keyless = not given and not options.is_official(closed.provider)
     check_closed(closed, options, keyless=keyless)
     return AdaptedEmbedder.load(directory, options, keyless=keyless)
-
-
-def read_exported(directory: Path) -> dict[str, Any]:
-    """Read embedtune.json of an export. Raises ModelError if the directory is not an export, or it is damaged."""
-    path = directory / ABOUT
-    if not path.is_file():
-        why = f"has no {ABOUT}" if directory.is_dir() else "does not exist"
-        raise ModelError(f"{directory} is not an exported model ({why}); give results/NAME/best, or export one")
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); export the model again") from None
-    if not isinstance(about, dict) or not all(isinstance(about.get(key, ""), str) for key in ("prompt_a", "prompt_b")):
-        raise ModelError(f"{path} was not written by an export; export the model again")
-    return about
-
-
-def export_name(directory: Path) -> str:
-    """Return the name to show: of the search for its `best`, else of the directory."""
-    path = directory.resolve()
-    return path.parent.name if path.name == "best" and path.parent.name else path.name
 
 
 def _index(side: str) -> int:

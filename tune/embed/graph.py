@@ -14,12 +14,12 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.embed.adapted import ABOUT
+from tune.embed.adapted import ABOUT, Side
+from tune.embed.export_files import export_name
 from tune.embed.similarity import unit
 from tune.errors import ModelError
 from tune.machine import usable_cores
 
-Side = Literal["a", "b"]
 Format = Literal["onnx", "openvino"]
 RUNTIMES: Mapping[Format, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
 """Format -> the package that runs it."""
@@ -100,7 +100,7 @@ class GraphEmbedder:
                 if file not in sessions:
                     sessions[file] = open_session(directory / _inside(file), kind)
                 routes[side] = read_tokens(directory, about), sessions[file], str(about["output"])
-            return cls(_name(directory), int(graph["dims"]), routes)
+            return cls(export_name(directory), int(graph["dims"]), routes)
         except ModelError:
             raise
         except Exception as error:
@@ -124,15 +124,6 @@ class GraphEmbedder:
         if side not in ("a", "b"):
             raise ValueError(f"side must be a or b, not {side}")
         return self._routes[side]
-
-
-def is_graph(directory: Path) -> bool:
-    """Return whether a directory is an export as a graph, complete or damaged."""
-    try:
-        about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(about, dict) and bool(about.get("graph"))
 
 
 def check_runtime(kind: Format) -> None:
@@ -221,8 +212,3 @@ def _inside(name: str) -> str:
     if Path(name).name != name:
         raise ModelError(f"{ABOUT} names {name!r}, which is not a file of its directory; export the model again")
     return name
-
-
-def _name(directory: Path) -> str:
-    path = directory.resolve()
-    return path.parent.name if path.name == "best" and path.parent.name else path.name

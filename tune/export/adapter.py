@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tune.embed.adapted import ADAPTER, BIAS, WEIGHT
 from tune.embed.base_card import public_name
-from tune.embed.exported import read_exported
+from tune.embed.export_files import read_exported
 from tune.errors import ModelError
 
 if TYPE_CHECKING:

@@ -33,6 +33,12 @@ Files = Mapping[str, str | bytes]
 """Name -> content."""
 
 
+def check_new(directory: Path) -> None:
+    """Raise ResultsError if a directory cannot be created, or exists."""
+    if why := why_not_new(directory):
+        raise ResultsError(f"{directory} {why}; choose another directory")
+
+
 def write_model(model: TrialModel, facts: ExportFacts, to: Path, picture: Picture | None = None) -> Path:
     """Write the model of a trial's best weights into the new directory `to`, whole or not at all.
 
@@ -65,8 +71,7 @@ def _write_on_open(model: TrialModel, facts: ExportFacts, to: Path, picture: Pic
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize
 
-    if why := why_not_new(to):
-        raise ResultsError(f"{to} {why}; choose another directory")
+    check_new(to)
     source = load_open(facts.base.name, "fp32", model.max_length, trust_remote_code=model.trust_remote_code)
     if facts.base.weights != source.weights:
         raise ModelError(
@@ -160,8 +165,7 @@ def write_adapted(
     from safetensors.numpy import save_file
 
     name, state = adapter.name, adapter.state
-    if why := why_not_new(directory):
-        raise ResultsError(f"{directory} {why}; choose another directory")
+    check_new(directory)
     if WEIGHT not in state or set(state) - {WEIGHT, BIAS}:
         raise ModelError(f"an adapter on {name} has {WEIGHT} and {BIAS}, not {', '.join(sorted(state)) or 'nothing'}")
     arrays = {key: np.ascontiguousarray(_array(value), dtype=np.float32) for key, value in state.items()}

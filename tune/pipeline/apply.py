@@ -5,9 +5,8 @@ No model is loaded and nothing is bought, unless texts are given to compare the 
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from tune.embed.adapted import ABOUT
+from tune.embed.export_files import exported_in
 from tune.embed.purchase import Ask
 from tune.errors import UserError
 from tune.events import Emit
@@ -34,7 +33,7 @@ def apply_command(request: ApplyRequest, emit: Emit, ask: Ask | None = None) -> 
     """
     if request.chunk < 1:
         raise UserError(f"--chunk {request.chunk}: give a number of rows, 1 or more")
-    request = replace(request, model=_model(request.model))
+    request = replace(request, model=exported_in(request.model))
     layer = Layer.read(request.model)
     _check_side(request, layer)
     job = ApplyJob(
@@ -48,12 +47,6 @@ def apply_command(request: ApplyRequest, emit: Emit, ask: Ask | None = None) -> 
     began = time.perf_counter()
     apply_layer(job, emit)
     return Applied(job.rows, layer.dims, time.perf_counter() - began)
-
-
-def _model(given: Path) -> Path:
-    """Return the directory of the export: that of a search's winner if `given` is its results folder."""
-    best = given / "best"
-    return best if not (given / ABOUT).is_file() and (best / ABOUT).is_file() else given
 
 
 def _check_side(request: ApplyRequest, layer: Layer) -> None:

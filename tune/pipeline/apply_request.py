@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tune.config.search import SearchConfig
+from tune.embed.adapted import Side
 from tune.export.apply import CHUNK
-
-Side = Literal["a", "b"]
 
 
 @dataclass(frozen=True)

@@ -110,14 +110,10 @@ def _bought(
     source: "ClosedSource", prompt: str, texts: list[str], context: tuple["ApplyRequest", Emit, "Ask | None"]
 ) -> NDArray[np.float32]:
     """Return vectors of a closed model: what the cache lacks is bought, once that is approved."""
-    from tune.embed.purchase import agree, texts_to_buy
-    from tune.embed.snapshot import Snapshot, text_key
-    from tune.pipeline.environment import check_cache
+    from tune.embed.snapshot import text_key
+    from tune.pipeline.buying import approved
 
     request, emit, ask = context
-    cache, closed = request.config.search.cache.expanduser(), request.config.closed
-    check_cache(cache)
-    agree([texts_to_buy(source, {prompt: texts}, cache, closed)], closed, emit, ask)
-    snapshot = Snapshot.in_cache(cache, source.fingerprint, source.known_dims)
+    snapshot = approved(source, {prompt: texts}, request.config, emit, ask)
     snapshot.embed(source, prompt, texts)
     return snapshot.vectors([text_key(prompt, text) for text in texts])

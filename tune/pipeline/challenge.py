@@ -234,7 +234,7 @@ def _cosines_of(incumbent: Incumbent, pairs: LabelledPairs, run: Run) -> ByHash:
     if incumbent.folder.scores.is_file():
         return kept_cosines(incumbent.folder, key, run.split)
     run.say(f"{incumbent.folder.root} has no scores.parquet: its best/ embeds the texts of {len(pairs)} test pairs")
-    return cosines_of_best(incumbent.folder, key, dims, pairs, trusted=run.config.search.trust_remote_code)
+    return cosines_of_best(incumbent.folder, key, dims, pairs, run.emit, trusted=run.config.search.trust_remote_code)
 
 
 def _winner(summary: Summary) -> tuple[TrialConfig, int, str]:

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from tune.data.sides import LabelledPairs
 from tune.data.split import Split, SplitRows, read_split_rows, row_hashes
 from tune.embed.exported import load_exported
-from tune.embed.similarity import unit
+from tune.embed.similarity import cosine
 from tune.errors import ResultsError
+from tune.events import Emit
 from tune.metrics.score import roc_auc
+from tune.pipeline.export_scores import Runtime, pair_vectors
 from tune.results.layout import ResultsFolder, read_test
 from tune.results.scores import Scores, read_scores
 
@@ -77,15 +79,16 @@ def kept_cosines(folder: ResultsFolder, key: str, split: Split) -> ByHash:
     return found
 
 
-def cosines_of_best(folder: ResultsFolder, key: str, dims: int, pairs: LabelledPairs, *, trusted: bool) -> ByHash:
+def cosines_of_best(
+    folder: ResultsFolder, key: str, dims: int, pairs: LabelledPairs, emit: Emit, *, trusted: bool
+) -> ByHash:
     """Return the same from the winner itself, in best/, which embeds the texts of these test pairs.
 
     Raises ResultsError if it does not score what test.json says of the key: then it is another model.
     """
     model = load_exported(folder.best, trust_remote_code=trusted)
-    a = model.encode(pairs.text_a, side="a")
-    b = model.encode(pairs.text_b, side="b")
-    cosines = (unit(a[:, :dims]) * unit(b[:, :dims])).sum(axis=1)
+    vectors, rows = pair_vectors(Runtime.of_export(model, str(folder.best)), pairs, emit)
+    cosines = cosine(vectors[:, :dims], rows)
     known, auc = read_test(folder)["models"].get(key, {}).get("test"), roc_auc(cosines, pairs.label)
     if known and known["n"] == len(pairs) and abs(known["auc"] - auc) > _SAME_AUC:
         raise ResultsError(
@@ -98,6 +101,6 @@ def cosines_of_best(folder: ResultsFolder, key: str, dims: int, pairs: LabelledP
 def _cosines(scores: Scores, key: str) -> dict[tuple[int, int], Sequence[float]]:
     found: dict[tuple[int, int], list[float]] = {}
     rows = zip(scores.row.tolist(), scores.label.tolist(), scores.models[key].tolist(), strict=True)
-    for row, label, cosine in rows:
-        found.setdefault((row, label), []).append(cosine)
+    for row, label, score in rows:
+        found.setdefault((row, label), []).append(score)
     return dict(found)

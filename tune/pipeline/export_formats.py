@@ -12,10 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tune.embed.adapted import ABOUT
 from tune.embed.graph import RUNTIMES, GraphEmbedder
 from tune.embed.latency import machine_of
 from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.errors import ResultsError, UserError
+from tune.evaluate.quantised import bytes_per_vector
 from tune.events import Emit, Message
 from tune.export.about import about
 from tune.export.card import Extras, model_card
@@ -25,8 +27,7 @@ from tune.export.formats.graph import CALIBRATION, write_graph
 from tune.export.formats.request import Request
 from tune.export.formats.vectors import VECTORS, write_ranges
 from tune.export.trial import chosen_model
-from tune.export.write import CARD, write_exported, write_model
-from tune.files import why_not_new
+from tune.export.write import CARD, check_new, write_exported, write_model
 from tune.pipeline.export import picture_of
 from tune.pipeline.export_pairs import Known, known_pairs
 from tune.pipeline.export_scores import (
@@ -35,7 +36,6 @@ from tune.pipeline.export_scores import (
     pair_vectors,
     ranges_of,
     scores_of,
-    stored_bytes,
     stored_scores,
     times_of,
 )
@@ -71,8 +71,7 @@ def export_format(
     otherwise as `export`.
     """
     request.check()
-    if why := why_not_new(to):
-        raise ResultsError(f"{to} {why}; choose another directory")
+    check_new(to)
     model, facts = chosen_model(folder, trial, trust_remote_code=trust_remote_code)
     request.check_trial(facts.config, model.dims, closed=facts.base.closed is not None)
     known = known_pairs(folder, Summary(folder.summary))
@@ -102,7 +101,7 @@ def _truncated(model: TrialModel, facts: ExportFacts, dims: int | None) -> Expor
 
 def _write(export: _Export, model: Path, to: Path) -> None:
     """Make the parts of the export from the model's directory, and move them to `to`."""
-    found = json.loads((model / "embedtune.json").read_text(encoding="utf-8"))
+    found = json.loads((model / ABOUT).read_text(encoding="utf-8"))
     card = (model / CARD).read_text(encoding="utf-8")
     if export.request.form == "st":
         _copy(model, export.parts)
@@ -151,8 +150,8 @@ def _graph(
     size = sum((export.parts / name).stat().st_size for name in written.files)
     table = written.table | {"bytes": size, "versions": _versions(request.form)}
     # What the embedder needs to load itself.
-    (export.parts / "embedtune.json").write_text(json.dumps({"graph": table}), encoding="utf-8")
-    own = Runtime.of_graph(GraphEmbedder.load(export.parts), f"the {title} graph")
+    (export.parts / ABOUT).write_text(json.dumps({"graph": table}), encoding="utf-8")
+    own = Runtime.of_export(GraphEmbedder.load(export.parts), f"the {title} graph")
     table, found = _measured(export, table, (Runtime.of_model(source, prompts), own), model)
     table["machine"] = machine_of(source)
     return table, _stored(export, own, found)
@@ -195,7 +194,7 @@ def _stored(export: _Export, runtime: Runtime, found: Any) -> dict[str, Any] | N
         return None
     dims, final = export.facts.dims, export.facts.final
     side, pairs, reason = export.known.scored(final)
-    about_them: dict[str, Any] = {"precision": precision, "dims": dims, "bytes": stored_bytes(dims, precision)}
+    about_them: dict[str, Any] = {"precision": precision, "dims": dims, "bytes": bytes_per_vector(dims, precision)}
     ranges = None
     if precision == "int8":
         texts = export.known.train_texts(_CALIBRATION)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tune.config.search import search_config
 from tune.config.toml import read_resolved
-from tune.data.local_files import local_files
+from tune.data.local_files import is_here
 from tune.data.sides import LabelledPairs
 from tune.data.split import labelled_sides, read_split_rows
 from tune.errors import UserError
@@ -61,11 +61,7 @@ def known_pairs(folder: ResultsFolder, summary: Summary) -> Known:
     """
     config = search_config(**read_resolved(folder.config))
     seed = config.search.seed
-    try:
-        here = config.data.data is None or local_files(config.data.data) is not None
-    except UserError:
-        here = False
-    if not here:
+    if not is_here(config.data.data):
         return Known(None, "the pairs of the search are not on this machine", seed)
     try:
         # The search has said what reading the pairs says.

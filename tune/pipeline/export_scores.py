@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.data.sides import LabelledPairs
-from tune.embed.graph import GraphEmbedder, Side
+from tune.embed.adapted import Side
+from tune.embed.exported import Exported
 from tune.embed.latency import encoder, measure
 from tune.embed.prepare import embedding_progress
 from tune.embed.sentence_transformer import SentenceTransformerSource
-from tune.embed.similarity import unit
+from tune.embed.similarity import cosine, unit
 from tune.embed.view import PairRows
-from tune.evaluate.quantised import bytes_per_vector, int8_ranges, quantised_scores
+from tune.evaluate.quantised import Precision, int8_ranges, quantised_scores
 from tune.events import Emit
 from tune.metrics.score import roc_auc, score_pairs
 
@@ -46,9 +47,9 @@ class Runtime:
         )
 
     @classmethod
-    def of_graph(cls, graph: GraphEmbedder, name: str) -> "Runtime":
-        """Return a graph's own runtime."""
-        return cls(name, graph.encode, graph.encode)
+    def of_export(cls, model: Exported, name: str) -> "Runtime":
+        """Return an exported model's own runtime."""
+        return cls(name, model.encode, model.encode)
 
 
 def pair_vectors(runtime: Runtime, pairs: LabelledPairs, emit: Emit) -> tuple[Vectors, PairRows]:
@@ -74,9 +75,9 @@ def _texts(pairs: LabelledPairs) -> Sequence[tuple[Side, list[str]]]:
 
 def scores_of(vectors: Vectors, pairs: PairRows, threshold: float | None) -> dict[str, Any]:
     """Return auc, and accuracy at a threshold that was fitted before; None without one."""
-    cosine = (vectors[pairs.a].astype(np.float64) * vectors[pairs.b]).sum(axis=1)
-    accuracy = None if threshold is None else score_pairs(cosine, pairs.label, threshold).accuracy
-    return {"auc": roc_auc(cosine, pairs.label), "accuracy": accuracy}
+    scores = cosine(vectors, pairs)
+    accuracy = None if threshold is None else score_pairs(scores, pairs.label, threshold).accuracy
+    return {"auc": roc_auc(scores, pairs.label), "accuracy": accuracy}
 
 
 def times_of(runtime: Runtime, pairs: LabelledPairs) -> dict[str, float]:
@@ -85,13 +86,12 @@ def times_of(runtime: Runtime, pairs: LabelledPairs) -> dict[str, float]:
     return asdict(measure(runtime.batch, texts, SECONDS))
 
 
-def stored_scores(found: tuple[Vectors, PairRows], precision: str, ranges: Vectors | None) -> dict[str, Any]:
+def stored_scores(found: tuple[Vectors, PairRows], precision: Precision, ranges: Vectors | None) -> dict[str, Any]:
     """Return the AUC of vectors stored in a precision, and that of the same vectors as float32."""
     vectors, pairs = found
     dims = vectors.shape[1]
-    kind: Any = precision
     return {
-        "auc": roc_auc(quantised_scores(found, dims, kind, ranges), pairs.label),
+        "auc": roc_auc(quantised_scores(found, dims, precision, ranges), pairs.label),
         "float32_auc": roc_auc(quantised_scores(found, dims, "float32"), pairs.label),
     }
 
@@ -100,12 +100,6 @@ def ranges_of(runtime: Runtime, texts: tuple[list[str], list[str]]) -> Vectors:
     """Return the range of each component over the vectors of training texts, [2, dims]."""
     vectors = np.concatenate([runtime.encode(texts[0], "a"), runtime.encode(texts[1], "b")])
     return int8_ranges(vectors, vectors.shape[1])
-
-
-def stored_bytes(dims: int, precision: str) -> int:
-    """Return the bytes of a stored vector."""
-    kind: Any = precision
-    return bytes_per_vector(dims, kind)
 
 
 def lost(before: float, after: float, test: Mapping[str, Any] | None, what: str) -> dict[str, Any]:

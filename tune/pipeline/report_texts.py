@@ -10,7 +10,7 @@ import numpy as np
 
 from tune.config.search import search_config
 from tune.config.toml import read_resolved
-from tune.data.local_files import local_files
+from tune.data.local_files import is_here
 from tune.data.pairs import Pairs, read_pairs
 from tune.data.split import read_split_rows, row_hashes
 from tune.errors import UserError
@@ -49,11 +49,7 @@ def texts_again(folder: ResultsFolder, wanted: Wanted) -> tuple[Found, str]:
         config = search_config(**read_resolved(folder.config)).data
     except (UserError, TypeError):
         return {}, "Texts are not shown: search.toml, which says where the pairs are, cannot be read."
-    try:
-        here = config.data is None or local_files(config.data) is not None
-    except UserError:
-        here = False
-    if not here:
+    if not is_here(config.data):
         return {}, _ELSEWHERE
     try:
         # The search has said what reading the data says.

@@ -20,12 +20,12 @@ from tune.embed.adapted import AdaptedEmbedder, is_adapted
 from tune.embed.base_models import check_source
 from tune.embed.closed import ClosedSource
 from tune.embed.exported import load_adapted
-from tune.embed.graph import GraphEmbedder, is_graph
+from tune.embed.graph import GraphEmbedder
 from tune.embed.left_out import MOST
 from tune.embed.prepare import embedding_progress, keyed_rows, texts_by_prompt
-from tune.embed.purchase import Ask, agree, texts_to_buy
+from tune.embed.purchase import Ask
 from tune.embed.similarity import cosine, rows_by_side
-from tune.embed.snapshot import Snapshot, text_key
+from tune.embed.snapshot import text_key
 from tune.embed.sources import Source, load_source
 from tune.embed.view import PairRows
 from tune.errors import DataError, ModelError, UserError
@@ -34,7 +34,7 @@ from tune.events import Emit, Message
 from tune.export.about import read_about
 from tune.metrics.score import roc_auc, score_pairs
 from tune.metrics.spearman import spearman
-from tune.pipeline.environment import check_cache
+from tune.pipeline.buying import approved
 from tune.pipeline.export_scores import Runtime, pair_vectors
 
 
@@ -96,12 +96,12 @@ def _scored(
 ) -> tuple[Pairs, NDArray[np.float64], dict[str, int]]:
     """Return the pairs that have a score, their cosines [n], and the counts of rows. The model is checked first."""
     adapted = load_adapted(Path(name), config.closed) if is_adapted(Path(name)) else None
-    graph = GraphEmbedder.load(Path(name)) if is_graph(Path(name)) else None
+    graph = GraphEmbedder.load(name) if about.get("graph") else None
     if adapted is None and graph is None:
         check_source(name, config.closed, trust_remote_code=config.search.trust_remote_code)
     pairs, counts = _pairs(config, side)
     if graph is not None:
-        scores = cosine(*pair_vectors(Runtime.of_graph(graph, name), _labelled(pairs), emit))
+        scores = cosine(*pair_vectors(Runtime.of_export(graph, name), _labelled(pairs), emit))
     else:
         model = _model(name, adapted, about, config, pairs)
         for remark in _remarks(model, about):
@@ -207,12 +207,8 @@ def _bought(
     ask: Ask | None,
 ) -> NDArray[np.float32]:
     """Do the same for a closed model: what the cache lacks is bought, once that is approved."""
-    cache = config.search.cache.expanduser()
-    check_cache(cache)
     by_prompt = texts_by_prompt([pairs], prompts)
-    wanted = texts_to_buy(source, by_prompt, cache, config.closed)
-    agree([wanted], config.closed, emit, ask)
-    snapshot = Snapshot.in_cache(cache, source.fingerprint, source.known_dims)
+    snapshot = approved(source, by_prompt, config, emit, ask)
     progress = embedding_progress(source.name, emit)
     for prompt, texts in by_prompt.items():
         snapshot.embed(source, prompt, texts, progress)

@@ -68,8 +68,9 @@ def get_ready(options: ServeOptions, closed: ClosedConfig | None = None) -> Read
         raise UserError(f"serving needs {' and '.join(missing)}; run pip install 'embedtune[serve]'")
     _check_numbers(options)
     key = _key(options.key_variable)
+    from tune.embed.export_files import exported_in
     from tune.serve.app import default_limits, make_app
-    from tune.serve.served import exported_in, load_served
+    from tune.serve.served import load_served
     from tune.serve.server import address_of, is_loopback, listen
 
     directory = exported_in(options.path)

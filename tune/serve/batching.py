@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.embed.exported import Side
+from tune.embed.adapted import Side
 
 Vectors = NDArray[np.float32]
 Encode = Callable[[Sequence[str], Side], tuple[Vectors, list[int]]]

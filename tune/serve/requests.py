@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.embed.exported import Side
+from tune.embed.adapted import Side
+from tune.embed.similarity import unit
 from tune.serve.served import SIDES, Served
 
 MOST_BYTES = 16 * 2**20
@@ -151,19 +152,13 @@ def answer(asked: Asked, vectors: NDArray[np.float32], tokens: int) -> bytes:
     Piece by piece, so that other threads get their turn during a long answer.
     """
     if asked.dims < vectors.shape[1]:
-        vectors = shortened(vectors, asked.dims)
+        vectors = unit(vectors[:, : asked.dims])
     shape = _base64 if asked.base64 else _floats
     data = ",".join(
         f'{{"object":"embedding","index":{index},"embedding":{shape(vector)}}}' for index, vector in enumerate(vectors)
     )
     usage = f'{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}'
     return f'{{"object":"list","data":[{data}],"model":{json.dumps(asked.model)},"usage":{usage}}}'.encode()
-
-
-def shortened(vectors: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
-    """Return the first `dims` components of each vector, as unit vectors; a vector of zeros stays one."""
-    cut = vectors[:, :dims]
-    return np.asarray(cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12), dtype=np.float32)
 
 
 def _floats(vector: NDArray[np.float32]) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.config.closed import ClosedConfig
-from tune.embed.adapted import ABOUT
+from tune.embed.adapted import Side
 from tune.embed.closed.tokens import estimate_tokens
-from tune.embed.exported import ClosedExport, Exported, Side, load_exported, read_exported
+from tune.embed.export_files import read_exported
+from tune.embed.exported import ClosedExport, Exported, load_exported
 from tune.errors import ModelError
 
 SIDES: dict[str, Side] = {"query": "a", "document": "b"}
@@ -51,14 +52,6 @@ class Served:
         counter: Callable[..., list[int]] | None = getattr(self.model, "count_tokens", None)
         vectors = self.model.encode(texts, side)
         return vectors, counter(texts, side) if counter else [estimate_tokens(text) for text in texts]
-
-
-def exported_in(path: Path) -> Path:
-    """Return the export that a path means: itself, or the best/ of a results folder. Raises ModelError for neither."""
-    if not (path / ABOUT).is_file() and (path / "best" / ABOUT).is_file():
-        return path / "best"
-    read_exported(path)
-    return path
 
 
 def load_served(

@@ -17,7 +17,7 @@ from tune.config.trial import TrialConfig
 from tune.data.sides import LabelledPairs
 from tune.embed.prepare import PreparedBase
 from tune.embed.sentence_transformer import SentenceTransformerSource
-from tune.embed.similarity import cosine, pair_cosine, rows_by_side, used_rows
+from tune.embed.similarity import cosine, pair_cosine
 from tune.embed.view import PairRows, View
 from tune.metrics.score import ModelScore, fit_thresholds, roc_auc
 from tune.metrics.spearman import spearman
@@ -254,11 +254,8 @@ class TrialModel:
     def val_vectors(self) -> tuple[NDArray[np.float32], PairRows]:
         """Return the same as `test_vectors` for the validation pairs."""
         view = View.open(self.base.view(self.cache))
-        if self.config.side == "query":
-            first, second, pairs = rows_by_side(view.val)
-            return np.concatenate([self.view_vectors(view, first), view.vectors[second]]), pairs
-        used, (a, b) = used_rows(view.val)
-        return self.view_vectors(view, used), PairRows(a, b, view.val.label)
+        dense = load_dense(self.config, self.best, self.base.dims)
+        return mapped_pairs(dense, view.vectors, view.val, self.config.side)
 
 
 @dataclass

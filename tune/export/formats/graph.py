@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tune.embed.graph import Feed, Session, Side, Tokens, open_session, read_tokens
+from tune.embed.adapted import Side
+from tune.embed.graph import Feed, Session, Tokens, open_session, read_tokens
 from tune.embed.similarity import unit
 from tune.errors import ModelError
 from tune.export.formats.network import (

@@ -42,14 +42,19 @@ class WholeModel(TrialModel):
         return max(_LEAST_ROUNDING, _BF16_SWAPS / self._comparisons())
 
     def _on_val(self, view: View) -> dict[int, Final]:
-        vectors, rows = found = super().val_vectors()
+        vectors, rows = found = self._val_encoded()
         self._encoded = found if vectors.nbytes <= _KEPT_BYTES else None
         return self._finals(view, self.scores(vectors, rows))
 
     def val_vectors(self) -> tuple[NDArray[np.float32], PairRows]:
         """Return the vectors of the validation pairs: those that `val` scored, if they are small and not yet taken."""
         found, self._encoded = self._encoded, None
-        return found or super().val_vectors()
+        return found or self._val_encoded()
+
+    def _val_encoded(self) -> tuple[NDArray[np.float32], PairRows]:
+        view = View.open(self.base.view(self.cache))
+        used, (a, b) = used_rows(view.val)
+        return self.view_vectors(view, used), PairRows(a, b, view.val.label)
 
     def test_vectors(self, pairs: LabelledPairs) -> tuple[NDArray[np.float32], PairRows]:
         """Return the vectors of the test pairs' texts, and the pairs as rows of them."""
