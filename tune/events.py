@@ -40,6 +40,15 @@ class Mapped:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """Texts of train searched so far for near copies of those held out."""
+
+    done: int
+    total: int
+    per_second: float
+
+
+@dataclass(frozen=True)
 class TrialEvent:
     """A trial started (no best_auc yet), reported or ended.
 
@@ -79,7 +88,7 @@ class Bought:
     usd: float
 
 
-Event = Message | SearchNamed | Embedding | Mapped | TrialEvent | SearchStarted | Cost | Bought
+Event = Message | SearchNamed | Embedding | Mapped | Compared | TrialEvent | SearchStarted | Cost | Bought
 Emit = Callable[[Event], None]
 
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tune.cli.display import SearchDisplay
 from tune.cli.progress import Progress, duration
-from tune.events import Bought, Cost, Embedding, Message, SearchNamed, SearchStarted, TrialEvent
+from tune.events import Bought, Compared, Cost, Embedding, Message, SearchNamed, SearchStarted, TrialEvent
 
 
 def axes(dims: int) -> dict[str, object]:
@@ -32,6 +32,8 @@ def test_the_live_table(width: int) -> None:
     display = SearchDisplay(Console(file=file, force_terminal=True, color_system=None, width=width, highlight=False))
     display.emit(Embedding("openai:small", 500, 2000, 250.0))
     assert screen(display, file) == ["openai:small: 500 of 2000 texts embedded, 250 texts/s, 6 s left"]
+    display.emit(Compared(500, 2000, 250.0))
+    assert screen(display, file) == ["near copies: 500 of 2,000 train texts searched, 250 texts/s, 6 s left"]
     display.emit(Message("openai:small: 2000 texts"))
     display.emit(Bought("openai:small", 0.5))
     display.emit(Bought("openai:large", 1.25))

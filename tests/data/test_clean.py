@@ -146,3 +146,9 @@ def test_marks_that_cannot_be_seen_make_no_other_text(code: int) -> None:
 @pytest.mark.parametrize("code", [0x200A, 0x2065, 0x202F, 0x206A, 0xFE0D, 0xFE10])
 def test_the_characters_beside_them_stay_or_are_spaces(code: int) -> None:
     assert normalise(f"a{chr(code)}b") != "ab"
+
+
+@pytest.mark.parametrize("code", range(128))
+def test_an_ascii_text_is_normalised_like_any_other(code: int) -> None:
+    text = f" A{chr(code)}b"
+    assert normalise(f"{text} é") == f"{normalise(text)} é"

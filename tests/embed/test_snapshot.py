@@ -17,7 +17,6 @@ from tests.helpers.tiny import save_tiny_bert, save_tiny_model
 from tune.data.sides import LabelledPairs
 from tune.embed import snapshot as snapshot_module
 from tune.embed.base_models import check_source
-from tune.embed.leaks import near_copies
 from tune.embed.prepare import prepare_base
 from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.snapshot import Snapshot, text_key
@@ -114,11 +113,11 @@ import os, signal, sys
 from pathlib import Path
 from tune.embed import snapshot
 from tune.embed.sources import load_source
-snapshot.TEXTS_PER_SHARD = 10
+snapshot.TEXTS_PER_SHARD = 1
 source = load_source(sys.argv[1])
 kept = snapshot.Snapshot(Path(sys.argv[2]), source.fingerprint, source.dims)
 texts = [f"where is the swift purse number {i}" for i in range(100)]
-kept.embed(source, "", texts, lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done == 40 else None)
+kept.embed(source, "", texts, lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done == 48 else None)
 """
 
 
@@ -128,8 +127,8 @@ def test_kill_9_loses_at_most_the_shard_being_written(source: Counting, tiny_mod
     # A kill during a write leaves a part file, never a torn shard.
     (tmp_path / source.fingerprint / ".abc.npy.xyz.part").write_bytes(b"\x93NUMPY torn")
     snapshot = snapshot_of(source, tmp_path)
-    assert len(snapshot) == 40
-    assert snapshot.embed(source, "", TEXTS) == 60
+    assert len(snapshot) == 48
+    assert snapshot.embed(source, "", TEXTS) == 52
     assert np.array_equal(snapshot.vectors(keys(TEXTS)), source.source.embed(TEXTS))
 
 
@@ -183,12 +182,6 @@ def test_views_are_shared_by_memory_map_and_hold_no_test_rows(source: Counting, 
     assert prepare_base(source, sides, tmp_path, ("", "")).embedded == 0  # type: ignore[arg-type]
     swapped = {**sides, "train": sides["val"], "val": sides["train"]}
     assert prepare_base(source, swapped, tmp_path, ("", "")).digest != base.digest  # type: ignore[arg-type]
-
-
-def test_near_copies_are_counted() -> None:
-    train = np.eye(4, dtype=np.float32)
-    others = np.array([[2, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0.1, 0]], np.float32)
-    assert near_copies(train, others, seed=0) == (2, 3)
 
 
 @pytest.mark.parametrize(

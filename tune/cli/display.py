@@ -1,5 +1,6 @@
 """What a person sees while a search runs: plain lines, and a live table on a terminal."""
 
+import heapq
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,18 @@ from rich.text import Text
 
 from tune.cli.progress import Progress, configuration, dims_of, duration
 from tune.cli.tables import make_console
-from tune.events import Bought, Cost, Embedding, Event, Mapped, Message, SearchNamed, SearchStarted, TrialEvent
+from tune.events import (
+    Bought,
+    Compared,
+    Cost,
+    Embedding,
+    Event,
+    Mapped,
+    Message,
+    SearchNamed,
+    SearchStarted,
+    TrialEvent,
+)
 from tune.results.naming import short_name
 from tune.train.kinds import kind_by_axes
 
@@ -35,7 +47,7 @@ class SearchDisplay:
         self.folder = ""
         self._quiet = quiet
         self._live: Live | None = None
-        self._embedding: Embedding | Mapped | None = None
+        self._embedding: Embedding | Mapped | Compared | None = None
         self._progress = Progress()
         self._lost: set[str] = set()
         self._last_line = 0.0
@@ -75,7 +87,7 @@ class SearchDisplay:
         elif isinstance(event, SearchNamed):
             self.name, self.folder = event.name, event.folder
             self._say(f"results: {event.folder}")
-        elif isinstance(event, Embedding | Mapped):
+        elif isinstance(event, Embedding | Mapped | Compared):
             self._embedding = event
             self._line(self._embedding_text(), last=event.done >= event.total)
         elif isinstance(event, Cost | Bought):
@@ -116,6 +128,11 @@ class SearchDisplay:
                 f"{event.done:,} of {event.total:,} vectors mapped, {event.per_second:,.0f} vectors/s, "
                 f"{duration(left)} left"
             )
+        if isinstance(event, Compared):
+            return (
+                f"near copies: {event.done:,} of {event.total:,} train texts searched, "
+                f"{event.per_second:,.0f} texts/s, {duration(left)} left"
+            )
         return (
             f"{event.base_model}: {event.done} of {event.total} texts embedded, "
             f"{event.per_second:.0f} texts/s, {duration(left)} left"
@@ -153,8 +170,8 @@ class SearchDisplay:
             table.add_column(heading, justify="right" if right else "left", no_wrap=True)
         running = [trial for trial in self._progress.trials.values() if trial.status in ("running", "lost")]
         others = [trial for trial in self._progress.trials.values() if trial.status not in ("running", "lost")]
-        others.sort(key=lambda trial: -(trial.best_auc or 0.0))
-        for trial in [*running, *others][:_SHOWN_TRIALS]:
+        best = heapq.nsmallest(_SHOWN_TRIALS, others, key=lambda trial: -(trial.best_auc or 0.0))
+        for trial in [*running, *best][:_SHOWN_TRIALS]:
             axes = trial.axes
             kind = kind_by_axes(axes.get("freeze", True), axes.get("train"), axes.get("side")).label
             table.add_row(

@@ -16,7 +16,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from tune.config.data import SplitMode
-from tune.data.clean import normalise, text_ids
+from tune.data.clean import normalised_ids
 from tune.data.pairs import Pairs
 
 VAL_FROM, TEST_FROM = 0.8, 0.9
@@ -41,7 +41,7 @@ class Texts:
     @classmethod
     def of(cls, pairs: Pairs) -> "Texts":
         """Normalise and hash the texts of these pairs."""
-        ids, distinct = text_ids([normalise(text) for texts in (pairs.text_a, pairs.text_b) for text in texts])
+        ids, distinct = normalised_ids([*pairs.text_a, *pairs.text_b])
         return cls(ids[: len(pairs)], ids[len(pairs) :], hash64(distinct))
 
     def links(self, queries: Column | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -142,8 +142,9 @@ def components(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[n
 
 def hash64(texts: Sequence[str]) -> NDArray[np.uint64]:
     """Return the first 64 bits of each text's sha256."""
-    hashes = (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") for text in texts)
-    return np.fromiter(hashes, np.uint64, len(texts))
+    sha256 = hashlib.sha256
+    digests = b"".join([sha256(text.encode()).digest()[:8] for text in texts])
+    return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
 
 
 def most_frequent(texts: Texts) -> tuple[float, Column]:

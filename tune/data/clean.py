@@ -7,6 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,8 @@ def clean_pairs(pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
     drop("unlabelled", pairs.label == UNLABELLED)
     if pairs.score is not None:
         drop("unscored", np.isnan(pairs.score))
-    texts = [canonical(text) for side in (pairs.text_a, pairs.text_b) for text in side]
+    raw = chain(pairs.text_a, pairs.text_b)
+    texts = [text if text.isascii() else canonical(text) for text in raw]
     empty = np.array([not text.strip() for text in texts], dtype=bool)
     drop("empty", empty[:n] | empty[n:])
 
@@ -105,14 +107,32 @@ def normalise(text: str) -> str:
     Punctuation is Unicode P*, and `. Returns the raw text if nothing remains ("?!"). Symbols stay: C++ is not C, and an
     emoji is a text.
     """
-    # Translate and split is 8 times as fast as a regular expression: 116,000 questions in 0.2 s.
-    return " ".join(canonical(text).casefold().translate(_punctuation()).split()) or text
+    # Bytes are translated several times as fast as text, and most texts are ASCII.
+    if text.isascii():
+        words = text.encode().translate(_ascii_table()).decode()
+    else:
+        words = canonical(text).casefold().translate(_punctuation())
+    return " ".join(words.split()) or text
 
 
 @cache
 def _punctuation() -> dict[int, str]:
     codes = (code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("P"))
     return {**dict.fromkeys(codes, " "), ord("`"): " "}
+
+
+@cache
+def _ascii_table() -> bytes:
+    """Return what each byte becomes: letters are case-folded, and punctuation is a space."""
+    table = "".join(map(chr, range(128))).casefold().translate(_punctuation()).encode()
+    return table + bytes(range(128, 256))
+
+
+def normalised_ids(texts: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+    """Return `text_ids` of the normalised texts; each distinct text is normalised once."""
+    ids, distinct = text_ids(texts)
+    again, names = text_ids([normalise(text) for text in distinct])
+    return again[ids], names
 
 
 def text_ids(texts: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:

@@ -6,7 +6,7 @@ holds the rules, `_shortage` refuses what leaves too little.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Split:
     """Order-independent hash over all (row_hash, side, score if there is one); the split hash of the summary."""
     queries: Column | None = None
     """The column that is kept apart, if only one is; the texts of the other are shared by design."""
+    links: tuple[NDArray[np.int64], NDArray[np.int64]] = field(kw_only=True)
+    """The two texts that link each pair to others (`Texts.links`), [n] each."""
 
     @property
     def out_of_fold(self) -> bool:
@@ -98,7 +100,8 @@ def split_pairs(pairs: Pairs, seed: int = 0, mode: SplitMode = "components", fol
         "overlaps": _overlaps(first, second, side) if given else dict.fromkeys(HELD_OUT, 0),
         "queries": _query_counts(pairs, texts, side, made.queries) if made.queries else None,
     }
-    split = Split(remaining, side, component, row_hash, counts, _digest(row_hash, side, remaining.score), made.queries)
+    digest = _digest(row_hash, side, remaining.score)
+    split = Split(remaining, side, component, row_hash, counts, digest, made.queries, links=(first, second))
     if folds:
         check_folds(split, folds, seed)
     return split
@@ -152,7 +155,7 @@ def text_overlaps(split: Split) -> dict[str, int]:
 
     Texts that are shared by design (--split queries) do not count.
     """
-    return _overlaps(*Texts.of(split.pairs).links(split.queries), split.side)
+    return _overlaps(*split.links, split.side)
 
 
 def _query_counts(pairs: Pairs, texts: Texts, side: NDArray[np.str_], queries: Column) -> dict[str, Any]:
@@ -183,8 +186,9 @@ def _digest_of(text: str) -> str:
 def row_hashes(pairs: Pairs | LabelledPairs) -> list[str]:
     """Return a hash of each row's two texts and label, [n]: 32 hex digits."""
     # The length comes first because the boundary between the two texts is part of the row.
+    sha256 = hashlib.sha256
     rows = zip(pairs.text_a, pairs.text_b, pairs.label.tolist(), strict=True)
-    return [_digest_of(f"{len(a)}:{a}{b}:{label}") for a, b, label in rows]
+    return [sha256(f"{len(a)}:{a}{b}:{label}".encode()).hexdigest()[:32] for a, b, label in rows]
 
 
 def _digest(row_hash: Sequence[str], side: NDArray[np.str_], score: NDArray[np.float64] | None) -> str:
@@ -194,8 +198,12 @@ def _digest(row_hash: Sequence[str], side: NDArray[np.str_], score: NDArray[np.f
 
 
 def _overlaps(a: NDArray[np.int64], b: NDArray[np.int64], side: NDArray[np.str_]) -> dict[str, int]:
-    texts = {name: np.unique(np.concatenate([a[side == name], b[side == name]])) for name in SIDES}
-    return {name: len(np.intersect1d(texts[name], texts["train"], assume_unique=True)) for name in HELD_OUT}
+    texts = int(max(a.max(initial=-1), b.max(initial=-1))) + 1
+    on = {name: np.zeros(texts, dtype=bool) for name in SIDES}
+    for name, held in on.items():
+        rows = side == name
+        held[a[rows]] = held[b[rows]] = True
+    return {name: int((on[name] & on["train"]).sum()) for name in HELD_OUT}
 
 
 def _describe(pairs: Pairs, side: NDArray[np.str_], component: NDArray[np.int64]) -> dict[str, Any]:
@@ -207,7 +215,7 @@ def _describe(pairs: Pairs, side: NDArray[np.str_], component: NDArray[np.int64]
         "rows": rows,
         "shares": {name: rows[name] / n for name in SIDES},
         "positives": {name: int((pairs.label[at[name]] == 1).sum()) for name in SIDES},
-        "components": {name: len(np.unique(component[at[name]])) for name in SIDES},
+        "components": {name: int(np.count_nonzero(np.bincount(component[at[name]]))) for name in SIDES},
         "largest_component": largest,
         "giant_share": largest / n,
     }
@@ -238,8 +246,10 @@ def train_order(split: "Split", seed: int) -> NDArray[np.int64]:
     Sorted by sha256(seed, row hash): new rows are inserted in between, old rows keep their relative order.
     """
     index = np.flatnonzero(split.side == "train")
-    keys = [hashlib.sha256(f"order:{seed}:{split.row_hash[i]}".encode()).digest() for i in index.tolist()]
-    return index[sorted(range(len(keys)), key=keys.__getitem__)].astype(np.int64)
+    sha256, row_hash = hashlib.sha256, split.row_hash
+    digests = b"".join([sha256(f"order:{seed}:{row_hash[i]}".encode()).digest() for i in index.tolist()])
+    keys = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)
+    return index[np.lexsort(keys.T[::-1])].astype(np.int64)
 
 
 def _labelled(split: "Split", index: NDArray[np.int64]) -> LabelledPairs:

@@ -1,69 +1,94 @@
 """Near copies: texts held out that occur almost word for word in train, judged by the cosine of their vectors."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.data.sides import LabelledPairs
-from tune.embed.prepare import PreparedBase
-from tune.embed.similarity import unit
+from tune.data.sides import HELD_OUT, LabelledPairs
+from tune.embed.keys import as_keys
+from tune.embed.near import Progress, has_near, share_between
+from tune.embed.prepare import PreparedBase, keyed_rows
+from tune.embed.snapshot import Snapshot
 from tune.embed.view import View
-
-NEAR_COSINE = 0.95
-"""Texts with at least this cosine count as near copies."""
+from tune.events import Compared, Emit, ignore
 
 _MOST_PRODUCTS = 4_000_000_000
+_QUIET_SECONDS = 2.0
 
 
-def near_copies(train: NDArray[np.float32], others: NDArray[np.float32], seed: int) -> tuple[int, int]:
-    """Return (near, checked): how many of the checked rows of `others` [m, dims] have a near copy in `train` [n, dims].
-
-    Checks a seeded sample of `others` if all of them would take more than _MOST_PRODUCTS similarities.
-    """
-    most = max(1, _MOST_PRODUCTS // max(1, len(train)))
-    if len(others) > most:
-        others = others[np.sort(np.random.default_rng(seed).choice(len(others), most, replace=False))]
-    corpus, others = unit(train), unit(others)
-    near = 0
-    for start in range(0, len(others), 512):
-        near += int(((others[start : start + 512] @ corpus.T).max(axis=1) >= NEAR_COSINE).sum())
-    return near, len(others)
-
-
-def near_copies_by_side(base: PreparedBase, sides: dict[str, LabelledPairs], cache: Path, seed: int) -> dict[str, Any]:
+def near_copies_by_side(
+    base: PreparedBase, sides: dict[str, LabelledPairs], cache: Path, seed: int, emit: Emit = ignore
+) -> dict[str, Any]:
     """Return {"base_model": name, side: {"near": count, "of": texts checked}} for val and test.
 
     Texts of a column that the sides share by design are not checked. If all pairs are in folds, also `folds`: texts
-    with a near copy in another fold.
+    with a near copy in another fold. Checks a seeded sample if all texts would take more than _MOST_PRODUCTS
+    similarities, and says so: sample_of, the number of texts; share [2], the interval of the share that is near.
     """
-    counted: dict[str, Any] = {"base_model": base.name}
     view = View.open(base.view(cache))
     train = np.unique(np.concatenate([view.train.a, view.train.b]))
-    corpus = view.vectors[train]
-    for side in ("val", "test"):
-        if not len(sides[side]):
-            counted[side] = {"near": 0, "of": 0}
-            continue
-        vectors, rows = base.rows(cache, sides[side])
-        if shared := sides[side].shared:
-            vectors = vectors[np.unique(rows.a if shared == "b" else rows.b)]
-        near, checked = near_copies(corpus, vectors, seed)
-        counted[side] = {"near": near, "of": checked}
+    snapshot = Snapshot.in_cache(cache, base.fingerprint, base.dims)
+    found, texts = {}, {}
+    for side in HELD_OUT:
+        keys, rows = keyed_rows(sides[side], base.prompt_a, base.prompt_b)
+        shared = sides[side].shared
+        places = np.unique(rows.a if shared == "b" else rows.b) if shared else np.arange(len(keys))
+        texts[side] = len(places)
+        chosen = places[_checked(len(places), len(train), seed)]
+        found[side] = snapshot.vectors(as_keys(keys)[chosen])
+    progress = _progress(emit)
+    near = has_near(view.vectors, train, np.concatenate(list(found.values())), progress)
+    parts = np.split(near, np.cumsum([len(vectors) for vectors in found.values()])[:-1])
+    counted: dict[str, Any] = {"base_model": base.name}
+    counted |= {side: _counted(part, texts[side]) for side, part in zip(found, parts, strict=True)}
     if base.folds and not len(view.val):
-        counted["folds"] = _across_folds(view, view.folds(base.folds, base.seed), sides["train"].shared, seed)
+        counted["folds"] = _across_folds(view, view.folds(base.folds, base.seed), sides["train"].shared, seed, progress)
     return counted
 
 
-def _across_folds(view: View, fold: NDArray[np.int8], shared: str | None, seed: int) -> dict[str, int]:
-    """Return how many texts of each fold have a near copy in the others. shared: the column that folds share."""
+def _checked(others: int, train: int, seed: int) -> NDArray[np.int64]:
+    """Return the positions to check among `others`."""
+    most = max(1, _MOST_PRODUCTS // max(1, train))
+    if others <= most:
+        return np.arange(others)
+    return np.sort(np.random.default_rng(seed).choice(others, most, replace=False))
+
+
+def _counted(near: NDArray[np.bool_], texts: int) -> dict[str, Any]:
+    counted: dict[str, Any] = {"near": int(near.sum()), "of": len(near)}
+    if len(near) < texts:
+        counted |= {"sample_of": texts, "share": list(share_between(counted["near"], len(near)))}
+    return counted
+
+
+def _across_folds(
+    view: View, fold: NDArray[np.int8], shared: str | None, seed: int, progress: Progress
+) -> dict[str, Any]:
+    """Count texts of each fold that have a near copy in the others. shared: the column that folds share."""
     columns = [rows for name, rows in (("a", view.train.a), ("b", view.train.b)) if name != shared]
-    found, checked = 0, 0
+    found, texts = [], 0
     for own in range(int(fold.max()) + 1):
         inside, outside = (
             np.unique(np.concatenate([rows[at] for rows in columns])) for at in (fold == own, fold != own)
         )
-        near, of = near_copies(view.vectors[outside], view.vectors[inside], seed)
-        found, checked = found + near, checked + of
-    return {"near": found, "of": checked}
+        checked = inside[_checked(len(inside), len(outside), seed)]
+        found.append(has_near(view.vectors, outside, view.vectors[checked], progress))
+        texts += len(inside)
+    return _counted(np.concatenate(found), texts)
+
+
+def _progress(emit: Emit) -> Progress:
+    """Return a callback that emits `Compared` about once a second, once it has taken a while."""
+    began = last = time.perf_counter()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        if now - began > _QUIET_SECONDS and (now - last > 1 or done == total):
+            last = now
+            emit(Compared(done, total, done / (now - began)))
+
+    return report

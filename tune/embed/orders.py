@@ -103,7 +103,7 @@ def embed_bases(
         # Everything is embedded: this only writes the views again.
         again = carry_out([replace(order, sides=sides) for order in orders], cache, ignore)
         bases = {base.name: _as_embedded(base, bases[base.name], gone) for base in again}
-    return bases, near_copies_by_side(bases[config.base_models[0]], sides, cache, config.search.seed)
+    return bases, near_copies_by_side(bases[config.base_models[0]], sides, cache, config.search.seed, emit)
 
 
 def _as_embedded(base: PreparedBase, before: PreparedBase, gone: dict[str, list[str]]) -> PreparedBase:

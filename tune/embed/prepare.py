@@ -12,13 +12,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.data.clean import text_ids
 from tune.data.folds import fold_of
 from tune.data.sides import LabelledPairs
 from tune.embed.left_out import texts_without_vector
 from tune.embed.sentence_transformer import SentenceTransformerSource
-from tune.embed.snapshot import Batched, Snapshot, text_key
+from tune.embed.snapshot import Batched, Snapshot, text_keys
 from tune.embed.sources import EmbeddingSource
-from tune.embed.view import PairRows, ViewTexts, is_sound, view_digest, write_folds, write_texts, write_view
+from tune.embed.view import PairRows, Stored, ViewTexts, is_sound, view_digest, write_folds, write_texts, write_view
 from tune.events import Embedding, Emit, ignore
 
 
@@ -117,10 +118,15 @@ class PreparedBase:
 
 def keyed_rows(pairs: LabelledPairs, prompt_a: str, prompt_b: str) -> tuple[list[bytes], PairRows]:
     """Return the distinct text keys in order of first appearance, and the pairs as positions among them."""
-    place: dict[bytes, int] = {}
-    a = [place.setdefault(text_key(prompt_a, text), len(place)) for text in pairs.text_a]
-    b = [place.setdefault(text_key(prompt_b, text), len(place)) for text in pairs.text_b]
-    return list(place), PairRows(np.array(a, dtype=np.int64), np.array(b, dtype=np.int64), pairs.label, pairs.score)
+    if prompt_a == prompt_b:
+        ids, texts = text_ids([*pairs.text_a, *pairs.text_b])
+        a, b = ids[: len(pairs)], ids[len(pairs) :]
+        keys = text_keys(prompt_a, texts)
+    else:
+        (a, first), (b, second) = text_ids(pairs.text_a), text_ids(pairs.text_b)
+        b += len(first)
+        keys = np.concatenate([text_keys(prompt_a, first), text_keys(prompt_b, second)])
+    return keys.tolist(), PairRows(a, b, pairs.label, pairs.score)
 
 
 def same_rows(pairs: LabelledPairs, prompts: tuple[str, str]) -> NDArray[np.int64] | None:
@@ -201,7 +207,8 @@ def _write_vectors(source: EmbeddingSource, snapshot: Snapshot, keyed: _Keyed, t
     bought = snapshot.vectors(keys) if isinstance(source, Batched) else None
     digest = view_digest(source.fingerprint, keys, train, val, bought, same)
     if not is_sound(views / digest):
-        write_view(views, digest, snapshot.vectors(keys) if bought is None else bought, train, val, same)
+        stored = Stored(len(keys), snapshot.dims, lambda out: snapshot.vectors(keys, out))
+        write_view(views, digest, stored if bought is None else bought, train, val, same)
     return digest
 
 

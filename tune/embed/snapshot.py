@@ -9,23 +9,30 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.embed.keys import KEY_TYPE, KeyIndex, Keys, as_keys, first_places, text_key, text_keys
+from tune.embed.maps import unmap
 from tune.embed.sources import EmbeddingSource
 from tune.errors import ModelError, UserError
 from tune.files import lock_file, write_array, write_atomic
 
 logger = logging.getLogger(__name__)
 
+__all__ = ["TEXTS_PER_SHARD", "Batched", "Snapshot", "text_key", "text_keys"]
+
 TEXTS_PER_SHARD = 2048
 """Shards with fewer texts are small, and get merged."""
-KEY_BYTES = 16
+_ROWS_AT_ONCE = 1 << 15
 _LOCK = ".lock"
 _CUT = "cut_by_server.txt"
+
+_Number = TypeVar("_Number", np.float32, np.float16)
 
 Progress = Callable[[int, int], None]
 """Called with (texts embedded so far, texts to embed)."""
@@ -46,14 +53,6 @@ class Batched(Protocol):
         ...
 
 
-def text_key(prompt: str, text: str) -> bytes:
-    """Return the key of a text under a prompt, KEY_BYTES long."""
-    digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass"))
-    digest.update(b"\0")
-    digest.update(text.encode("utf-8", "surrogatepass"))
-    return digest.digest()[:KEY_BYTES]
-
-
 class Snapshot:
     """The vectors of one source, float32 [dims] each, in root/FINGERPRINT.
 
@@ -65,7 +64,7 @@ class Snapshot:
         self._shards: list[NDArray[np.void]] = []
         self._known: dict[str, int] = {}
         self._small: dict[str, int] = {}
-        self._index: dict[bytes, tuple[int, int]] = {}
+        self._index = KeyIndex()
         self._cut: frozenset[bytes] = frozenset()
         self._dtype = None if dims is None else _row_type(dims)
         self.refresh()
@@ -126,22 +125,23 @@ class Snapshot:
             shard = np.array(shard)
             self._small[name] = number
         self._shards.append(shard)
-        for row, key in enumerate(np.ascontiguousarray(shard["key"]).tolist()):
-            self._index.setdefault(key, (number, row))
+        self._index.add(np.array(shard["key"]), number)
+        unmap(shard)
 
-    def missing(self, keys: Sequence[bytes]) -> list[int]:
+    def missing(self, keys: Keys) -> NDArray[np.int64]:
         """Return the positions of the keys that have no vector yet, each distinct key once."""
-        first = {key: position for position, key in reversed(list(enumerate(keys))) if key not in self._index}
-        return sorted(first.values())
+        asked = as_keys(keys)
+        absent = np.flatnonzero(self._index.find(asked)[0] < 0)
+        return absent[first_places(asked[absent])]
 
-    def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
+    def add(self, keys: Keys, vectors: NDArray[np.float32]) -> None:
         """Store vectors [n, dims] under their keys as one shard. Raises ValueError if their number or dims differ."""
         if self._dtype is None:
             self._dtype = _row_type(vectors.shape[1])
         if vectors.shape != (len(keys), self.dims):
             raise ValueError(f"need {len(keys)} vectors of {self.dims} dims, got {vectors.shape}")
         rows = np.empty(len(keys), dtype=self._dtype)
-        rows["key"] = np.frombuffer(b"".join(keys), dtype=f"V{KEY_BYTES}")
+        rows["key"] = as_keys(keys)
         rows["vector"] = vectors
         self._write(rows)
         if sum(len(self._shards[number]) for number in self._small.values()) >= TEXTS_PER_SHARD:
@@ -149,7 +149,7 @@ class Snapshot:
 
     def _write(self, rows: NDArray[np.void]) -> int:
         """Write a shard of these rows unless it exists; return its number."""
-        path = self.directory / f"{hashlib.sha256(rows.tobytes()).hexdigest()[:24]}.npy"
+        path = self.directory / f"{hashlib.sha256(rows.view(np.uint8).data).hexdigest()[:24]}.npy"
         write_array(path, rows)
         if path.name not in self._known:
             self._index_shard(path.name, np.load(path, mmap_mode="r"))
@@ -161,27 +161,27 @@ class Snapshot:
         numbers = set(small.values())
         rows = np.concatenate([self._shards[number] for number in sorted(numbers)])
         merged = self._write(rows)
-        for row, key in enumerate(rows["key"].tolist()):
-            if self._index[key][0] in numbers:
-                self._index[key] = (merged, row)
+        self._index.move(np.array(rows["key"]), numbers, merged)
         for name, number in small.items():
             self._shards[number] = rows[:0]
             (self.directory / name).unlink(missing_ok=True)
 
     def cut_by_server(self, prompt: str, texts: Iterable[str]) -> list[str]:
         """Return the texts of which only the beginning was embedded, because the server refused them whole."""
-        return [text for text in texts if (key := text_key(prompt, text)) in self._cut and key in self._index]
+        cut = [text for text in texts if text_key(prompt, text) in self._cut] if self._cut else []
+        stored = self._index.find(text_keys(prompt, cut))[0] >= 0
+        return [text for text, known in zip(cut, stored.tolist(), strict=True) if known]
 
-    def _note_cut(self, keys: Sequence[bytes], cut: Iterable[bytes]) -> None:
+    def _note_cut(self, keys: NDArray[np.void], cut: NDArray[np.void]) -> None:
         """Write which of these keys, to be stored next, are of cut texts."""
-        noted = self._cut.difference(keys).union(cut)
+        noted = self._cut.difference(keys.tolist()).union(cut.tolist())
         if noted != self._cut:
             write_atomic(self.directory / _CUT, "".join(f"{key.hex()}\n" for key in sorted(noted)))
             self._cut = noted
 
     def lacking(self, prompt: str, texts: Sequence[str]) -> list[str]:
         """Return the texts that have no vector under the prompt yet, each once."""
-        return [texts[position] for position in self.missing([text_key(prompt, text) for text in texts])]
+        return _at(texts, self.missing(text_keys(prompt, texts)))
 
     def embed(
         self, source: EmbeddingSource, prompt: str, texts: Sequence[str], progress: Progress | None = None
@@ -192,8 +192,8 @@ class Snapshot:
         missing. Raises ModelError if the source fails or returns vectors of other dims than those stored; earlier
         batches are kept.
         """
-        keys = [text_key(prompt, text) for text in texts]
-        if not self.missing(keys):
+        keys = text_keys(prompt, texts)
+        if not len(self.missing(keys)):
             return 0
         if not isinstance(source, Batched):
             return self._embed(source, prompt, texts, keys, progress)
@@ -209,22 +209,22 @@ class Snapshot:
         source: EmbeddingSource,
         prompt: str,
         texts: Sequence[str],
-        keys: Sequence[bytes],
+        keys: NDArray[np.void],
         progress: Progress | None,
     ) -> int:
         todo = self.missing(keys)
         done = 0
         try:
-            for places, vectors in _batches(source, prompt, [texts[position] for position in todo]):
+            for places, vectors in _batches(source, prompt, texts, todo):
                 if self._dtype is not None and vectors.shape[1] != self.dims:
                     raise ModelError(
                         f"base model {source.name} now returns vectors of {vectors.shape[1]} dims, but those in "
                         f"{self.directory} have {self.dims}; give the model another name, or move that folder away"
                     )
-                batch = [keys[todo[place]] for place in places]
+                batch = keys[todo[places]]
                 if isinstance(source, Batched):
                     # Before the vectors: a run killed in between buys these texts again.
-                    self._note_cut(batch, [keys[todo[place]] for place in source.cut_positions.intersection(places)])
+                    self._note_cut(batch, batch[np.isin(places, list(source.cut_positions))])
                 self.add(batch, vectors)
                 done += len(places)
                 if progress is not None:
@@ -237,14 +237,37 @@ class Snapshot:
             ) from None
         return len(todo)
 
-    def vectors(self, keys: Sequence[bytes]) -> NDArray[np.float32]:
-        """Return the vectors of the keys, float32 [n, dims]. Raises KeyError if a key has none."""
-        places = np.array([self._index[key] for key in keys], dtype=np.int64).reshape(-1, 2)
-        out = np.empty((len(keys), self.dims), dtype=np.float32)
-        for number in np.unique(places[:, 0]):
-            of_shard = np.flatnonzero(places[:, 0] == number)
-            out[of_shard] = self._shards[number]["vector"][places[of_shard, 1]]
-        return out
+    def vectors(self, keys: Keys, out: NDArray[_Number] | None = None) -> NDArray[_Number]:
+        """Return the vectors of the keys, float32 [n, dims], or write them into `out` [n, dims] and return it.
+
+        out: any type of floats, as a map of a file too, which then takes no memory. Raises KeyError if a key has no
+        vector.
+        """
+        shard, row = self._index.find(as_keys(keys))
+        if (shard < 0).any():
+            raise KeyError(f"{int((shard < 0).sum())} of {len(shard)} texts have no vector in {self.directory}")
+        found: Any = np.empty((len(shard), self.dims), dtype=np.float32) if out is None else out
+        order = np.argsort(shard, kind="stable")
+        starts: list[int] = np.flatnonzero(np.diff(shard[order], prepend=-1)).tolist()
+        for start, end in pairwise([*starts, len(order)]):
+            of_shard, stored = order[start:end], self._shards[shard[order[start]]]
+            for at in range(0, len(of_shard), _ROWS_AT_ONCE):
+                part = of_shard[at : at + _ROWS_AT_ONCE]
+                found[part] = stored["vector"][row[part]]
+            unmap(stored)
+            unmap(found)
+        return found  # type: ignore[no-any-return]
+
+
+def _at(texts: Sequence[str], positions: NDArray[np.int64]) -> list[str]:
+    """Return the texts at ascending positions; neighbours are read as one slice, which is far cheaper from a file."""
+    if not len(positions):
+        return []
+    first, last = int(positions[0]), int(positions[-1])
+    if last - first >= 4 * len(positions):
+        return [texts[position] for position in positions.tolist()]
+    part = texts[first : last + 1]
+    return list(part) if len(part) == len(positions) else [part[place] for place in (positions - first).tolist()]
 
 
 def _read_keys(path: Path) -> frozenset[bytes]:
@@ -256,15 +279,18 @@ def _read_keys(path: Path) -> frozenset[bytes]:
 
 
 def _row_type(dims: int) -> np.dtype[np.void]:
-    return np.dtype([("key", f"V{KEY_BYTES}"), ("vector", np.float32, (dims,))])
+    return np.dtype([("key", KEY_TYPE), ("vector", np.float32, (dims,))])
 
 
 def _batches(
-    source: EmbeddingSource, prompt: str, texts: Sequence[str]
-) -> Iterator[tuple[Sequence[int], NDArray[np.float32]]]:
+    source: EmbeddingSource, prompt: str, texts: Sequence[str], todo: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Yield (positions in `todo`, vectors [len(positions), dims]) of the texts at `todo`."""
     if isinstance(source, Batched):
-        yield from source.embed_batches(texts, prompt)
+        for places, vectors in source.embed_batches(_at(texts, todo), prompt):
+            yield np.array(places, dtype=np.int64), vectors
         return
-    for start in range(0, len(texts), TEXTS_PER_SHARD):
-        part = texts[start : start + TEXTS_PER_SHARD]
-        yield range(start, start + len(part)), source.embed(part, prompt)
+    size = TEXTS_PER_SHARD * getattr(source, "shards_at_once", 1)
+    for start in range(0, len(todo), size):
+        part = todo[start : start + size]
+        yield np.arange(start, start + len(part)), source.embed(_at(texts, part), prompt)

@@ -8,6 +8,7 @@ of each row (`ViewTexts`), and for trials with folds the fold of each pair.
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -213,10 +214,31 @@ def view_digest(
     return digest.hexdigest()[:24]
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Vectors float32 [rows, dims] that are kept elsewhere. fill: write them into an array, such as a map of a file."""
+
+    rows: int
+    dims: int
+    fill: Callable[[NDArray[np.float32]], object]
+
+
+def _save_vectors(path: Path, vectors: NDArray[np.float32] | Stored) -> int:
+    """Write vectors to a .npy file; return how many. Stored ones are never in memory as a whole."""
+    if isinstance(vectors, Stored):
+        shape = (vectors.rows, vectors.dims)
+        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        vectors.fill(out)
+        out.flush()
+        return vectors.rows
+    np.save(path, vectors)
+    return len(vectors)
+
+
 def write_view(
     root: Path,
     digest: str,
-    vectors: NDArray[np.float32],
+    vectors: NDArray[np.float32] | Stored,
     train: PairRows,
     val: PairRows,
     same: NDArray[np.int64] | None = None,
@@ -227,14 +249,14 @@ def write_view(
         return final
 
     def fill(part: Path) -> None:
-        np.save(part / "vectors.npy", vectors)
+        texts = _save_vectors(part / "vectors.npy", vectors)
         for side, rows in (("train", train), ("val", val)):
             np.save(part / f"{side}_a.npy", rows.a)
             np.save(part / f"{side}_b.npy", rows.b)
             np.save(part / f"{side}_label.npy", rows.label)
             if rows.score is not None:
                 np.save(part / f"{side}_score.npy", rows.score)
-        about = {"digest": digest, "texts": len(vectors), "train": len(train), "val": len(val)}
+        about = {"digest": digest, "texts": texts, "train": len(train), "val": len(val)}
         if train.score is not None:
             about["scores"] = True
         if same is not None:

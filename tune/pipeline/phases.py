@@ -10,7 +10,7 @@ from typing import Any
 
 from tune.config.toml import write_toml
 from tune.data.split import write_split
-from tune.embed.leaks import NEAR_COSINE
+from tune.embed.near import NEAR_COSINE, counted_text
 from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
 from tune.errors import ResultsError
@@ -85,9 +85,9 @@ def _leaks_line(seen: dict[str, int], near: dict[str, Any]) -> str:
     if folds := near.get("folds"):
         return (
             f"leaks: no text is in two folds; nearly so (cosine >= {NEAR_COSINE}, {near['base_model']}):"
-            f" {folds['near']} of {folds['of']}"
+            f" {counted_text(folds)}"
         )
-    counted = ", ".join(f"{side} {near[side]['near']} of {near[side]['of']}" for side in ("val", "test"))
+    counted = ", ".join(f"{side} {counted_text(near[side])}" for side in ("val", "test"))
     return (
         f"leaks: texts also in train: val {seen['val']}, test {seen['test']}; "
         f"nearly so (cosine >= {NEAR_COSINE}, {near['base_model']}): {counted}"

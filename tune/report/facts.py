@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tune.embed.closed.prices import usd
+from tune.embed.near import counted_text
 from tune.metrics.verdict import as_sentence, in_brackets
 from tune.report.prices import Prices
 from tune.report.story import Line, Story
@@ -157,9 +158,9 @@ def data(story: Story) -> dict[str, Any]:
     }
     for side in ("val", "test"):
         if side in near:
-            found[f"{side} texts nearly in train (cosine 0.95)"] = f"{near[side]['near']:,} of {near[side]['of']:,}"
+            found[f"{side} texts nearly in train (cosine 0.95)"] = counted_text(near[side])
     if near.get("folds"):
-        found["texts nearly in another fold (cosine 0.95)"] = f"{near['folds']['near']:,} of {near['folds']['of']:,}"
+        found["texts nearly in another fold (cosine 0.95)"] = counted_text(near["folds"])
     if judged := story.summary.get("out_of_fold"):
         found["judged"] = judged.get("sentence")
     return found
