@@ -44,7 +44,7 @@ from tune.metrics.intervals import ComponentBootstrap
 from tune.metrics.out_of_fold import FoldedPairs, OutOfBagBootstrap
 from tune.metrics.score import roc_auc
 from tune.search.points import random_points
-from tune.train.frozen.folded import FoldedModel
+from tune.train.folded import FoldedModel
 from tune.train.frozen.trial import open_frozen_trial
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 from tune.train.stream import TrialFailed

@@ -21,6 +21,7 @@ from transformers import PrinterCallback, TrainerCallback
 from tune.config.trial import TrialConfig
 from tune.data.sides import LabelledPairs
 from tune.embed.loading import load_model
+from tune.train.dense_module import dense_module
 from tune.train.frozen.dense import make_dense
 from tune.train.losses import make_loss
 from tune.train.schedule import Plan
@@ -67,7 +68,7 @@ def run_trainer(config: TrialConfig, pairs: LabelledPairs) -> TrainerRun:
     assert (config.loss, config.scheduler) == ("cosent", "warmuplinear")
     base = load_model(config.base_model)
     base.requires_grad_(False).eval()
-    dense = make_dense(config, base.get_embedding_dimension())
+    dense = dense_module(make_dense(config, base.get_embedding_dimension()))
     model = _StaysFrozen(modules=[*base, dense, Normalize()])
     rows = np.arange(len(pairs))
     plan = Plan(rows, rows, config.batch_size, config.epochs, config.seed)

@@ -19,9 +19,10 @@ from tune.embed.prepare import PreparedBase, ViewOptions, prepare_base
 from tune.embed.similarity import cosine
 from tune.embed.sources import load_source
 from tune.embed.view import PairRows, View, view_digest
+from tune.train.dense_module import dense_module
 from tune.train.frozen.dense import dense_cosine, load_dense, make_dense
 from tune.train.frozen.trial import open_frozen_trial
-from tune.train.losses import labels_for
+from tune.train.setup import labels_for
 from tune.train.trained import base_val
 from tune.train.whole.trial import open_whole_trial
 
@@ -71,7 +72,7 @@ def test_the_loss_of_a_layer_is_sentence_transformers_on_the_grades(
 ) -> None:
     config = topics.config(dims=16, loss=loss, epochs=1, batch_size=PAIRS)
     [report] = open_frozen_trial(config, tmp_path, topics.view)
-    model = SentenceTransformer(modules=[make_dense(config, 24)], device="cpu")
+    model = SentenceTransformer(modules=[dense_module(make_dense(config, 24))], device="cpu")
     vectors, train = torch.tensor(np.array(topics.view.vectors)), topics.view.train
     sides = [{"sentence_embedding": vectors[torch.tensor(rows)]} for rows in (train.a, train.b)]
     assert report.loss == pytest.approx(expected(loss, model, sides, train), rel=1e-5)

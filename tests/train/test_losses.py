@@ -7,6 +7,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 
 from tests.helpers.tiny import Prepared
 from tune.config.space import LOSSES
+from tune.train.dense_module import dense_module
 from tune.train.frozen.dense import make_dense
 from tune.train.losses import LOSS_KINDS, make_loss
 
@@ -23,7 +24,7 @@ def test_a_matryoshka_loss_is_the_sum_of_the_losses_at_each_dims(prepared: Prepa
         dense = make_dense(prepared.config(dims=dims), 24)
         dense.load_state_dict({name: tensor[:dims] for name, tensor in whole.state_dict().items()})
         # At every dims the loss sees unit vectors, which matters only for the angle loss.
-        model = SentenceTransformer(modules=[dense, Normalize()], device="cpu")
+        model = SentenceTransformer(modules=[dense_module(dense), Normalize()], device="cpu")
         loss_of = make_loss(loss, model, smaller)
         return loss_of([{"sentence_embedding": side} for side in features], labels).item()
 

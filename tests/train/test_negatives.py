@@ -15,6 +15,7 @@ from tune.data.sides import LabelledPairs
 from tune.embed.prepare import ViewOptions, prepare_base
 from tune.embed.sources import load_source
 from tune.embed.view import PairRows, View
+from tune.train.dense_module import dense_module
 from tune.train.frozen.dense import make_dense
 from tune.train.frozen.fit import Fit, TrainingVectors
 from tune.train.frozen.validation import Validation
@@ -82,7 +83,7 @@ def test_a_layer_learns_from_the_third_column_as_sentence_transformers_does(prep
     )[0]
     assert len(third) == len(first) == 16
 
-    model = SentenceTransformer(modules=[make_dense(config, view.vectors.shape[1])], device="cpu")
+    model = SentenceTransformer(modules=[dense_module(make_dense(config, view.vectors.shape[1]))], device="cpu")
     columns = [torch.from_numpy(np.array(view.vectors[rows])) for rows in (positives.a, positives.b, third)]
 
     def value(columns: list[torch.Tensor]) -> float:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from transformers import get_scheduler
 
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 
@@ -71,3 +73,21 @@ def test_schedules_have_the_shape_of_their_name() -> None:
     assert factors("warmupcosine")[55] == pytest.approx(0.5)
     assert factors("warmupcosinewithhardrestarts")[55] == pytest.approx(1), "the second cycle begins half-way"
     assert (factors("warmupconstant")[10:] == 1).all()
+
+
+def test_schedules_are_those_of_transformers() -> None:
+    names = {
+        "constantlr": "constant",
+        "warmupconstant": "constant_with_warmup",
+        "warmuplinear": "linear",
+        "warmupcosine": "cosine",
+        "warmupcosinewithhardrestarts": "cosine_with_restarts",
+    }
+    for name, theirs in names.items():
+        for steps, warmup in ((100, 0.1), (7, 0.0), (1, 0.5), (40, 3.0), (20, 30.0)):
+            optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+            rising = int(np.ceil(warmup * steps)) if warmup < 1 else int(warmup)
+            extra = {"num_cycles": 2} if name.endswith("restarts") else {}
+            [factor] = get_scheduler(theirs, optimizer, rising, steps, extra).lr_lambdas
+            expected = [factor(step) for step in range(steps)]
+            assert learning_rate_factors(name, steps, warmup) == pytest.approx(expected), (name, steps, warmup)

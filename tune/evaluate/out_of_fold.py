@@ -19,7 +19,7 @@ from tune.evaluate.draws import draws_of
 from tune.metrics.intervals import Bootstrap
 from tune.metrics.out_of_fold import FoldedPairs, OutOfBagBootstrap, draws_for
 from tune.metrics.verdict import correction
-from tune.train.frozen.folded import FoldedModel
+from tune.train.folded import FoldedModel
 from tune.train.outcomes import TrialOutcome
 from tune.train.trained import Models, baseline_key
 

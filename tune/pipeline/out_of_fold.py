@@ -9,7 +9,7 @@ from tune.evaluate.tfidf import tfidf_on_val
 from tune.pipeline.keep_scores import keep_folded
 from tune.pipeline.phases import unopened
 from tune.pipeline.run import Run
-from tune.train.frozen.folded import FoldedModel
+from tune.train.folded import FoldedModel
 from tune.train.outcomes import TrialOutcome
 from tune.train.trained import Models, TrialModel, base_on_val, baseline_key
 

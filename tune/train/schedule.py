@@ -1,45 +1,37 @@
 """The plan of a trial, fixed before it starts: batches, learning rates and the steps that end in a report."""
 
+import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from transformers import get_scheduler
 
+from tune.config.trial import Scheduler
 from tune.train.stream import REPORTS_PER_TRIAL
 
-# Axis name -> name for transformers.get_scheduler. Two cosine cycles: with the library's default of one, the
-# scheduler with restarts would equal the one without.
-_SCHEDULERS = {
-    "constantlr": ("constant", {}),
-    "warmupconstant": ("constant_with_warmup", {}),
-    "warmuplinear": ("linear", {}),
-    "warmupcosine": ("cosine", {}),
-    "warmupcosinewithhardrestarts": ("cosine_with_restarts", {"num_cycles": 2}),
-}
 
-
-def learning_rate_factors(scheduler: str, steps: int, warmup: float) -> list[float]:
+def learning_rate_factors(scheduler: Scheduler, steps: int, warmup: float) -> list[float]:
     """Return the factor on the learning rate at every step, [steps].
 
-    warmup: a share of the steps if below 1, otherwise a number of steps.
+    warmup: a share of the steps if below 1, otherwise a number of steps. The formulas are those of
+    transformers.get_scheduler. With restarts the cosine has two cycles: with one it would equal the one without.
     """
-    name, extra = _SCHEDULERS[scheduler]
-    warmup_steps = int(np.ceil(warmup * steps)) if warmup < 1 else int(warmup)
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    schedule = get_scheduler(
-        name,
-        torch.optim.SGD([parameter], lr=1.0),
-        num_warmup_steps=warmup_steps,
-        num_training_steps=steps,
-        scheduler_specific_kwargs=extra,
-    )
-    # transformers annotates the base class; all of these are LambdaLR.
-    factor = schedule.lr_lambdas[0]
-    return [float(factor(step)) for step in range(steps)]
+    rising = 0 if scheduler == "constantlr" else int(np.ceil(warmup * steps)) if warmup < 1 else int(warmup)
+    after = _AFTER_WARMUP[scheduler]
+    left = max(1, steps - rising)
+    return [step / max(1, rising) if step < rising else after((step - rising) / left) for step in range(steps)]
+
+
+_AFTER_WARMUP: dict[Scheduler, Callable[[float], float]] = {
+    "constantlr": lambda done: 1.0,
+    "warmupconstant": lambda done: 1.0,
+    "warmuplinear": lambda done: 1.0 - done,
+    "warmupcosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+    "warmupcosinewithhardrestarts": lambda done: 0.5 * (1.0 + math.cos(math.pi * (2.0 * done % 1.0))),
+}
+"""The factor by the share of the steps after the warmup that are done, 0 <= done < 1."""
 
 
 _LOOK_AHEAD = 8

@@ -6,12 +6,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tune.config.trial import TrialConfig
+from tune.config.trial import Loss, TrialConfig
 from tune.embed.view import PairRows
 from tune.train.negatives import HardNegatives
 from tune.train.stream import TrialFailed
 
 MAX_GRADIENT_NORM = 1.0  # the default of transformers' Trainer
+
+
+def keep_threads() -> None:
+    """Fix torch's number of threads in this process, whatever the environment says later."""
+    torch.set_num_threads(torch.get_num_threads())
 
 
 def training_device() -> torch.device:
@@ -30,6 +35,18 @@ def pairs_for_loss(config: TrialConfig, pairs: PairRows) -> PairRows:
     if not len(positives):
         raise TrialFailed(f"loss {config.loss} learns from positive pairs only, and there are none to train on")
     return positives
+
+
+GRADED_LOSSES: frozenset[Loss] = frozenset(["cosine", "cosent", "angle"])
+"""Losses that learn from graded scores where pairs have them."""
+
+
+def labels_for(loss: Loss, pairs: PairRows) -> NDArray[np.float64] | NDArray[np.int8]:
+    """Return what the loss learns from, [n]: graded scores if the pairs have them and it can, else labels of 0 and 1.
+
+    cosent and angle learn from the order of the labels; cosine fits the cosine to them, so they must be in [0, 1].
+    """
+    return pairs.score if pairs.score is not None and loss in GRADED_LOSSES else pairs.label
 
 
 def negatives_for_loss(

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers.base.modules import Dense
 from torch.nn import Module
 
 from tune.config.trial import TrialConfig
@@ -21,7 +20,7 @@ from tune.embed.similarity import cosine, pair_cosine
 from tune.embed.view import PairRows, View
 from tune.metrics.score import ModelScore, fit_thresholds, roc_auc
 from tune.metrics.spearman import spearman
-from tune.train.frozen.dense import dense_cosine, dense_vectors, first_dims, load_dense, mapped_pairs
+from tune.train.frozen.dense import Dense, dense_cosine, dense_vectors, first_dims, load_dense, mapped_pairs
 from tune.train.kinds import TrialKind, kind_of
 from tune.train.outcomes import TrialOutcome
 
@@ -207,7 +206,10 @@ class TrialModel:
 
     def modules(self, source: SentenceTransformerSource) -> list[Module]:
         """Return the model's modules in order, the base model's first, without the final Normalize."""
-        return [*source.model.children(), self.dense().to(torch.float32)]
+        # Here: sentence-transformers takes seconds to import, while which Ray can start.
+        from tune.train.dense_module import dense_module
+
+        return [*source.model.children(), dense_module(self.dense())]
 
     def _on_val(self, view: View) -> dict[int, Final]:
         dense, side = load_dense(self.config, self.best, self.base.dims), self.config.side
@@ -301,7 +303,7 @@ def _class_for(kind: TrialKind) -> type[TrialModel]:
 
         return WholeModel
     if kind.has_folds:
-        from tune.train.frozen.folded import FoldedModel  # likewise
+        from tune.train.folded import FoldedModel  # likewise
 
         return FoldedModel
     return TrialModel

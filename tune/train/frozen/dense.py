@@ -1,4 +1,8 @@
-"""The Dense layer of a frozen trial: creating it, loading it, and scoring pairs of a view's vectors with it."""
+"""The Dense layer of a frozen trial: creating it, loading it, and scoring pairs of a view's vectors with it.
+
+Its tensors bear the names of sentence-transformers' Dense (`tune.train.dense_module` makes one of it), and start with
+the same values from the same seed. It is never trained by autograd, see `tune.train.frozen.step`.
+"""
 
 import re
 from pathlib import Path
@@ -7,11 +11,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from sentence_transformers.base.modules import Dense
 
 from tune.config.trial import TrainedSide, TrialConfig
 from tune.embed.similarity import pair_cosine, rows_by_side, used_rows
 from tune.embed.view import PairRows
+
+
+class Dense(torch.nn.Module):
+    """A linear map of vectors, then tanh if `tanh`. weight: [dims, dims_in]; bias: [dims] or None."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, *, tanh: bool = False) -> None:
+        super().__init__()
+        dims, dims_in = weight.shape
+        # A layer on "meta" draws no random numbers for weights that are replaced at once.
+        self.linear = torch.nn.Linear(dims_in, dims, bias is not None, device="meta")
+        self.linear.weight = torch.nn.Parameter(weight, requires_grad=False)
+        if bias is not None:
+            self.linear.bias = torch.nn.Parameter(bias, requires_grad=False)
+        self.tanh = tanh
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Map vectors [n, dims_in] to [n, dims], not of unit length."""
+        mapped: torch.Tensor = self.linear(vectors)
+        return mapped.tanh_() if self.tanh else mapped
 
 
 def make_dense(config: TrialConfig, dims_in: int) -> Dense:
@@ -19,18 +41,18 @@ def make_dense(config: TrialConfig, dims_in: int) -> Dense:
 
     For queries alone it is square and the identity, so that training starts from the base model's own scores.
     """
-    activation = {"identity": torch.nn.Identity, "tanh": torch.nn.Tanh}[config.activation]()
+    tanh = config.activation == "tanh"
     if config.side == "query":
-        start, zeros = torch.eye(dims_in), torch.zeros(dims_in) if config.bias else None
-        return Dense(dims_in, dims_in, config.bias, activation, init_weight=start, init_bias=zeros)
+        return Dense(torch.eye(dims_in), torch.zeros(dims_in) if config.bias else None, tanh=tanh)
     assert config.dims is not None  # a frozen base without a Dense layer has nothing to train
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Dense(dims_in, config.dims, bias=config.bias, activation_function=activation)
+        start = torch.nn.Linear(dims_in, config.dims, config.bias)
+    return Dense(start.weight.detach(), start.bias.detach() if config.bias else None, tanh=tanh)
 
 
 def load_dense(config: TrialConfig, weights: Path, dims_in: int) -> Dense:
-    """Load the Dense layer of a trial's best report or of a refit, in evaluation mode."""
+    """Load the Dense layer of a trial's best report or of a refit."""
     return _dense_of(config, load_file(str(weights)), dims_in)
 
 
@@ -50,7 +72,7 @@ def load_fold_denses(config: TrialConfig, weights: Path, dims_in: int) -> list[D
 def _dense_of(config: TrialConfig, tensors: dict[str, torch.Tensor], dims_in: int) -> Dense:
     dense = make_dense(config, dims_in)
     dense.load_state_dict(tensors)
-    return dense.eval()
+    return dense
 
 
 def first_dims(dense: Dense, dims: int | None) -> Dense:
@@ -58,26 +80,13 @@ def first_dims(dense: Dense, dims: int | None) -> Dense:
     if dims is None:
         return dense
     bias = dense.linear.bias
-    return Dense(
-        dense.in_features,
-        dims,
-        bias is not None,
-        dense.activation_function,
-        init_weight=dense.linear.weight.detach()[:dims].clone(),
-        init_bias=None if bias is None else bias.detach()[:dims].clone(),
-    ).eval()
-
-
-def only_first_dims(dims_in: int, dims: int) -> Dense:
-    """Return a layer that passes on the first `dims` components of vectors, for a model that ends without a Dense."""
-    activation = torch.nn.Identity()
-    return Dense(dims_in, dims, bias=False, activation_function=activation, init_weight=torch.eye(dims, dims_in)).eval()
+    return Dense(dense.linear.weight[:dims].clone(), None if bias is None else bias[:dims].clone(), tanh=dense.tanh)
 
 
 @torch.inference_mode()
 def dense_vectors(dense: Dense, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what `dense` maps vectors [texts, dims] to, float32 [texts, dims of its output]; not of unit length."""
-    mapped: NDArray[np.float32] = dense({"sentence_embedding": torch.from_numpy(vectors)})["sentence_embedding"].numpy()
+    mapped: NDArray[np.float32] = dense(torch.from_numpy(vectors)).numpy()
     return mapped
 
 

@@ -6,44 +6,25 @@ order of pairs. So a fit that resumes from a state ends with the same numbers as
 
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Router
-from sentence_transformers.sentence_transformer.modules import Dropout
 
 from tune.config.trial import TrialConfig
 from tune.embed.similarity import used_rows
 from tune.embed.view import PairRows, View
 from tune.train.frozen.dense import make_dense
+from tune.train.frozen.losses.scores import Floats
+from tune.train.frozen.step import Step
 from tune.train.frozen.validation import Validation
-from tune.train.losses import LOSS_KINDS, labels_for, make_loss
 from tune.train.random_state import Isolated
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
-from tune.train.setup import MAX_GRADIENT_NORM, loss_diverged, negatives_for_loss, pairs_for_loss
-
-
-def make_optimizer(dense: Dense, config: TrialConfig) -> torch.optim.AdamW:
-    """Return AdamW as transformers' Trainer sets it up: no weight decay on a bias."""
-    groups = [{"params": [dense.linear.weight], "weight_decay": config.weight_decay}]
-    if config.bias:
-        groups.append({"params": [dense.linear.bias], "weight_decay": 0.0})
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-
-
-_SIDES: tuple[dict[str, Any], ...] = ({"task": "query"}, {"task": "document"})
-"""What a Router reads in the features of a batch's first texts, and of all others."""
-
-
-def _trained(config: TrialConfig, dense: Dense) -> list[torch.nn.Module]:
-    """Return the modules that the loss trains: Dropout, if any, and Dense; for queries alone, as a Router's route."""
-    layers: list[Any] = [*([Dropout(config.dropout)] if config.dropout > 0 else []), dense]
-    return [Router.for_query_document(layers, [])] if config.side == "query" else layers
+from tune.train.setup import labels_for, loss_diverged, negatives_for_loss, pairs_for_loss
 
 
 class TrainingVectors:
@@ -66,13 +47,9 @@ class TrainingVectors:
             self._used = used_rows(pairs)[0]
             self.vectors = torch.from_numpy(np.array(view.vectors[self._used])).to(device)
 
-    def rows_of(self, pairs: PairRows) -> torch.Tensor:
-        """Return the rows of the pairs' texts in `vectors`, [2, pairs]."""
-        return self.rows(np.stack([pairs.a, pairs.b]))
-
-    def rows(self, rows: NDArray[np.int64]) -> torch.Tensor:
+    def rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where these rows of the view are in `vectors`, in the same shape. `pairs` must use them."""
-        return torch.from_numpy(rows if self._used is None else np.searchsorted(self._used, rows)).to(self.device)
+        return rows if self._used is None else np.searchsorted(self._used, rows)
 
 
 @dataclass(frozen=True)
@@ -99,12 +76,11 @@ class Fit:
     def __init__(
         self, config: TrialConfig, vectors: TrainingVectors, train: PairRows, validation: Validation | None = None
     ) -> None:
-        kind = LOSS_KINDS[config.loss]
         both, same, train = train, vectors.same, pairs_for_loss(config, train)
         a, b = same[train.a], same[train.b]
         plan = Plan(a, b, config.batch_size, config.epochs, config.seed, distinct=config.positives_only)
         self._batches = list(chain.from_iterable(plan.epoch(number) for number in range(config.epochs)))
-        self._negatives = negatives_for_loss(config, both, same, self._batches)
+        self._negatives = [vectors.rows(rows) for rows in negatives_for_loss(config, both, same, self._batches)]
         sizes = [len(batch) for batch in self._batches]
         self.steps, self.step = len(sizes), 0
         self._due = report_steps(sizes)
@@ -112,15 +88,12 @@ class Fit:
         self._factors = learning_rate_factors(config.scheduler, len(sizes), config.warmup)
         self._rate = config.learning_rate
 
-        self._device, self._vectors, self._rows = vectors.device, vectors, vectors.rows_of(train)
-        self._labels = torch.from_numpy(labels_for(config.loss, train)).to(device=self._device, dtype=kind.labels)
-        self.dense = make_dense(config, vectors.vectors.shape[1]).to(self._device).train()
-        model = SentenceTransformer(modules=_trained(config, self.dense), device=str(self._device)).train()
-        self._sides = _SIDES if config.side == "query" else ({},)
-        dims = [dims for dims in config.all_dims if dims is not None] if config.matryoshka else []
-        self._loss_of = make_loss(config.loss, model, dims)
-        self._optimizer = make_optimizer(self.dense, config)
-        self._isolated = Isolated(config.seed, self._device)
+        self._vectors, self._rows = vectors, vectors.rows(np.stack([train.a, train.b]))
+        # In float32, as for trials of the whole model, what differs by less is a tie.
+        self._targets = labels_for(config.loss, train).astype(np.float32).astype(np.float64)
+        self.dense = make_dense(config, vectors.vectors.shape[1]).to(vectors.device)
+        self._train = Step(config, self.dense)
+        self._isolated = Isolated(config.seed, vectors.device)
         self.validation = validation
         self._loss = 0.0
 
@@ -147,35 +120,37 @@ class Fit:
 
     def _train_to(self, stop: int) -> tuple[int, float]:
         """Train the steps before `stop`; return (pairs seen, seconds taken)."""
-        loss_sum, pairs, began = torch.zeros((), device=self._device), 0, time.perf_counter()
-        vectors, rows, labels, optimizer = self._vectors.vectors, self._rows, self._labels, self._optimizer
-        parameters = list(self.dense.parameters())
-        for batch in islice(self._batches, self.step, stop):
-            index = torch.from_numpy(batch).to(self._device)
-            columns = list(rows[:, index])
-            if len(negatives := self._negatives[self.step]):
-                columns.append(self._vectors.rows(negatives))
-            features = [
-                {"sentence_embedding": vectors[column], **self._sides[min(place, len(self._sides) - 1)]}
-                for place, column in enumerate(columns)
-            ]
-            loss = self._loss_of(features, labels[index])
-            for group in optimizer.param_groups:
-                group["lr"] = self._rate * self._factors[self.step]
-            # A batch with nothing to learn (no hard pair, for one) has a loss that depends on no weight.
-            if loss.requires_grad:
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
-                optimizer.step()
-            loss_sum += loss.detach() * len(batch)
-            pairs += len(batch)
-            self.step += 1
-        self._loss = float(loss_sum) / pairs
+        loss_sum, pairs, began = 0.0, 0, time.perf_counter()
+        vectors, train = self._vectors.vectors, self._train
+        # Diverged weights show in the loss.
+        with np.errstate(all="ignore"):
+            for rows, targets in self._columns(stop):
+                rate = self._rate * self._factors[self.step]
+                loss_sum += train(vectors.index_select(0, rows), len(targets), targets, rate) * len(targets)
+                pairs += len(targets)
+                self.step += 1
+        self._loss = loss_sum / pairs
         seconds = time.perf_counter() - began
         if not np.isfinite(self._loss):
             raise loss_diverged(self._loss, self.step, self.steps)
         return pairs, seconds
+
+    def _columns(self, stop: int) -> Iterator[tuple[torch.Tensor, Floats]]:
+        """Yield for each step before `stop` the rows of its texts in the vectors, column by column, and its targets."""
+        steps, start = range(self.step, stop), 0
+        order = np.concatenate(self._batches[self.step : stop])
+        a, b, targets = (*self._rows[:, order], self._targets[order])
+        columns: list[NDArray[np.int64]] = []
+        lengths, cuts = [], []
+        for step in steps:
+            cut = slice(start, start := start + len(self._batches[step]))
+            columns += (a[cut], b[cut], self._negatives[step])
+            lengths.append(2 * len(self._batches[step]) + len(self._negatives[step]))
+            cuts.append(cut)
+        # One copy to a GPU for all of these steps.
+        rows = torch.from_numpy(np.concatenate(columns)).to(self._vectors.device)
+        for own, cut in zip(torch.split(rows, lengths), cuts, strict=True):
+            yield own, targets[cut]
 
     def state(self) -> dict[str, Any]:
         """Return everything that `restore` needs, loadable by torch with weights_only."""
@@ -183,7 +158,7 @@ class Fit:
             "step": self.step,
             "loss": self._loss,
             "dense": self.dense.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._train.state(),
             "random": self._isolated.state,
         }
 
@@ -191,5 +166,5 @@ class Fit:
         """Continue from a `state`."""
         self.step, self._loss = state["step"], state["loss"]
         self.dense.load_state_dict(state["dense"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._train.restore(state["optimizer"])
         self._isolated.state = state["random"]

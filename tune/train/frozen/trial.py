@@ -1,4 +1,4 @@
-"""A frozen trial: a Dense layer trained on a view's vectors with sentence-transformers' own losses.
+"""A frozen trial: a Dense layer trained on a view's vectors with the losses of sentence-transformers.
 
 With folds it trains one layer per fold, each on all other folds, and advances them together. A trial's numbers depend
 only on its configuration, the view and the device type (see `fit`), so a resumed trial ends with the same numbers as

@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers.base.modules import Dense
 
 from tune.config.trial import TrainedSide
 from tune.embed.similarity import pair_cosine, rows_by_side, used_rows
 from tune.embed.view import PairRows, View
+from tune.train.frozen.dense import Dense
 from tune.train.setup import weights_diverged
 
 
@@ -39,9 +39,7 @@ class Validation:
     @torch.inference_mode()
     def scores(self, dense: Dense) -> list[NDArray[np.float64]]:
         """Return cosine similarities [pairs] at each of the dims. Raises TrialFailed if any is not finite."""
-        dense.eval()
-        embedded = dense({"sentence_embedding": self._vectors})["sentence_embedding"]
-        dense.train()
+        embedded = dense(self._vectors)
         if self._fixed is not None:
             embedded = torch.cat([embedded, self._fixed])
         scores = [pair_cosine(embedded[:, :dims], self._a, self._b) for dims in self._dims]

@@ -19,11 +19,12 @@ from sentence_transformers.sentence_transformer.modules import Dropout
 from transformers.utils import logging as transformers_logging
 
 from tune.config.trial import TrialConfig
-from tune.embed.routes import encoding
+from tune.embed.batches import encode
 from tune.embed.similarity import cosine, used_rows
 from tune.embed.sources import load_open
 from tune.embed.view import PairRows, ViewTexts
 from tune.errors import ModelError
+from tune.train.dense_module import dense_module
 from tune.train.frozen.dense import make_dense
 from tune.train.whole.lora import add_lora, merge_weights
 
@@ -137,15 +138,8 @@ def encode_rows(model: SentenceTransformer, texts: ViewTexts, rows: NDArray[np.i
         positions = np.flatnonzero(prompt_of == number)
         if not len(positions):
             continue
-        # encode sorts by length; an empty prompt means none, even for models with a default prompt.
-        encoded = model.encode(
-            [texts.texts[rows[position]] for position in positions],
-            **encoding(model, prompt),
-            convert_to_numpy=False,
-            convert_to_tensor=True,
-            show_progress_bar=False,
-        )
-        for position, vector in zip(positions, encoded.float().cpu().numpy(), strict=True):
+        encoded = encode(model, [texts.texts[rows[position]] for position in positions], prompt)
+        for position, vector in zip(positions, encoded, strict=True):
             vectors[position] = vector
     return np.stack(vectors)
 
@@ -172,7 +166,7 @@ def _whole(
     if config.dropout > 0:
         model.append(Dropout(config.dropout))
     if config.dims is not None:
-        model.append(make_dense(config, source.dims))
+        model.append(dense_module(make_dense(config, source.dims)))
     return model.to(model.device)
 
 

@@ -15,7 +15,7 @@ from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.similarity import used_rows
 from tune.embed.view import PairRows, View, ViewTexts
 from tune.metrics.score import roc_auc
-from tune.train.frozen.dense import first_dims, only_first_dims
+from tune.train.dense_module import module_first_dims, only_first_dims
 from tune.train.outcomes import TrialOutcome
 from tune.train.trained import Final, Models, TrialModel
 from tune.train.whole.model import Mixed, encode_rows, load_mixed, load_whole_model
@@ -73,7 +73,7 @@ class WholeModel(TrialModel):
         if self.kept_dims is None:
             return [*modules, last]
         if isinstance(last, Dense):
-            return [*modules, first_dims(last, self.kept_dims)]
+            return [*modules, module_first_dims(last, self.kept_dims)]
         return [*modules, last, only_first_dims(self.base.dims, self.kept_dims)]
 
     def _load(self) -> SentenceTransformer:

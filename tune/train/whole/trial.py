@@ -32,11 +32,11 @@ from tune.embed.routes import encoding
 from tune.embed.view import PairRows, View, ViewTexts
 from tune.metrics.score import fit_accuracy_threshold, roc_auc
 from tune.train.directory import TrialDirectory
-from tune.train.losses import LOSS_KINDS, labels_for, make_loss
+from tune.train.losses import LOSS_KINDS, make_loss
 from tune.train.progress import Progress
 from tune.train.random_state import Isolated
 from tune.train.session import open_trial_directory
-from tune.train.setup import MAX_GRADIENT_NORM, loss_diverged, training_device, weights_diverged
+from tune.train.setup import MAX_GRADIENT_NORM, labels_for, loss_diverged, training_device, weights_diverged
 from tune.train.stream import Reports, TrialFailed
 from tune.train.whole.lora import merged
 from tune.train.whole.model import build_model, trained_weights, whole_model_scores
