@@ -52,6 +52,10 @@ class ModalBackend:
         self._keeper = keeper
         self._gpu: str | list[str] = options.gpu or settings.TRIAL_GPUS
 
+    def ahead(self, config: SearchConfig, emit: Emit) -> contextlib.AbstractContextManager[None]:
+        """Start nothing ahead: Ray's seconds do not count beside the minutes of containers."""
+        return contextlib.nullcontext()
+
     def agree(self, config: SearchConfig, split: "Split", emit: Emit) -> None:
         """Check that the texts the Volume lacks cost at most `agreed_usd`; the head has no terminal to ask at."""
         from tune.embed.purchase import search_estimates, within_agreed
@@ -124,7 +128,7 @@ class ModalBackend:
         emit(Message("starting Ray"))
         try:
             with slots(jobs) as resources, StopOnCancel() as stop:
-                setup = TrialSetup(directories, opener, jobs, resources, [end, stop])
+                setup = TrialSetup(directories, opener, jobs, resources, [end, stop], shared=True)
                 try:
                     run = run_trials(config, folder, setup, emit)
                 finally:

@@ -125,6 +125,8 @@ def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -
     jobs = numbers["max_concurrent"]
     if jobs is not None and config.search.jobs not in (None, jobs):
         problems.append(f"--max-concurrent {jobs} and --jobs {config.search.jobs} mean the same; give only one")
+    if (jobs or config.search.jobs or 0) > settings.MAX_JOBS:
+        problems.append(f"--max-concurrent: must be at most {settings.MAX_JOBS}, what one head can drive")
     if (numbers["trial_timeout"] or 0) > settings.HEAD_TIMEOUT:
         problems.append(f"--trial-timeout: must be at most {settings.HEAD_TIMEOUT} seconds, Modal's limit")
     for name in ("ray_address", "gpus_per_trial"):

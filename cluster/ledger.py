@@ -30,6 +30,7 @@ _PARALLEL = 16
 class CallEntry:
     """What the ledger knows of a call. Times are seconds since 1970.
 
+    partition: of the Queue, with its news. key: names it there; "" if the partition is its own, as in earlier versions.
     began: its first container took it. containers: all that have worked on it. cancelled: we asked for its end.
     finished: its last report, or its failure, was read. over: Modal said that it has ended.
     """
@@ -42,6 +43,7 @@ class CallEntry:
     cancelled: float | None = None
     finished: float | None = None
     over: float | None = None
+    key: str = ""
 
     @property
     def ending(self) -> float | None:
@@ -61,9 +63,9 @@ class Ledger:
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE_NAME
 
-    def spawned(self, call: str, partition: str) -> CallEntry:
+    def spawned(self, call: str, partition: str, key: str = "") -> CallEntry:
         """Record a new call."""
-        self._append(call=call, partition=partition, spawned=time.time())
+        self._append(call=call, partition=partition, key=key, spawned=time.time())
         return self.entries()[call]
 
     def note(self, call: str, **facts: Any) -> None:
@@ -125,6 +127,15 @@ def is_over(call: str) -> bool:
         return False
     except Exception as error:
         logger.debug("call %s is over: %r", call, error)
+    return True
+
+
+def has_returned(call: str) -> bool:
+    """Return whether a call has ended with a result that Modal still has."""
+    try:
+        modal.FunctionCall.from_id(call).get(timeout=0)
+    except Exception:
+        return False
     return True
 
 
@@ -190,4 +201,14 @@ def totals(entries: Iterable[CallEntry]) -> CallTotals:
     )
 
 
-__all__ = ["CallEntry", "CallTotals", "Ledger", "cancel", "end_calls", "is_over", "open_calls", "totals"]
+__all__ = [
+    "CallEntry",
+    "CallTotals",
+    "Ledger",
+    "cancel",
+    "end_calls",
+    "has_returned",
+    "is_over",
+    "open_calls",
+    "totals",
+]

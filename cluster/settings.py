@@ -31,7 +31,8 @@ hub_volume = modal.Volume.from_name("embedtune-hub", create_if_missing=True, ver
 
 QUEUE_NAME = "embedtune"
 """One named Queue for all searches: an ephemeral one would disappear with the head that opened it, and a head may
-restart. Each call and watched search has its own partition; Modal clears a partition a day after its last put."""
+restart. Each search has a partition for the news of its calls, each watched search one for its events; Modal clears a
+partition a day after its last put."""
 
 KEYS = ("HF_TOKEN", "OPENAI_API_KEY", "COHERE_API_KEY", "CO_API_KEY")
 # Always one Secret with the same keys: a list that depends on the user's machine would differ in the container.
@@ -43,7 +44,8 @@ TRIAL_GPUS = ["T4", "L4", "A10G"]
 """Cheapest first: a trial trains a Dense layer on vectors in memory; a faster card would wait for Python."""
 HEAD_CORES = 8.0
 HEAD_MEMORY_MB = 32 * 1024
-"""The head has one waiting process per concurrent trial; tests/benchmarks/modal_cost.py measures what it takes."""
+"""For embedding: texts, vectors and views. A thousand concurrent trials take well under 2 GB of it, measured by
+tests/benchmarks/concurrent_calls.py."""
 HEAD_TIMEOUT = 24 * 60 * 60
 """Modal's maximum. Continue a longer search with --resume."""
 EMBED_TIMEOUT = 6 * 60 * 60
@@ -58,7 +60,9 @@ WHOLE_TRIAL_TIMEOUT = 6 * 60 * 60
 """The same where base models are trained: 47,000 pairs, eight times, through a large one take hours."""
 TRIAL_RETRIES = modal.Retries(max_retries=3, initial_delay=1.0, backoff_coefficient=1.0)
 """For lost containers only: our own failures are returned, not raised. No back-off: the saved state is there."""
-TRIAL_MAX_CONTAINERS = 200
+MAX_JOBS = 1000
+"""Most concurrent trials of a search: what tests/benchmarks/concurrent_calls.py has shown that one head can drive."""
+TRIAL_MAX_CONTAINERS = MAX_JOBS
 """A safety limit. --max-concurrent already bounds the trials in flight."""
 TRIAL_SCALEDOWN = 60
 """Seconds that an idle container waits for the next trial; the head sends it within one, so more would be waste."""
@@ -74,7 +78,7 @@ EMBEDTUNE_COMMIT_SECONDS in the container's environment sets it."""
 LEDGER_SECONDS = 2.0
 """A new call's id is on the Volume at most this long after it is on the head's disk."""
 POLL_SECONDS = 2.0
-"""How long a reader waits for a report before it asks whether the call is still alive."""
+"""How long a reader waits for a report before it asks whether the call is still alive; longer if there are over 100."""
 END_SECONDS = 30.0
 """How long cancelled calls may take to end."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import modal
 
 from cluster import settings
-from cluster.call_stream import TrialNews
+from cluster.news import TrialNews
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +39,9 @@ _views: "OrderedDict[str, Any]" = OrderedDict()
 def train_trial(order: dict[str, Any]) -> TrialNews:
     """Train, resume or replay a trial; return the last message.
 
-    order: config (of the trial), place (its directory under the trials Volume), view (digest), queue and partition
-    (for its news). A trial that cannot be trained is returned as `failed`. Only errors that another container may not
-    meet are raised: Modal retries them.
+    order: config (of the trial), place (its directory under the trials Volume), view (digest), queue, partition and
+    key (for its news). A trial that cannot be trained is returned as `failed`. Only errors that another container may
+    not meet are raised: Modal retries them.
     """
     try:
         return _train(order)
@@ -61,6 +61,7 @@ def _train(order: dict[str, Any]) -> TrialNews:
         "failed": None,
         "container": os.environ.get("MODAL_TASK_ID", ""),
         "began": time.time(),
+        "key": order["key"],
     }
     news = _NewsSender(order["queue"], order["partition"])
     news.send(message)

@@ -12,7 +12,8 @@ stand-in (when a container took the call, and when it was free again) and from t
 The start (app, head, Ray, actors, cold containers) and the end (test, export, download) are reported separately. The
 stand-in has no network: on Modal, round trips (spawn, queue, commit) add some 50 ms each.
 
-The head's memory is the PSS of its proxy actors, one process per concurrent trial, and of the rest of its container.
+The head's memory is the PSS of the process that reads the calls of all trials, and of the rest of its container; what
+one more trial takes of it is measured by concurrent_calls.py.
 """
 
 import os
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.benchmarks.common import Options, Result, Stopwatch, Target, median
-from tests.benchmarks.ray_cost import _descendants, _is_worker, _pss
+from tests.benchmarks.ray_cost import _descendants, _pss
 from tests.helpers.modal_launch import launched, modal_local
 from tests.modal_local import Call, ModalLocal
 from tune.train.outcomes import trial_outcomes
@@ -32,7 +33,6 @@ from tune.train.stream import Report
 
 TITLE = "a search on the stand-in for Modal: 32 short trials, 4 at a time"
 JOBS = 4
-HEAD_CORES, HEAD_MB = 8, 32 * 1024
 ARGUMENTS = (
     "--search", "random", "--base-model", "wordllama", "--dims", "16,32,64", "--loss", "cosent,cosine,contrastive",
     "--learning-rate", "1e-4:1e-2", "--epochs", 4, "--finalists", 1, "--name", "cost",
@@ -59,10 +59,10 @@ class _Trial:
 class _Memory:
     """Memory (MB) and CPU seconds of the head's processes, sampled once a second."""
 
-    actors: list[list[float]] = field(default_factory=list)
+    readers: list[float] = field(default_factory=list)
     others: list[float] = field(default_factory=list)
     cpu: list[tuple[float, float, float]] = field(default_factory=list)
-    """(time, CPU seconds of the driver, CPU seconds of the actors)."""
+    """(time, CPU seconds of the driver, CPU seconds of the process that reads the calls)."""
 
 
 def run(options: Options) -> Result:
@@ -148,22 +148,18 @@ def _figures(found: list[_Trial], began: float, seconds: float, result: Result) 
 
 
 def _head(memory: _Memory, found: list[_Trial], result: Result) -> None:
-    full = [sample for sample in memory.actors if len(sample) >= JOBS]
-    per_actor = median([sum(sample) / len(sample) for sample in full])
     others = median(memory.others[len(memory.others) // 2 :])
-    # Only while trials run: the actors' imports belong to the start.
+    # Only while trials run: imports belong to the start.
     first, last = min(trial.taken for trial in found), max(trial.read for trial in found)
-    steady = [(driver, actors) for at, driver, actors in memory.cpu if first <= at <= last]
+    steady = [(driver, reader) for at, driver, reader in memory.cpu if first <= at <= last]
     reports = sum(len(trial.reports) for trial in found)
-    driver, actors = ((end - start) / reports for start, end in zip(steady[0], steady[-1], strict=True))
+    driver, reader = ((end - start) / reports for start, end in zip(steady[0], steady[-1], strict=True))
     result.figures["head"] = {
-        "proxy_actor_mb_pss": per_actor,
+        "reader_of_all_calls_mb_pss": median([size for size in memory.readers if size]),
         "everything_else_mb_pss": others,
         "driver_cpu_ms_per_report": 1000 * driver,
-        "actor_cpu_ms_per_report": 1000 * actors,
-        "trials_that_fit_into_32_gb": int((0.9 * HEAD_MB - others) / per_actor),
+        "reader_cpu_ms_per_report": 1000 * reader,
         "reports_per_second_that_one_core_drives": 1 / driver,
-        "reports_per_second_of_actors_on_7_cores": (HEAD_CORES - 1) / actors,
     }
 
 
@@ -175,10 +171,10 @@ def _sample(stand_in: ModalLocal, memory: _Memory, stop: threading.Event) -> Non
         if head is None or head.pid is None or head.ended:
             continue
         below = _descendants(head.pid)
-        actors = [pid for pid in below if _is_worker(pid) and b"IDLE" not in _title(pid)]
-        memory.actors.append([_pss(pid) for pid in actors])
-        memory.others.append(_pss(head.pid) + sum(_pss(pid) for pid in below if pid not in actors))
-        for pid in [head.pid, *actors]:
+        readers = [pid for pid in below if _title(pid).startswith(b"ray::TrialHost")]
+        memory.readers.append(sum(_pss(pid) for pid in readers))
+        memory.others.append(_pss(head.pid) + sum(_pss(pid) for pid in below if pid not in readers))
+        for pid in [head.pid, *readers]:
             taken[pid] = max(taken.get(pid, 0.0), _cpu(pid))
         driver = taken[head.pid]
         memory.cpu.append((time.time(), driver, sum(taken.values()) - driver))

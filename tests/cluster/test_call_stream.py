@@ -189,6 +189,25 @@ def test_calls_are_ended_from_outside_while_a_reader_waits(
     assert (on_volume / "best.safetensors").exists(), "a stopped trial keeps its weights"
 
 
+def test_a_running_call_of_an_earlier_version_is_read_from_its_own_partition(
+    cloud: Cloud, place: Place, opener: Any, prepared: Prepared
+) -> None:
+    """Its ledger knows no key, and neither do its messages."""
+    from tune.train.directory import TrialDirectory
+
+    config, partition = prepared.config(seed=7), "one-of-its-own"
+    directory = place.directory(config)
+    TrialDirectory(directory).begin(config)
+    order = {"config": config.model_dump(), "place": f"{opener.search}/{directory.name}", "queue": opener.queue}
+    order |= {"view": opener.views[config.base_model], "partition": partition, "key": ""}
+    call = cloud.function.spawn(order)
+    line = {"call": call.object_id, "partition": partition, "spawned": time.time()}
+    (directory / "calls.jsonl").write_text(json.dumps(line) + "\n")
+    before = len(cloud.stand_in.calls)
+    assert [report.number for report in place.open(config, directory)] == list(range(1, 17))
+    assert len(cloud.stand_in.calls) == before and place.idle()
+
+
 def test_pairs_are_uploaded_once_per_content(cloud: Cloud, tmp_path: Path) -> None:
     from cluster import settings
     from cluster.volume_files import DATA, download, read_text, upload_data

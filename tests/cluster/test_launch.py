@@ -281,6 +281,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "two bad values": (["--trials", "0", "--dims", "x"], ["[search] trials", "[space] dims"]),
     "not available on Modal": (["--cache", "/tmp/x"], ["[search] cache: not available on Modal"]),
     "not a number": (["--max-concurrent", "none"], ["--max-concurrent"]),
+    "too many at a time": (["--jobs", "1001"], ["--max-concurrent: must be at most 1000"]),
     "no such file": (["--base-model", "wordllama", "--data", "nowhere.csv"], ["nowhere.csv"]),
     "one class": (["--base-model", "wordllama", "--data", "ONE_CLASS"], ["one.csv"]),
     "nothing to resume": (["--resume", "nothing"], ["no search nothing"]),

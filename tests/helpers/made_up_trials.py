@@ -1,6 +1,8 @@
 """An opener that trains nothing, with known AUCs, and the inputs and outputs of searchers without a search."""
 
+import math
 import os
+import random
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +49,31 @@ class MadeUp:
                     os.kill(os.getpid(), signal.SIGKILL)
                 auc = made_up_auc(config, number)
                 report = Report(number, number / 16, auc, auc, 0.5, 0.1, 1.0, 1.0, number / 10)
+                trial.append(report)
+                if number > after:
+                    yield report
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Opens trials that train nothing and report along learning curves, better or worse by their learning rate.
+
+    reports: of a whole trial, evenly over its plan.
+    """
+
+    reports: int = 16
+
+    def __call__(self, config: TrialConfig, directory: Path, after: int = 0) -> Reports:
+        trial, luck = TrialDirectory(directory), random.Random(directory.name).gauss(0, 0.005)
+        final = 0.9 - 0.03 * (math.log10(config.learning_rate) + 2.7) ** 2 + luck
+        with trial.locked():
+            trial.begin(config)
+            trial.best.write_bytes(b"weights")
+            trial.keep_reports([])
+            for number in range(1, self.reports + 1):
+                budget = number / self.reports
+                auc = final - 0.15 * (1 - budget) ** 2
+                report = Report(number, budget, auc, auc, 0.5, 0.1, 1 - budget, 1000.0, number / 100, step=number)
                 trial.append(report)
                 if number > after:
                     yield report

@@ -19,27 +19,34 @@ from modal._utils.grpc_utils import custom_detail_codec
 from . import containers
 from .pool import Call, Container, Fault, Pool
 from .rpcs import PROXY_TOKEN, Rpcs, start_http
+from .simulated import Put, Simulation
 
-__all__ = ["Call", "Container", "Fault", "ModalLocal"]
+__all__ = ["Call", "Container", "Fault", "ModalLocal", "Put", "Simulation"]
 
 
 class ModalLocal:
     """A local Modal on 127.0.0.1, with its state under `root`.
 
-    `max_containers` limits the live containers per function; `container_env` is added to their environment.
-    `calls`, `containers`, `unknown_rpcs` and `errors` (bugs in the stand-in itself) grow as things happen.
+    `max_containers` limits the live containers per function; `container_env` is added to their environment. Calls of
+    functions in `simulated` get no container. `calls`, `containers`, `unknown_rpcs`, `errors` (bugs in the stand-in
+    itself) and `rpcs` (how many of each) grow as things happen.
     """
 
     proxy_token = PROXY_TOKEN
 
     def __init__(
-        self, root: Path, faults: Sequence[Fault] = (), max_containers: int = 10, container_env: Mapping[str, str] = {}
+        self,
+        root: Path,
+        faults: Sequence[Fault] = (),
+        max_containers: int = 10,
+        container_env: Mapping[str, str] = {},
+        simulated: Mapping[str, Simulation] = {},
     ) -> None:
         root = Path(root).resolve()
-        self._pool = Pool(root, root / "store", max_containers, list(faults), dict(container_env))
+        self._pool = Pool(root, root / "store", max_containers, list(faults), dict(container_env), dict(simulated))
         (root / "store").mkdir(parents=True)
         self.calls, self.containers = self._pool.calls, self._pool.containers
-        self.unknown_rpcs, self.errors = self._pool.unknown_rpcs, self._pool.errors
+        self.unknown_rpcs, self.errors, self.rpcs = self._pool.unknown_rpcs, self._pool.errors, self._pool.rpcs
         self._loop: Future[asyncio.AbstractEventLoop] = Future()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="modal-local", daemon=True)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from modal_proto import api_pb2 as api
 
-from . import containers
+from . import containers, simulated
+from .simulated import Simulation
 
 Result = api.GenericResult
 CANCELLED = Result(status=Result.GENERIC_STATUS_TERMINATED, exception="Input was cancelled")
@@ -126,6 +127,7 @@ class Pool:
     limit: int
     faults: list[Fault]
     container_env: dict[str, str]
+    simulated: dict[str, Simulation] = field(default_factory=dict)
     rpc_url: str = ""
     http_url: str = ""
     functions: list[Function] = field(default_factory=list)
@@ -135,6 +137,7 @@ class Pool:
     named: dict[tuple[str, str], str] = field(default_factory=dict)  # (prefix of the id, name) -> id
     unknown_rpcs: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    rpcs: Counter[str] = field(default_factory=Counter)
     volume_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -173,6 +176,8 @@ class Pool:
     def _wait(self, call: Call) -> None:
         if call.target.app.stopping and not call.done:
             self._end(call, CANCELLED)
+        elif not call.done and call.function in self.simulated:
+            self._tasks.append(asyncio.create_task(simulated.work(self, call, self.simulated[call.function])))
         elif not call.done:
             call.data_out.clear()
             call.target.waiting.append(call)
@@ -274,7 +279,7 @@ class Pool:
         """End an app's calls and containers; busy containers are interrupted first."""
         app.stopping = True
         for call in self.calls:
-            if call.target.app is app and call in call.target.waiting:
+            if call.target.app is app and call.container is None and not call.done:
                 self._end(call, CANCELLED)
         for container in self.alive(app):
             containers.end(container, "stop" if grace_s and container.polled else "kill", grace_s)

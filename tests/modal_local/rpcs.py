@@ -63,6 +63,7 @@ class Rpcs:
     async def _serve(self, name: str, answer: Any, stream: Any) -> None:
         # Few requests name the calling container, but its host name is its id.
         rpcs = Rpcs(self.pool, self.pool.objects.get(stream.metadata.get("x-modal-node", "")))
+        self.pool.rpcs[name] += 1
         handler = getattr(rpcs, name, SAME_FOR_ALL.get(name))
         if handler is None:
             self.pool.unknown_rpcs.append(name)

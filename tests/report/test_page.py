@@ -129,6 +129,26 @@ def test_five_hundred_trials_are_a_small_page(tmp_path: Path) -> None:
     assert time.process_time() - began < 10
 
 
+def test_of_thousands_of_trials_some_are_drawn_and_the_page_says_which(tmp_path: Path) -> None:
+    folder = made_up_folder(tmp_path, 1200)
+    story = read_story(ResultsFolder(folder))
+    report = Report.of([story])
+    figures = {figure.name: figure for figure in report.pages[0].figures}
+    assert "timeline" not in figures and figures["training-curves"].title.startswith("1091 trials: ")
+    for name in ("training-curves", "axes", "parallel-coordinates"):
+        assert "of 1,200 trials, the best 100 are drawn and 400 others" in figures[name].subtitle
+    assert "by 500 of the 1,091 trials" in figures["importances"].subtitle
+    drawn = json.dumps(figures["training-curves"].spec())
+    by_val = [line.trial for line in story.trained]
+    assert all(trial in drawn for trial in by_val[:100])
+    assert sum(trial in drawn for trial in by_val) <= 500
+
+    rows = Cells(report.html()).texts
+    assert all(trial[:8] in rows for trial in by_val[:500]) and by_val[500][:8] not in rows
+    assert "The first 500 rows; 700 more are in leaderboard.csv." in report.markdown()
+    assert len(report.html().encode()) < 3_000_000
+
+
 def test_no_results_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = tune_here(capsys, "report", tmp_path)
     assert ran.code == 2 and "is not a results folder" in ran.err and ran.err.count("\n") == 1

@@ -6,11 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from tests.helpers.made_up_trials import ray_result
 from tune.results.rungs import RungFile
 from tune.search.asha import KeptASHA
+from tune.search.in_turn import InTurn
 from tune.search.rung_rule import GRACE, REDUCTION, Rung, continues
 
 
@@ -29,17 +31,75 @@ def test_rungs_survive_and_count_each_trial_once(tmp_path: Path) -> None:
         scheduler.on_trial_add(None, trial(f"t{number}"))  # type: ignore[arg-type]
         scheduler.on_trial_result(None, trial(f"t{number}"), ray_result(1 / 16, 0.5 + number / 100))
     assert scheduler.on_trial_result(None, trial("bad"), ray_result(1 / 16, 0.4)) == TrialScheduler.STOP
-    kept = json.loads(path.read_text())
-    assert len(kept["rungs"]["0.0625"]) == 9 and list(kept["stopped"]) == ["bad"]
+    kept = RungFile(path)
+    assert len(kept.rungs["0.0625"]) == 9 and list(kept.stopped) == ["bad"]
 
     resumed = asha(path)
     assert resumed._brackets[0]._rungs == scheduler._brackets[0]._rungs
     assert resumed.on_trial_result(None, trial("t3", "again"), ray_result(1 / 16, 0.53)) == TrialScheduler.CONTINUE
-    assert json.loads(path.read_text()) == kept, "a replayed trial counts once"
+    assert RungFile(path).rungs == kept.rungs, "a replayed trial counts once"
     assert resumed.on_trial_result(None, trial("bad", "again"), ray_result(1 / 16, 0.4)) == TrialScheduler.STOP
     assert resumed.on_trial_result(None, trial("worst"), ray_result(1 / 16, 0.3)) == TrialScheduler.STOP
     # Stopped trials stay in the rung; in an empty rung, the worst trial would pass.
     assert asha(tmp_path / "new.json").on_trial_result(None, trial("worst"), ray_result(1 / 16, 0.3)) == "CONTINUE"
+
+
+def test_a_decision_is_on_disk_before_it_is_acted_on_and_a_torn_one_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "asha.json"
+    # As an earlier version left it, in one file.
+    path.write_text(json.dumps({"rungs": {"0.0625": {f"t{n}": 0.5 for n in range(4)}, "0.25": {}}, "stopped": {}}))
+    scheduler = asha(path)
+    assert scheduler.on_trial_result(None, trial("bad"), ray_result(1 / 16, 0.4)) == TrialScheduler.STOP
+    watching = RungFile(path)
+    assert watching.stopped == {"bad": 1 / 16} and len(watching.rungs["0.0625"]) == 5
+    assert scheduler.on_trial_result(None, trial("worse"), ray_result(1 / 16, 0.3)) == TrialScheduler.STOP
+    watching.refresh()
+    assert list(watching.stopped) == ["bad", "worse"]
+
+    log = path.with_suffix(".log")
+    log.write_bytes(log.read_bytes()[:-4])
+    killed = RungFile(path)
+    assert list(killed.stopped) == ["bad"] and len(killed.rungs["0.0625"]) == 5, "the torn decision was not acted on"
+    killed.write()
+    assert asha(path).on_trial_result(None, trial("worse"), ray_result(1 / 16, 0.3)) == TrialScheduler.STOP
+    assert list(RungFile(path).stopped) == ["bad", "worse"]
+
+    # Killed between asha.json and the removal of the log: nothing counts twice.
+    both = log.read_bytes()
+    merged = RungFile(path)
+    merged.write()
+    assert not log.exists() and json.loads(path.read_text()) == {"rungs": merged.rungs, "stopped": merged.stopped}
+    log.write_bytes(both)
+    assert RungFile(path).rungs == merged.rungs and RungFile(path).stopped == merged.stopped
+
+
+def test_a_decision_costs_no_more_after_thousands_of_them(tmp_path: Path) -> None:
+    scheduler, log = asha(tmp_path / "asha.json"), tmp_path / "asha.log"
+    grown = []
+    for number in range(2000):
+        before = log.stat().st_size if log.exists() else 0
+        scheduler.on_trial_result(None, trial(f"t{number:04}"), ray_result(1 / 16, 0.5))
+        grown.append(log.stat().st_size - before)
+    assert max(grown) == grown[0] and not (tmp_path / "asha.json").exists(), "one line each, nothing written anew"
+
+
+def test_trials_start_in_turn_and_one_whose_worker_died_goes_last(tmp_path: Path) -> None:
+    waiting = [Trial(f"t{number}", stub=True) for number in range(3)]
+    for scheduler in (asha(tmp_path / "asha.json"), InTurn()):
+        for one in waiting:
+            one.set_status(Trial.PENDING)
+            scheduler.on_trial_add(None, one)
+        assert scheduler.choose_trial_to_run(None) is waiting[0]
+        waiting[0].set_status(Trial.RUNNING)
+        assert scheduler.choose_trial_to_run(None) is waiting[1]
+        waiting[0].set_status(Trial.PENDING)
+        scheduler.on_trial_add(None, waiting[0])
+        assert scheduler.choose_trial_to_run(None) is waiting[1]
+        for one in waiting[1:]:
+            one.set_status(Trial.TERMINATED)
+        assert scheduler.choose_trial_to_run(None) is waiting[0]
+        waiting[0].set_status(Trial.ERROR)
+        assert scheduler.choose_trial_to_run(None) is None
 
 
 def test_a_failed_trial_is_not_recorded(tmp_path: Path) -> None:
@@ -54,7 +114,7 @@ def test_a_late_first_report_counts_in_its_own_rung_and_stops_nobody_below(tmp_p
     scheduler = asha(path)
     for budget, auc in ((0.25, 0.80), (0.5, 0.86), (0.75, 0.88)):
         assert scheduler.on_trial_result(None, trial("late"), ray_result(budget, auc)) == TrialScheduler.CONTINUE
-    rungs = json.loads(path.read_text())["rungs"]
+    rungs = RungFile(path).rungs
     assert rungs["0.25"] == {"late": 0.80} and rungs["0.0625"] == {"late": None}
     for scheduler_then in (scheduler, asha(path)):
         early = trial("early" if scheduler_then is scheduler else "earlier")
@@ -66,7 +126,7 @@ def test_a_single_report_at_the_end_is_compared_with_others_at_the_end(tmp_path:
     scheduler = asha(tmp_path / "asha.json")
     for number in range(4):
         scheduler.on_trial_complete(None, trial(f"t{number}"), ray_result(1.0, 0.9))
-    rungs = json.loads((tmp_path / "asha.json").read_text())["rungs"]
+    rungs = RungFile(tmp_path / "asha.json").rungs
     assert [sorted(set(entries.values()), key=str) for entries in rungs.values()] == [[0.9], [None], [None]]
 
 
@@ -79,7 +139,7 @@ def test_a_trial_of_few_steps_passes_a_rung_and_is_not_compared_there(tmp_path: 
     # At 2/16 it has enough steps, but then it is late for the rung at 1/16.
     for budget, auc, step in ((1 / 16, 0.5, 5), (2 / 16, 0.6, 10), (3 / 16, 0.99, 15)):
         assert scheduler.on_trial_result(None, few, ray_result(budget, auc, step)) == "CONTINUE"
-    assert json.loads(path.read_text())["rungs"]["0.0625"] == {f"t{number}": 0.8 for number in range(4)} | {"few": None}
+    assert RungFile(path).rungs["0.0625"] == {f"t{number}": 0.8 for number in range(4)} | {"few": None}
     for number in range(4):
         assert scheduler.on_trial_result(None, trial(f"t{number}"), ray_result(1 / 4, 0.9, 160)) == "CONTINUE"
     resumed = asha(path, min_steps=10)
@@ -93,7 +153,7 @@ def test_a_trial_of_few_steps_passes_a_rung_and_is_not_compared_there(tmp_path: 
 def test_a_trial_of_few_steps_counts_at_its_end(tmp_path: Path) -> None:
     path = tmp_path / "asha.json"
     asha(path, min_steps=10).on_trial_complete(None, trial("short"), ray_result(1.0, 0.9, 4))
-    assert json.loads(path.read_text())["rungs"]["1.0"] == {"short": 0.9}
+    assert RungFile(path).rungs["1.0"] == {"short": 0.9}
 
 
 def test_the_scheduler_decides_by_the_rule_that_benchmarks_play(tmp_path: Path) -> None:

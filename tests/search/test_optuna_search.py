@@ -1,11 +1,15 @@
 """TPE: how trials are recorded in the study, how it is rebuilt on resume, and which parameters it has."""
 
+import math
+import random
 from pathlib import Path
 
 import optuna
+import pytest
 
 from tests.helpers.made_up_trials import ray_result, space
 from tune.config.space import Point
+from tune.search import tpe
 from tune.search.optuna_search import PastTrial, TPESearch
 from tune.search.points import grid_points, point_key
 
@@ -122,3 +126,34 @@ def test_a_space_of_one_point_is_tried_once() -> None:
     one = space(dims="8", loss="angle", learning_rate="1e-3")
     search = TPESearch(one, seed=0, past=[], study_name="one")
     assert [search.suggest("a"), search.suggest("b")] == [grid_points(one)[0], TPESearch.FINISHED]
+
+
+@pytest.mark.parametrize("others", [(), ("mnr", "cosine,angle")])
+def test_suggestions_are_those_of_optunas_own_sampler(others: tuple[str, ...]) -> None:
+    ranges = {"learning_rate": "1e-4:1e-1", "warmup": "0:0.5"}
+    spaces = (*space(**ranges), *(one for loss in others for one in space(loss=loss, **ranges)))
+    quick, plain = (TPESearch(spaces, seed=3, past=[], study_name=name) for name in ("quick", "plain"))
+    plain._ot_study.sampler = optuna.samplers.TPESampler(seed=3)
+    generator = random.Random(0)
+    for number in range(60):
+        name = f"t{number}"
+        point = quick.suggest(name)
+        assert plain.suggest(name) == point
+        auc, budget = 0.9 - point["warmup"] * 0.1 + generator.gauss(0, 0.02), generator.choice([1 / 16, 0.25, 1.0])
+        result = {"failed": "because"} if number % 17 == 9 else ray_result(budget, round(auc, 2))
+        for search in (quick, plain):
+            search.on_trial_complete(name, result)
+
+
+def test_with_many_trials_tpe_still_learns_from_the_best_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tpe, "SHOWN", 40)
+    spaces = space(dims="32", loss="cosent", learning_rate="1e-5:1e-1", warmup="0:1")
+    search = TPESearch(spaces, seed=0, past=[], study_name="many")
+    generator, points = random.Random(0), []
+    for number in range(300):
+        point = search.suggest(f"t{number}")
+        points.append(point)
+        off = abs(math.log10(point["learning_rate"]) + 3) + abs(point["warmup"] - 0.3)
+        search.on_trial_complete(f"t{number}", ray_result(1.0, 0.9 - 0.05 * off + generator.gauss(0, 0.001)))
+    late = points[-100:]
+    assert sum(3e-4 < point["learning_rate"] < 3e-3 and 0.1 < point["warmup"] < 0.5 for point in late) > 60

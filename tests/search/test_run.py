@@ -1,5 +1,6 @@
 """run_trials over an opener that trains nothing: which trials run, the events, and the files left behind."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,7 @@ def damage_logs(folder: Path, torn: str, short: str, old: str) -> None:
     while ends[-1] < len(data):
         ends.append(ends[-1] + 16 + int.from_bytes(data[ends[-1] : ends[-1] + 8], "little"))
     short_log.write_bytes(data[: ends[-3]])
-    (folder / "ray" / f"{old}_123").mkdir()
+    (folder / "ray" / f"{old}_123").mkdir(parents=True)
     old_log.rename(folder / "ray" / f"{old}_123" / old_log.name)
     old_log.parent.rmdir()
 
@@ -99,6 +100,19 @@ def test_asha_stops_the_weak_and_keeps_the_strong(tmp_path: Path, resources: dic
         assert outcome.last is not None and outcome.last.number in (1, 4), "trials are stopped only at rungs"
     for outcome in outcomes:
         assert [report.number for report in outcome.reports] == list(range(1, len(outcome.reports) + 1))
+    check_files(tmp_path, outcomes)
+
+
+def check_files(folder: Path, outcomes: list[TrialOutcome]) -> None:
+    """A search leaves a trial's own files, its log for TensorBoard and what it keeps of all, none of which is Ray's."""
+    assert {path.name for path in folder.iterdir()} == {"trials", "runs", "asha.json", "optuna.journal"}
+    rungs = json.loads((folder / "asha.json").read_text())
+    assert set(rungs["stopped"]) == {outcome.trial for outcome in outcomes if outcome.status == "stopped"}
+    assert set(rungs["rungs"]["0.0625"]) == {outcome.trial for outcome in outcomes}
+    own = {".lock", "trial.json", "best.safetensors", "reports.jsonl", "done"}
+    for outcome in outcomes:
+        assert {path.name for path in outcome.directory.iterdir()} <= own
+    assert len([path for path in (folder / "runs").rglob("*") if path.is_file()]) == len(outcomes)
 
 
 def test_random_and_optuna_run_the_requested_number_of_trials(tmp_path: Path, resources: dict[str, float]) -> None:

@@ -1,6 +1,7 @@
 """Progress of a search: what its events add up to. Counts, best trial, pace, time left and money, without printing."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ class Progress:
         self._started: SearchStarted | None = None
         self._cost: Cost | None = None
         self._bought: dict[str, float] = {}
+        self._counts: Counter[str] = Counter()
         self.trials: dict[str, TrialEvent] = {}
         self.best: TrialEvent | None = None
 
@@ -33,6 +35,9 @@ class Progress:
 
     def add(self, event: TrialEvent) -> None:
         """Take a trial's latest state."""
+        if (before := self.trials.get(event.trial)) is not None:
+            self._counts[before.status] -= 1
+        self._counts[event.status] += 1
         self.trials[event.trial] = event
         if event.best_auc is not None and (self.best is None or event.best_auc > (self.best.best_auc or 0.0)):
             self.best = event
@@ -46,7 +51,7 @@ class Progress:
 
     def count(self, *statuses: str) -> int:
         """Return the number of trials with one of these statuses."""
-        return sum(trial.status in statuses for trial in self.trials.values())
+        return sum(self._counts[status] for status in statuses)
 
     @property
     def planned(self) -> int:

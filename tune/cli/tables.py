@@ -75,6 +75,7 @@ def _show_leaderboard(name: str, rows: list[dict[str, str]], console: Console) -
         "rank", "trial", "base model", "trains", "dims", "loss", "rate", "seen", "val AUC", "test AUC [95% interval]",
     )  # fmt: skip
     graded = _spearman_heading(rows)
+    most = max((int(row["val_pairs"]) for row in rows if row["val_pairs"]), default=0)
     shown = [*headings, *graded]
     if console.width < _NARROW:
         shown = [heading for heading in shown if heading not in ("trains", "rate", "seen")]
@@ -96,14 +97,14 @@ def _show_leaderboard(name: str, rows: list[dict[str, str]], console: Console) -
             row["loss"],
             f"{float(row['learning_rate']):.2g}" if row["learning_rate"] else "",
             f"{float(row['budget']):.0%}" if row["budget"] else "",
-            f"{float(row['val_auc']):.4f}" + ("" if _on_all_of_val(row, rows) else "~"),
+            f"{float(row['val_auc']):.4f}" + ("" if _on_all_of_val(row, most) else "~"),
             _interval(row),
             *(_interval(row, "test_spearman") for _ in graded),
         )
         by_heading = dict(zip((*headings, *graded), cells, strict=True))
         table.add_row(*(by_heading[heading] for heading in shown))
     console.print(table)
-    if not all(_on_all_of_val(row, rows) for row in trials):
+    if not all(_on_all_of_val(row, most) for row in trials):
         console.print("~ on a part of validation (--eval-pairs); see val_pairs in the leaderboard")
     _show_notes(rows, console)
     if len(trials) > _SHOWN_ROWS:
@@ -155,8 +156,8 @@ def _show_places(folder: ResultsFolder, console: Console) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _on_all_of_val(row: dict[str, str], rows: list[dict[str, str]]) -> bool:
-    return not row["rank"] or int(row["val_pairs"]) == max(int(one["val_pairs"]) for one in rows if one["val_pairs"])
+def _on_all_of_val(row: dict[str, str], most: int) -> bool:
+    return not row["rank"] or int(row["val_pairs"]) == most
 
 
 def _show_notes(rows: list[dict[str, str]], console: Console) -> None:

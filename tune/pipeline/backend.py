@@ -1,6 +1,7 @@
 """Backend: the place where a search runs. `LocalBackend` trains under local Ray, `cluster.backend` on Modal."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +31,13 @@ class TrialsJob:
 
 class Backend(Protocol):
     """What the pipeline needs from a place."""
+
+    def ahead(self, config: SearchConfig, emit: Emit) -> AbstractContextManager[None]:
+        """Return a context in which what `search` needs may start in the background, while texts are embedded.
+
+        Nothing of it is left at the end.
+        """
+        ...
 
     def agree(self, config: SearchConfig, split: Split, emit: Emit) -> None:
         """Get approval for what closed models will cost, before anything is made. Raises UserError without it."""

@@ -1,6 +1,7 @@
 """LocalBackend: trials in worker processes of a Ray cluster, started here or joined."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,33 @@ class LocalBackend:
 
     def __init__(self, ask: Ask | None = None) -> None:
         self._ask = ask
+        self._cluster: Callable[[], tuple[dict[str, float], int]] | None = None
+
+    @contextlib.contextmanager
+    def ahead(self, config: SearchConfig, emit: Emit) -> Iterator[None]:
+        """See `Backend`: Ray starts and its workers import what trials need."""
+        from tune.search.ray_ahead import Ahead
+        from tune.search.ray_cluster import connected
+        from tune.search.ray_place import ray_place
+
+        options = config.search
+        joined = options.ray_address is not None
+        for note in () if joined else ray_place().notes:
+            emit(Message(note))
+        emit(Message(f"joining Ray at {options.ray_address}" if joined else "starting Ray"))
+        cluster = connected(config, options.jobs or usable_cores())
+        if joined:
+            # At once: it takes no time, and fails before anything is embedded.
+            with cluster as found:
+                self._cluster = lambda: found
+                yield
+            return
+        started = Ahead(cluster)
+        self._cluster = started.get
+        try:
+            yield
+        finally:
+            started.close()
 
     def agree(self, config: SearchConfig, split: Split, emit: Emit) -> None:
         """See `Backend`: what the local cache lacks has to be bought."""
@@ -35,10 +63,8 @@ class LocalBackend:
         """See `Backend`: trials read the same disk."""
 
     def search(self, job: TrialsJob, emit: Emit) -> str:
-        """See `Backend`."""
+        """See `Backend`; only within `ahead`."""
         from tune.search.callbacks import StopMarks
-        from tune.search.ray_cluster import connected
-        from tune.search.ray_place import ray_place
         from tune.search.run import TrialSetup, run_trials
         from tune.search.trainable import TrialDirectories
         from tune.train.local import LocalOpener
@@ -47,17 +73,12 @@ class LocalBackend:
         directories = TrialDirectories(folder.trials.resolve(), job.digests, job.options)
         cache = options.cache.expanduser().resolve()
         opener = LocalOpener({name: base.view(cache) for name, base in job.bases.items()})
-        joined = options.ray_address is not None
-        for note in () if joined else ray_place().notes:
-            emit(Message(note))
-        emit(Message(f"joining Ray at {options.ray_address}" if joined else "starting Ray"))
-        jobs = options.jobs or usable_cores()
-        with connected(config, jobs) as (resources, cores):
-            if joined and options.jobs is None:
-                jobs = cores
-            marks = [StopMarks(folder, directories)] if options.search == "asha" else []
-            setup = TrialSetup(directories, opener, jobs, resources, marks)
-            return run_trials(config, folder, setup, emit).interrupted
+        assert self._cluster is not None
+        resources, cores = self._cluster()
+        jobs = options.jobs or (usable_cores() if options.ray_address is None else cores)
+        marks = [StopMarks(folder, directories)] if options.search == "asha" else []
+        setup = TrialSetup(directories, opener, jobs, resources, marks)
+        return run_trials(config, folder, setup, emit).interrupted
 
     def commit(self) -> None:
         """See `Backend`: results are on this machine's disk already."""

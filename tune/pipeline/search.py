@@ -112,12 +112,13 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
 def _search(run: Run) -> tuple[Models, list[TrialModel]]:
     """Embed, search, and write the winner down; return the finalists, the winner first."""
     options = run.config.search
-    models = embed_all(run)
-    sample = choose_sample(run, models)
-    run.summary.update(val_sample=sample)
-    with run.clock.phase("search"):
-        shared = options.trial_options() | {"val_sample": sample}
-        interrupted = run.backend.search(TrialsJob(run.config, run.folder, models.bases, shared), run.emit)
+    with run.backend.ahead(run.config, run.emit):
+        models = embed_all(run)
+        sample = choose_sample(run, models)
+        run.summary.update(val_sample=sample)
+        with run.clock.phase("search"):
+            shared = options.trial_options() | {"val_sample": sample}
+            interrupted = run.backend.search(TrialsJob(run.config, run.folder, models.bases, shared), run.emit)
     outcomes = _outcomes(run.folder, models.bases)
     choice = choose(outcomes, models, options.finalists, options.search == "grid", run.say)
     run.summary.update(warnings=training_warnings(outcomes, untouched_aucs(run.config, models, sample)))

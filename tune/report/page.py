@@ -76,7 +76,7 @@ class Report:
         trials = {
             f"{page.id}:{name}": entry
             for page, story in zip(self.pages, self.stories, strict=True)
-            for name, entry in _details(story).items()
+            for name, entry in _details(story, page).items()
         }
         return Document(self._title(), self._subtitle(), self.pages, trials)
 
@@ -140,10 +140,13 @@ def _filled(*found: Table) -> list[Table]:
     return [table for table in found if table.rows]
 
 
-def _details(story: Story) -> dict[str, Any]:
-    """Return for every trial what a click on it shows: its configuration, and the command that writes its model."""
+def _details(story: Story, page: Page) -> dict[str, Any]:
+    """Return what a click on a trial's row shows: its configuration, and the command that writes its model."""
+    rows = {row.trial for section in page.sections for table in section.tables for row in table.rows}
     found = {}
     for line in story.trained:
+        if line.trial not in rows:
+            continue
         shown = [f"{name} = {value}" for name, value in line.values.items() if not name.startswith("over_")]
         command = f"python -m tune export {shlex.quote(story.folder.label)} --trial {line.trial[:8]} --to model"
         found[line.trial] = {"config": "\n".join(shown), "export": command}

@@ -18,6 +18,8 @@ _MS_1 = "ms/text\nbatch 1"
 _GUARD = "guard\nAUC"
 _OPTIONAL = ("dims", _GUARD, _MS_1, "ms/text\nbatch 64", "USD per\nM texts")
 """Columns that only some searches have."""
+_MOST = 500
+"""Trials in the table of all trials; a page with thousands of rows is slow to open."""
 _LONGEST = 160
 """Characters of a reason for which trials failed; the trial's own files have all of it."""
 
@@ -112,11 +114,11 @@ def out_of_fold(story: Story) -> Table:
 
 
 def trials(story: Story, axes: Sequence[str]) -> Table:
-    """Return every trial in order of rank, with its values of these axes."""
+    """Return the trials in order of rank, the first _MOST of them, with their values of these axes."""
     names = [axis.replace("_", "\n", 1) for axis in axes]
     columns = ["rank", "trial", "status", *names, "seen", "val AUC", "test AUC", "seconds"]
     rows = []
-    for place, line in enumerate(story.trained, 1):
+    for place, line in enumerate(story.trained[:_MOST], 1):
         rank = line.get("rank") or (None if story.finished else place)
         cells = [
             Cell("" if rank is None else str(rank), rank),
@@ -131,7 +133,9 @@ def trials(story: Story, axes: Sequence[str]) -> Table:
         rows.append(Row(cells, line.trial, str(line.get("error") or "")))
     numeric = {0, *range(3 + len(axes), len(columns))}
     numeric |= {3 + i for i in range(len(axes)) if all(row.cells[3 + i].value is not None for row in rows)}
-    return Table(columns, rows, frozenset(numeric))
+    left = len(story.trained) - len(rows)
+    notes = [f"The first {len(rows)} rows; {left:,} more are in leaderboard.csv."] if left else []
+    return Table(columns, rows, frozenset(numeric), notes)
 
 
 def vectors(story: Story, prices: Prices) -> Table:

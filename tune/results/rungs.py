@@ -1,8 +1,15 @@
-"""ASHA's rungs on disk: what a resumed search must not forget."""
+"""ASHA's rungs on disk: what a resumed search must not forget.
+
+`asha.json` holds everything up to a point, and `asha.log` beside it what has come since, a change per line in the same
+form. So a decision costs the same however many trials there were before. A killed process leaves at most a torn last
+line, which was not acted on yet. A search begins and ends with everything in asha.json and no log.
+"""
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tune.files import write_atomic
 
@@ -10,22 +17,55 @@ logger = logging.getLogger(__name__)
 
 
 class RungFile:
-    """The file: for each rung (a budget) the best_auc of every trial that reached it, and the stopped trials.
+    """The files: for each rung (a budget) the best_auc of every trial that reached it, and the stopped trials.
 
-    None stands for a trial whose first report came after the rung.
+    None stands for a trial whose first report came after the rung. path: of asha.json.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        content = {}
+        self.rungs: dict[str, dict[str, float | None]] = {}
+        self.stopped: dict[str, float] = {}
+        self._log = path.with_suffix(".log")
+        self._read = 0
         if path.exists():
             try:
-                content = json.loads(path.read_text())
+                self._take(json.loads(path.read_text()))
             except ValueError:
                 logger.warning("%s is damaged: stopped trials may resume", path)
-        self.rungs: dict[str, dict[str, float | None]] = content.get("rungs", {})
-        self.stopped: dict[str, float] = content.get("stopped", {})
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the changes that another RungFile has recorded since."""
+        try:
+            with open(self._log, "rb") as log:
+                log.seek(self._read)
+                new = log.read()
+        except FileNotFoundError:
+            return
+        whole = new[: new.rfind(b"\n") + 1]
+        for line in whole.splitlines():
+            try:
+                self._take(json.loads(line))
+            except ValueError:
+                logger.warning("%s is damaged: stopped trials may resume", self._log)
+        self._read += len(whole)
+
+    def record(self, rungs: Mapping[str, Mapping[str, float | None]], stopped: Mapping[str, float]) -> None:
+        """Add entries to rungs, and stopped trials; they are on disk when this returns. One process may do so."""
+        change = {"rungs": rungs, "stopped": stopped}
+        self._take(change)
+        with open(self._log, "ab") as log:
+            log.write(json.dumps(change).encode() + b"\n")
 
     def write(self) -> None:
-        """Write the present state to disk."""
+        """Write everything to asha.json and remove the log; before a first `record`, so that no torn line stays."""
         write_atomic(self.path, json.dumps({"rungs": self.rungs, "stopped": self.stopped}), sync=False)
+        # If the process dies before this, the log only repeats what asha.json holds.
+        self._log.unlink(missing_ok=True)
+        self._read = 0
+
+    def _take(self, change: Mapping[str, Any]) -> None:
+        for milestone, entries in change.get("rungs", {}).items():
+            self.rungs.setdefault(milestone, {}).update(entries)
+        self.stopped.update(change.get("stopped", {}))

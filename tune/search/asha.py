@@ -1,4 +1,4 @@
-"""ASHA with rungs that outlive the driver: kept in one file, keyed by the trials' directory names.
+"""ASHA with rungs that outlive the driver: kept on disk, keyed by the trials' directory names.
 
 So a resumed search neither loses a rung's entries nor counts a trial twice, and a stopped configuration that is drawn
 again is stopped again at once.
@@ -11,6 +11,7 @@ from typing import Any
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from tune.results.rungs import RungFile
+from tune.search.in_turn import InTurn
 from tune.search.rung_rule import GRACE, REDUCTION, continues
 
 MIN_STEPS = 0
@@ -22,7 +23,7 @@ final AUC 0.63 to 0.92), but the best of them are rarely among the three quarter
 """
 
 
-class KeptASHA(ASHAScheduler):
+class KeptASHA(InTurn, ASHAScheduler):
     """ASHA on best_auc over budget: grace 1/16 and reduction 4, so rungs at 1/16, 1/4 and 1.
 
     file: rungs and stopped trials, updated in place. key: returns a trial's directory name, given its Ray config.
@@ -35,7 +36,7 @@ class KeptASHA(ASHAScheduler):
             metric="best_auc",
             mode="max",
             max_t=1,
-            grace_period=GRACE,  # type: ignore[arg-type]
+            grace_period=GRACE,
             reduction_factor=REDUCTION,
         )
         self._file = file
@@ -52,35 +53,36 @@ class KeptASHA(ASHAScheduler):
             return str(TrialScheduler.CONTINUE)
         if key in self._file.stopped:
             return str(TrialScheduler.STOP)
-        action = self._record(key, result)
+        action, entered = self._record(key, result)
+        stopped = {}
         if action == TrialScheduler.STOP and result["budget"] < 1:
-            self._file.stopped[key] = result["budget"]
+            stopped[key] = result["budget"]
             self._num_stopped += 1
-        self._write_if_changed()
+        if entered or stopped:
+            self._file.record(entered, stopped)
         return action
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Record the last report at the last rung."""
         if "best_auc" in result:
-            self._record(self._key(trial.config), result)
-            self._write_if_changed()
+            _, entered = self._record(self._key(trial.config), result)
+            if entered:
+                self._file.record(entered, {})
         self._trial_info.pop(trial.trial_id, None)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Forget a trial that never ran."""
         self._trial_info.pop(trial.trial_id, None)
 
-    def _record(self, key: str, result: dict[str, Any]) -> str:
-        """Record a result by the rule of `continues`; return CONTINUE or STOP."""
+    def _record(self, key: str, result: dict[str, Any]) -> tuple[str, dict[str, dict[str, float | None]]]:
+        """Record a result by the rule of `continues`; return CONTINUE or STOP, and the trial's new entries by rung."""
         report = (result["budget"], result["best_auc"], result.get("step", 0))
-        passes = continues(self._brackets[0]._rungs, key, report, self._min_steps)
-        return str(TrialScheduler.CONTINUE if passes else TrialScheduler.STOP)
-
-    def _write_if_changed(self) -> None:
-        rungs = {
-            str(milestone): {key: None if math.isnan(auc) else auc for key, auc in recorded.items()}
-            for milestone, recorded in self._brackets[0]._rungs
+        rungs = self._brackets[0]._rungs
+        ahead = [(milestone, recorded) for milestone, recorded in rungs if key not in recorded]
+        passes = continues(rungs, key, report, self._min_steps)
+        entered = {
+            str(milestone): {key: None if math.isnan(recorded[key]) else recorded[key]}
+            for milestone, recorded in ahead
+            if key in recorded
         }
-        if rungs != self._file.rungs:
-            self._file.rungs = rungs
-            self._file.write()
+        return str(TrialScheduler.CONTINUE if passes else TrialScheduler.STOP), entered

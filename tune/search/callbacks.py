@@ -138,12 +138,34 @@ class StopMarks(ray_tune.Callback):
     def __init__(self, folder: ResultsFolder, directories: TrialDirectories) -> None:
         self._folder = folder
         self._directories = directories
+        self._rungs: RungFile | None = None
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Mark the trial, unless Ctrl-C or --max-hours ended it: such a trial can be resumed."""
         digest = self._directories.digest(trial.config)
-        if digest in RungFile(self._folder.asha).stopped:
+        if self._rungs is None:
+            # Not before: a search begins by merging an earlier log.
+            self._rungs = RungFile(self._folder.asha)
+        self._rungs.refresh()
+        if digest in self._rungs.stopped:
             TrialDirectory(self._directories.trials / digest).stop()
+
+
+class Forget(ray_tune.Callback):
+    """Drop what Ray keeps of an ended trial: its last report, and of each field the maximum, mean and last values.
+
+    Nothing reads them, and the memory and the state that Ray writes at the end would grow with the number of trials.
+    """
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Drop those of a trial that has ended."""
+        trial.run_metadata.last_result = {}
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Drop those of a trial that was given up."""
+        self.on_trial_complete(iteration, trials, trial)
 
 
 class Interrupt(ray_tune.Stopper):

@@ -18,6 +18,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from tune.config.space import Point, Range, Space
 from tune.search.points import point_key, unseen_point
+from tune.search.tpe import QuickTPE
 from tune.train.stream import sixteenth
 
 REPEATS = 10
@@ -106,7 +107,7 @@ class TPESearch(OptunaSearch):
             metric="best_auc",
             mode="max",
             # A new seed after a resume: the same seed would draw the earlier points again.
-            sampler=optuna.samplers.TPESampler(seed=(seed + 1_000_003 * len(finished)) % 2**32),
+            sampler=QuickTPE(seed=(seed + 1_000_003 * len(finished)) % 2**32),
             study_name=study_name,
         )
         self._ot_study: Any
@@ -205,15 +206,25 @@ def export_study(study: optuna.Study, path: Path) -> None:
     Points that were asked for again and not run are left out.
     """
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
     from tune.files import replace_atomic
 
-    def write(part: Path) -> None:
-        storage = JournalStorage(JournalFileBackend(str(part)))
-        copy = optuna.create_study(storage=storage, study_name=study.study_name, direction="maximize")
-        for trial in study.get_trials(deepcopy=False):
-            if trial.state.is_finished() and _REPEAT not in trial.user_attrs:
-                copy.add_trial(trial)
+    class Collected(BaseJournalBackend):
+        """A journal in memory: the file's own backend flushes every line to disk."""
 
-    replace_atomic(path, write)
+        def __init__(self) -> None:
+            self.logs: list[dict[str, Any]] = []
+
+        def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+            return self.logs[log_number_from:]
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            self.logs += logs
+
+    collected = Collected()
+    copy = optuna.create_study(storage=JournalStorage(collected), study_name=study.study_name, direction="maximize")
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state.is_finished() and _REPEAT not in trial.user_attrs:
+            copy.add_trial(trial)
+    replace_atomic(path, lambda part: JournalFileBackend(str(part)).append_logs(collected.logs))

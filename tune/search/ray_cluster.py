@@ -27,6 +27,9 @@ START_SECONDS = 90.0
 _INTERRUPT_SECONDS = 5.0
 """How long an interrupted start may take to end."""
 
+WORKER = "tune.search.worker"
+"""The module that workers of trials import ahead."""
+
 _OBJECT_STORE = 200 * 1024 * 1024
 """Trials read their data from disk. Ray's default, 30% of memory, would be too much for a container's /dev/shm."""
 
@@ -39,7 +42,7 @@ def connected(config: SearchConfig, jobs: int) -> Iterator[tuple[dict[str, float
     address, or if a trial would never fit into it.
     """
     address = config.search.ray_address
-    with started(num_cpus=jobs) if address is None else _joined(address):
+    with started(WORKER, num_cpus=jobs) if address is None else _joined(address):
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = config.search.gpus_per_trial
         if gpus is None:
@@ -64,13 +67,15 @@ def slots(jobs: int) -> Iterator[dict[str, float]]:
 
 
 @contextlib.contextmanager
-def started(**options: Any) -> Iterator[None]:
+def started(preload: str = "", **options: Any) -> Iterator[None]:
     """Start Ray on this machine, and stop it at the end. options: of `ray.init`.
+
+    preload: a module that Ray's workers import as they start, before they have anything to do; "" for none.
 
     Raises UserError if Ray does not start; its logs are then kept. Otherwise nothing is left of it.
     """
     folder = new_ray_folder(ray_place())
-    with own_environment(folder):
+    with own_environment(folder, preload):
         try:
             # Ray remarks on tokens while it starts; errors are raised anyway.
             with _time_limit(folder), only_from(logging.CRITICAL, "ray"):

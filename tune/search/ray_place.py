@@ -67,13 +67,16 @@ def ray_place(environ: Mapping[str, str] = os.environ) -> RayPlace:
 
 
 @contextlib.contextmanager
-def own_environment(folder: Path) -> Iterator[None]:
+def own_environment(folder: Path, preload: str = "") -> Iterator[None]:
     """Within the context, this process and the ones it starts know no other cluster, and Ray's folder is `folder`.
 
     Ray listens on all of the machine's addresses, so it gets a token that only these processes know, unless the user
     has turned tokens off. Trials use one thread each, so workers get no more for their numeric libraries either.
+    preload: a module that workers import as they start, or "".
     """
     changed = {**dict.fromkeys(IGNORED), **one_thread(), "RAY_TMPDIR": str(folder)}
+    if preload:
+        changed["RAY_preload_python_modules"] = preload
     changed["RAY_AUTH_TOKEN"] = os.environ.get("RAY_AUTH_TOKEN") or _TOKEN
     # Ray sets RAY_AUTH_MODE itself.
     before = {name: os.environ.get(name) for name in (*changed, "RAY_AUTH_MODE")}

@@ -3,10 +3,11 @@
 Who writes what, in an order that lets a kill -9 of any process at any moment lose no paid work:
 
 - the trial's process writes its directory `trials/DIGEST`, in the order of tune/train/directory.py;
-- the driver writes `asha.json` (rungs and stopped trials) before Ray acts on a decision;
+- the driver appends to `asha.log` (rungs and stopped trials) before Ray acts on a decision, and merges it into
+  `asha.json` when a search begins and ends;
 - the driver appends each report to TensorBoard's logs (`runs/`); gaps are filled from the trials' reports;
-- Ray writes its experiment (`ray/`) through a temporary folder and only every ten seconds or so, which is many trials.
-  Nothing is read back from it.
+- Ray keeps its own experiment in `ray/` while the search runs. Nothing is read back from it, and it would grow with the
+  square of the number of trials if Ray wrote it as often as it likes to, so it is written once and removed.
 
 So a search resumes from `trials/` and `asha.json` alone. The searcher learns of done, failed and stopped trials as
 past ones; unfinished trials are suggested first and resume from their own state; grid and random skip finished trials.
@@ -29,11 +30,13 @@ from tune.events import Emit, SearchStarted
 from tune.results.layout import ResultsFolder
 from tune.results.rungs import RungFile
 from tune.search.asha import KeptASHA
-from tune.search.callbacks import Interrupt, RunLogs, Tally, TrialEvents
+from tune.search.callbacks import Forget, Interrupt, RunLogs, Tally, TrialEvents
 from tune.search.hparams import Hparams
+from tune.search.in_turn import InTurn
 from tune.search.optuna_search import PastTrial, TPESearch
 from tune.search.points import distinct_points, grid_points, point_key, random_points
 from tune.search.points_search import PointsSearch
+from tune.search.shared_actor import shared_actor
 from tune.search.tensorboard import restore_logs
 from tune.search.trainable import StreamTrainable, TrialDirectories
 from tune.train.outcomes import TrialOutcome, trial_outcomes
@@ -72,7 +75,7 @@ class TrialSetup:
     """How the trials of a search run.
 
     jobs: number of concurrent trials. resources: of one trial, as Ray counts them. callbacks: additional ones, run in
-    the driver.
+    the driver. shared: all trials in one process, for trials that only wait here for a container elsewhere.
     """
 
     directories: TrialDirectories
@@ -80,6 +83,7 @@ class TrialSetup:
     jobs: int
     resources: dict[str, float]
     callbacks: Sequence[ray_tune.Callback] = ()
+    shared: bool = False
 
 
 def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, emit: Emit) -> SearchRun:
@@ -96,7 +100,7 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     if isinstance(searcher, TPESearch) and not folder.journal.exists():
         searcher.export(folder.journal)
     hparams = Hparams.of(config.spaces)
-    _remove_old_logs(folder)
+    _tidy(folder)
     restore_logs(folder.runs, outcomes, hparams)
     if not remaining:
         return SearchRun(trials=0, past=len(finished))
@@ -105,6 +109,7 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
         TrialEvents(directories, tally, emit),
         RunLogs(folder.runs, directories, hparams),
         *setup.callbacks,
+        Forget(),
     ]
     trainable = ray_tune.with_parameters(StreamTrainable, opener=setup.opener, directories=directories)
     tuner = ray_tune.Tuner(
@@ -113,10 +118,14 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
         run_config=_run_config(folder, interrupt, callbacks),
     )
     began = time.monotonic()
-    with _quiet(), interrupt.listening():
-        tuner.fit()
-        if isinstance(searcher, TPESearch):
-            searcher.export(folder.journal)
+    actors = shared_actor(setup.jobs) if setup.shared else contextlib.nullcontext()
+    try:
+        with _quiet(), interrupt.listening(), actors:
+            tuner.fit()
+            if isinstance(searcher, TPESearch):
+                searcher.export(folder.journal)
+    finally:
+        _tidy(folder)
     hours = (time.monotonic() - began) / 3600
     interrupted = ""
     if config.search.max_hours is not None and hours >= config.search.max_hours:
@@ -133,7 +142,7 @@ def _tune_config(
     asha = config.search.search == "asha"
     return ray_tune.TuneConfig(
         search_alg=searcher,
-        scheduler=KeptASHA(RungFile(folder.asha), digest) if asha else None,
+        scheduler=KeptASHA(RungFile(folder.asha), digest) if asha else InTurn(),
         num_samples=trials,
         max_concurrent_trials=setup.jobs,
         time_budget_s=None if config.search.max_hours is None else config.search.max_hours * 3600,
@@ -171,10 +180,15 @@ def _searcher(config: SearchConfig, past: list[PastTrial]) -> tuple[Searcher, in
     return TPESearch(config.spaces, config.search.seed, past, "embedtune"), unseen
 
 
-def _remove_old_logs(folder: ResultsFolder) -> None:
-    """Remove the TensorBoard logs of a search begun with an earlier version, which Ray wrote; they are restored."""
-    for path in folder.experiment.glob("*/events.out.tfevents.*"):
-        shutil.rmtree(path.parent, ignore_errors=True)
+def _tidy(folder: ResultsFolder) -> None:
+    """Merge ASHA's log into asha.json, and remove Ray's own state.
+
+    With it go TensorBoard logs of a search begun with an earlier version, which Ray wrote; they are restored.
+    """
+    rungs = RungFile(folder.asha)
+    if rungs.rungs:
+        rungs.write()
+    shutil.rmtree(folder.experiment, ignore_errors=True)
 
 
 @contextlib.contextmanager

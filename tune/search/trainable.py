@@ -10,6 +10,7 @@ from ray import tune as ray_tune
 from ray.tune.result import TIMESTEPS_TOTAL
 
 from tune.config.trial import TrialConfig, trial_config
+from tune.search.points import point_key
 from tune.train.stream import Reports, TrialFailed, TrialOpener
 
 
@@ -24,6 +25,11 @@ class TrialDirectories:
         self.trials = trials
         self._views = views
         self._options = options
+        self._digests: dict[str, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the digests kept: Ray pickles this object into the state of every trial."""
+        return {**self.__dict__, "_digests": {}}
 
     def config(self, axes: dict[str, Any]) -> TrialConfig:
         """Return the configuration at a point of the space."""
@@ -31,8 +37,12 @@ class TrialDirectories:
 
     def digest(self, axes: dict[str, Any]) -> str:
         """Return the name of the trial's directory."""
-        config = self.config(axes)
-        return config.digest(self._views[config.base_model])
+        key = point_key(axes)
+        if key not in self._digests:
+            # Kept, since callbacks ask several times per report.
+            config = self.config(axes)
+            self._digests[key] = config.digest(self._views[config.base_model])
+        return self._digests[key]
 
     def directory(self, axes: dict[str, Any]) -> Path:
         """Return the path of the trial's directory."""

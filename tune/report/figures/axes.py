@@ -10,6 +10,7 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from tune.config.space import point_of
+from tune.report.figures.sample import DRAWN, drawn, not_all, spread
 from tune.report.story import Story
 from tune.report.theme import NARROW, WIDTH, Figure
 from tune.train.outcomes import TrialOutcome
@@ -29,19 +30,21 @@ def slices(story: Story) -> Figure | None:
         return None
     columns = 4 if len(axes) % 3 == 1 else 3  # no panel alone in the last row
     width = (WIDTH - _SPACING * (columns - 1)) // columns - _LABELS
-    panels = [_panel(points, axis).properties(width=width, height=_PANEL) for axis in axes]
+    shown = points_of(drawn(story))
+    panels = [_panel(shown, axis).properties(width=width, height=_PANEL) for axis in axes]
     rows = [alt.hconcat(*panels[i : i + columns], spacing=_SPACING) for i in range(0, len(panels), columns)]
     return Figure(
         name="axes",
         title=f"{len(points)} trials along the {len(axes)} setting{'s' if len(axes) > 1 else ''} that varied",
-        subtitle="validation ROC AUC of each trial's best report",
+        subtitle=f"validation ROC AUC of each trial's best report{not_all(story)}",
         chart=alt.vconcat(*rows, spacing=_SPACING),
     )
 
 
 def importances(story: Story) -> Figure | None:
     """Return how much of the spread of validation AUC each axis explains, by fANOVA; None with few trials."""
-    points = points_of(story.trials)
+    every = points_of(story.trials)
+    points = spread(every, DRAWN)
     shares = explained(points)
     if not shares:
         return None
@@ -54,7 +57,8 @@ def importances(story: Story) -> Figure | None:
     return Figure(
         name="importances",
         title=f"{first} explains {shares[first]:.0%} of the spread between trials",
-        subtitle="share of the variance of validation AUC (fANOVA); an interaction counts towards each of its settings",
+        subtitle="share of the variance of validation AUC (fANOVA); an interaction counts towards each of its settings"
+        + (f"; by {len(points)} of the {len(every):,} trials" if len(points) < len(every) else ""),
         chart=alt.layer(chart.mark_bar(height=14, style="accent"), text).properties(
             width=WIDTH - 140, height=26 * len(rows)
         ),

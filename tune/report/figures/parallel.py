@@ -8,6 +8,7 @@ import altair as alt
 import pandas as pd
 
 from tune.report.figures.axes import LOGARITHMIC, in_order, points_of, varied
+from tune.report.figures.sample import drawn, not_all
 from tune.report.story import Story
 from tune.report.theme import HEIGHT, NARROW, WIDTH, Figure
 
@@ -37,12 +38,14 @@ def parallel(story: Story) -> Figure | None:
     if len(points) < 2 or len(axes) < 2:
         return None
     winner = (story.summary.get("winner") or {}).get("trial")
+    shown = {trial.trial for trial in drawn(story)}
     return Figure(
         name="parallel-coordinates",
         title=_title(points, axes),
         subtitle="a line per trial through its settings to its validation AUC; the stronger its colour, the better"
-        + ("; the thick line is the winner" if winner else ""),
-        chart=_chart(points, axes, winner),
+        + ("; the thick line is the winner" if winner else "")
+        + not_all(story),
+        chart=_chart([point for point in points if point["trial"] in shown], axes, winner),
         least=max(NARROW, _APART * (len(axes) + 1)),
     )
 

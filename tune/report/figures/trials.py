@@ -7,6 +7,7 @@ import altair as alt
 import pandas as pd
 
 from tune.report.figures.marks import best_so_far_line
+from tune.report.figures.sample import DRAWN, drawn, not_all
 from tune.report.story import Story
 from tune.report.theme import HEIGHT, NARROW, WIDTH, Figure
 from tune.train.outcomes import TrialOutcome
@@ -27,7 +28,7 @@ def curves(story: Story) -> Figure | None:
     rows = pd.DataFrame(
         [
             {"trial": trial.trial, "end": ENDS[trial.status], "budget": report.budget, "auc": report.auc}
-            for trial in shown
+            for trial in drawn(story)
             for report in trial.reports
         ]
     )
@@ -47,7 +48,7 @@ def curves(story: Story) -> Figure | None:
     return Figure(
         name="training-curves",
         title=_curves_title(counts, len(shown)),
-        subtitle="a line per trial, a point where it ended; the thick line is the winner",
+        subtitle=f"a line per trial, a point where it ended; the thick line is the winner{not_all(story)}",
         chart=alt.layer(lines, best, dots).properties(width=WIDTH, height=HEIGHT),
         least=NARROW,
     )
@@ -84,9 +85,9 @@ def best_so_far(story: Story) -> Figure | None:
 
 
 def timeline(story: Story) -> Figure | None:
-    """Return a bar per trial over the time it ran."""
+    """Return a bar per trial over the time it ran; None of so many trials that no bar could be told from the next."""
     spans = spans_of(story.trials)
-    if len(spans) < 2:
+    if not 2 <= len(spans) <= DRAWN:
         return None
     began = min(start for _, start, _ in spans)
     unit, seconds = unit_of(max(end for _, _, end in spans) - began)
