@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.command import environment, leaderboard, summary
+from tests.helpers.command import environment, leaderboard, summary, tune_inside
 from tests.helpers.embed_server import COHERE_PATH, KEY, KEYS, OWN_MODEL, EmbedServer
 from tests.helpers.exported import cosine_auc
 from tests.helpers.tiny import write_some_pairs
@@ -68,19 +68,12 @@ def searched(one_server: EmbedServer, pairs: Path, tmp_path_factory: pytest.Temp
     ray = Path(tempfile.mkdtemp(prefix="ray"))  # short: sockets lie in it
     arguments = options(one_server, pairs, root, "--search", "grid", "--base-model", ALL, "--name", "one", "--jobs", 1)
     trials = ("--dims", "32", "--loss", "cosent", "--learning-rate", "1e-2", "--epochs", "8", "--finalists", "3")
-    done = subprocess.run(
-        [sys.executable, "-m", "tune", "search", *arguments, *trials],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-        env={**environment(), **KEYS, "RAY_TMPDIR": str(ray)},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    told = done.stderr.splitlines()
-    assert len(told) == 2 and all("_API_KEY goes to 127.0.0.1:" in line for line in told), done.stderr
+    ran = tune_inside("search", *arguments, *trials, "--report", "true", **KEYS, RAY_TMPDIR=str(ray))
+    assert ran.code == 0, ran.out + ran.err
+    told = ran.err.splitlines()
+    assert len(told) == 2 and all("_API_KEY goes to 127.0.0.1:" in line for line in told), ran.err
     sold = one_server.book.sold
-    yield Searched(root, root / "results" / "one", done.stdout, ray, sold.total(), max(sold.values()))
+    yield Searched(root, root / "results" / "one", ran.out, ray, sold.total(), max(sold.values()))
     shutil.rmtree(ray, ignore_errors=True)
 
 

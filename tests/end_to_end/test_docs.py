@@ -17,7 +17,6 @@ import os
 import re
 import runpy
 import shlex
-import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from pathlib import Path
 import pytest
 
 from cluster.launch import make_parser
+from tests.helpers.command import tune_inside
 from tests.helpers.tiny import write_some_pairs
 from tune.machine import cpu_name
 
@@ -36,7 +36,6 @@ LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "resul
 RUN, SHOWN = {"sh", "bash", "python", "toml"}, {"text", "csv", "json", "mermaid"}
 BUDGET = ("--trials", "4", "--epochs", "1", "--jobs", "1", "--base-model", "wordllama")
 PAIRS = {"train": 700, "val": 260, "test": 260}
-SEARCH_SECONDS = 150
 
 _FENCE = re.compile(r"^( *)```(\w*)\s*$")
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*?) *-->")
@@ -105,23 +104,27 @@ def environment(home: Path) -> dict[str, str]:
     return {**kept, "HOME": str(home), "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "PYTHONPATH": os.pathsep.join(paths)}
 
 
+def enter(home: Path, patch: pytest.MonkeyPatch) -> None:
+    """Work in that folder with this process, without network or keys."""
+    patch.chdir(home)
+    new = environment(home)
+    for name in os.environ.keys() - new.keys():
+        patch.delenv(name)
+    for name, value in new.items():
+        patch.setenv(name, value)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a user's folder: pairs, new pairs, and the README's search in results/tickets."""
     home = tmp_path_factory.mktemp("docs")
     write_some_pairs(home / "pairs.csv", PAIRS)
     write_some_pairs(home / "new-pairs.csv", {"test": 200})
-    done = subprocess.run(
-        [sys.executable, "-m", "tune", *readme_search(), *BUDGET],
-        capture_output=True,
-        text=True,
-        timeout=SEARCH_SECONDS,
-        check=False,
-        env=environment(home),
-        cwd=home,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (home / "results" / "tickets" / "best").is_dir(), done.stdout
+    with pytest.MonkeyPatch.context() as patch:
+        enter(home, patch)
+        ran = tune_inside(*readme_search(), *BUDGET, "--report", "true")
+    assert ran.code == 0, ran.err
+    assert (home / "results" / "tickets" / "best").is_dir(), ran.out
     return home
 
 
@@ -136,12 +139,7 @@ def test_a_search_with_a_report_has_milliseconds_per_text(folder: Path) -> None:
 @pytest.fixture
 def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Enter that folder with this process."""
-    monkeypatch.chdir(folder)
-    new = environment(folder)
-    for name in os.environ.keys() - new.keys():
-        monkeypatch.delenv(name)
-    for name, value in new.items():
-        monkeypatch.setenv(name, value)
+    enter(folder, monkeypatch)
     return folder
 
 

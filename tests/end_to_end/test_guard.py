@@ -14,7 +14,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sklearn.metrics import roc_auc_score
 
-from tests.helpers.command import Ran, leaderboard, summary, tune, tune_here, untouched
+from tests.helpers.command import Ran, leaderboard, summary, tune_here, tune_inside, untouched
 from tests.helpers.exported import exported_auc
 from tests.helpers.tiny import save_tiny_bert, write_topic_pairs
 from tune.export.trial import export
@@ -112,7 +112,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Guarded:
     with open(pairs, newline="") as handle:
         rows = [row for row in csv.DictReader(handle) if row["side"] == "test"]
     test = [row["text1"] for row in rows], [row["text2"] for row in rows], [int(row["label"]) for row in rows]
-    ran = tune(
+    ran = tune_inside(
         "search", folder / "search.toml", "--data", pairs, "--guard", folder / "wordings.csv", "--jobs", 1,
         "--results", folder, "--name", "kept", "--cache", folder / "cache",
     )  # fmt: skip
