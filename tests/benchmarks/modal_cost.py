@@ -27,6 +27,7 @@ from pathlib import Path
 from tests.benchmarks.common import Options, Result, Stopwatch, Target, median
 from tests.benchmarks.ray_cost import _descendants, _pss
 from tests.helpers.modal_launch import launched, modal_local
+from tests.helpers.tensorboard_runs import runs
 from tests.modal_local import Call, ModalLocal
 from tune.train.outcomes import trial_outcomes
 from tune.train.stream import Report
@@ -41,14 +42,17 @@ ARGUMENTS = (
 
 @dataclass(frozen=True)
 class _Trial:
-    """A trial: when it was spawned, taken and left by a container, and read to its end (Unix seconds); reports."""
+    """A trial: when it was spawned, taken and left by a container, and read to its end (Unix seconds); reports.
+
+    first: when the driver wrote its first report down.
+    """
 
     spawned: float
     taken: float
     left: float
     read: float
     reports: list[Report]
-    first_step: float
+    first: float
 
     @property
     def training(self) -> float:
@@ -90,15 +94,12 @@ def run(options: Options) -> Result:
 
 
 def _trials(stand_in: ModalLocal, folder: Path) -> Iterator[_Trial]:
-    import json
-
     from cluster.ledger import Ledger
 
+    written = runs(folder)
     calls: dict[str, Call] = {call.call_id: call for call in stand_in.calls}
     for outcome in trial_outcomes(folder / "trials", folder / "asha.json"):
         entry = Ledger(outcome.directory).latest()
-        [log] = (folder / "ray").glob(f"{outcome.trial}_*/result.json")
-        first = json.loads(log.read_text().splitlines()[0])
         if entry is not None and outcome.status == "done":
             call = calls[entry.call]
             yield _Trial(
@@ -107,7 +108,7 @@ def _trials(stand_in: ModalLocal, folder: Path) -> Iterator[_Trial]:
                 call.ended or 0.0,
                 entry.finished or 0.0,
                 outcome.reports,
-                float(first["time_this_iter_s"]),
+                float(written[outcome.trial].Scalars("val/best_auc")[0].wall_time),
             )
 
 
@@ -115,9 +116,9 @@ def _figures(found: list[_Trial], began: float, seconds: float, result: Result) 
     found = sorted(found, key=lambda trial: trial.spawned)
     ends = sorted(trial.read for trial in found)
     # Slots are interchangeable: the n-th spawn after the first JOBS takes the n-th slot to become free.
-    waits = [max(0.0, trial.spawned - end) for trial, end in zip(found[JOBS:], ends, strict=False)]
-    warm = found[JOBS:]
-    to_first = [wait + trial.first_step - trial.reports[0].seconds for wait, trial in zip(waits, warm, strict=True)]
+    warm, freed = found[JOBS:], ends[: len(found) - JOBS]
+    waits = [max(0.0, trial.spawned - end) for trial, end in zip(warm, freed, strict=True)]
+    to_first = [trial.first - end - trial.reports[0].seconds for trial, end in zip(warm, freed, strict=True)]
     parts = {
         "training": sum(trial.training for trial in warm),
         "ours": sum(trial.left - trial.taken - trial.training for trial in warm),

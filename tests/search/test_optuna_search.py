@@ -3,6 +3,7 @@
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -128,17 +129,23 @@ def test_a_space_of_one_point_is_tried_once() -> None:
     assert [search.suggest("a"), search.suggest("b")] == [grid_points(one)[0], TPESearch.FINISHED]
 
 
+@pytest.mark.parametrize("jobs", [1, 4])
 @pytest.mark.parametrize("others", [(), ("mnr", "cosine,angle")])
-def test_suggestions_are_those_of_optunas_own_sampler(others: tuple[str, ...]) -> None:
+def test_suggestions_are_those_of_optunas_own_sampler(others: tuple[str, ...], jobs: int) -> None:
+    """jobs: trials that run at the same time; TPE takes them for bad ones."""
     ranges = {"learning_rate": "1e-4:1e-1", "warmup": "0:0.5"}
     spaces = (*space(**ranges), *(one for loss in others for one in space(loss=loss, **ranges)))
     quick, plain = (TPESearch(spaces, seed=3, past=[], study_name=name) for name in ("quick", "plain"))
     plain._ot_study.sampler = optuna.samplers.TPESampler(seed=3)
     generator = random.Random(0)
+    suggested: dict[str, Any] = {}
     for number in range(60):
-        name = f"t{number}"
-        point = quick.suggest(name)
-        assert plain.suggest(name) == point
+        while len(suggested) < jobs:
+            name = f"t{number}-{len(suggested)}"
+            suggested[name] = quick.suggest(name)
+            assert plain.suggest(name) == suggested[name]
+        name = generator.choice(list(suggested))
+        point = suggested.pop(name)
         auc, budget = 0.9 - point["warmup"] * 0.1 + generator.gauss(0, 0.02), generator.choice([1 / 16, 0.25, 1.0])
         result = {"failed": "because"} if number % 17 == 9 else ray_result(budget, round(auc, 2))
         for search in (quick, plain):
