@@ -88,15 +88,18 @@ def test_a_start_that_fails_is_told_to_whoever_waits_for_it() -> None:
     assert not ray.is_initialized()
 
 
-def test_ctrl_c_while_texts_are_embedded_leaves_no_process_and_no_folder(short: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("ended_by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_texts_are_embedded_leaves_no_process_and_no_folder(
+    ended_by: signal.Signals, code: int, short: Path, tmp_path: Path
+) -> None:
     base, log = save_tiny_model(tmp_path / "base"), tmp_path / "log"
     search = ["search", "--base-model", base, "--trials", "2", "--results", tmp_path, "--cache", tmp_path / "cache"]
     command = [sys.executable, "-m", "tune", *words(search)]
     with background(command, {**environment(), "RAY_TMPDIR": str(short)}, log) as process:
         wait_for(lambda: processes_of(short))
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ended_by)
         process.wait(90)
-    assert process.returncode == 130, log.read_text()
+    assert process.returncode == code, log.read_text()
     assert "Traceback" not in log.read_text()
     wait_for(lambda: not processes_of(short), 30)
     assert not list(short.iterdir()), log.read_text()

@@ -1,4 +1,4 @@
-"""Texts through a SentenceTransformer in batches of alike length, counted in tokens.
+"""Texts through a SentenceTransformer: static vectors by `static.py`, others in batches of alike length, in tokens.
 
 `SentenceTransformer.encode` sorts by characters and takes 32 texts at a time: long texts make batches that leave the
 processor's caches, short ones make batches too small. Here a batch has as many texts as fit a number of tokens. The
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tune.embed.lengths import TokenCounter
 from tune.embed.routes import encoding
+from tune.embed.static import encode_static, is_static
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -39,6 +40,8 @@ def encode(model: "SentenceTransformer", texts: Sequence[str], prompt: str = "")
 
     prompt: may begin with a route; an empty one means none, even if the model has a default prompt.
     """
+    if is_static(model):
+        return encode_static(model, texts, prompt)
     texts = list(texts)
     if model not in _counters:
         _counters[model] = TokenCounter.of(model)

@@ -17,7 +17,7 @@ from tune.embed.fingerprint import fingerprint
 from tune.embed.loading import load_model
 from tune.embed.own_code import code_hashes
 from tune.embed.routes import all_modules, check_routes, first_modules, one_route, routed_prompts, split_route
-from tune.embed.static import encode_static, is_static
+from tune.embed.static import is_static
 from tune.embed.tokenizer import tokenizer_hash
 from tune.errors import ModelError
 
@@ -139,7 +139,7 @@ class SentenceTransformerSource:
         """
         from tune.embed.batches import encode
 
-        array = (encode_static if self._static else encode)(self.model, texts, prompt)
+        array = encode(self.model, texts, prompt)
         if not np.isfinite(array).all():
             raise ModelError(f"base model {self.name} returned non-finite vectors; try --precision fp32")
         return array

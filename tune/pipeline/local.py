@@ -28,7 +28,7 @@ class LocalBackend:
     @contextlib.contextmanager
     def ahead(self, config: SearchConfig, emit: Emit) -> Iterator[None]:
         """See `Backend`: Ray starts and its workers import what trials need."""
-        from tune.search.ray_ahead import Ahead
+        from tune.search.ray_ahead import Ahead, ending_on_sigterm
         from tune.search.ray_cluster import connected
         from tune.search.ray_place import ray_place
 
@@ -44,12 +44,9 @@ class LocalBackend:
                 self._cluster = lambda: found
                 yield
             return
-        started = Ahead(cluster)
-        self._cluster = started.get
-        try:
+        with ending_on_sigterm(), contextlib.closing(Ahead(cluster)) as started:
+            self._cluster = started.get
             yield
-        finally:
-            started.close()
 
     def agree(self, config: SearchConfig, split: Split, emit: Emit) -> None:
         """See `Backend`: what the local cache lacks has to be bought."""

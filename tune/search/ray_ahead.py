@@ -1,9 +1,16 @@
 """A Ray cluster that starts in the background, so that it and its workers are ready once the texts are embedded."""
 
+import contextlib
+import signal
+import sys
 import threading
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from tune.errors import UserError
+from tune.search.ray_cluster import START_SECONDS
+from tune.search.ray_place import ray_place
 from tune.train.setup import keep_threads
 
 _T = TypeVar("_T")
@@ -24,6 +31,7 @@ class Ahead(Generic[_T]):
         self._closed = threading.Event()
         self._entered: list[_T] = []
         self._error: BaseException | None = None
+        self._overdue = False
         self._thread = threading.Thread(target=self._run, name="Ray's start", daemon=True)
         self._thread.start()
 
@@ -40,8 +48,12 @@ class Ahead(Generic[_T]):
             self._started.set()
 
     def get(self) -> _T:
-        """Return what the context gives. Raises what its start raised."""
-        self._started.wait()
+        """Return what the context gives. Raises what its start raised, UserError if it does not end."""
+        if not self._started.wait(START_SECONDS):
+            # It may wait in Ray's own code, which cannot be interrupted; Ray's processes end with this one.
+            self._overdue = True
+            logs = f"{ray_place().parent}/ray-*/session_latest/logs"
+            raise UserError(f"Ray did not start (no answer within {START_SECONDS:g} s); see {logs}")
         if self._error is not None:
             raise self._error
         return self._entered[0]
@@ -49,7 +61,28 @@ class Ahead(Generic[_T]):
     def close(self) -> None:
         """Leave the context, once its start has ended."""
         self._closed.set()
-        self._thread.join(_CLOSE_SECONDS)
+        if not self._overdue:
+            self._thread.join(_CLOSE_SECONDS)
 
 
-__all__ = ["Ahead"]
+@contextlib.contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """Within the context, SIGTERM ends this process with exit code 143, and cleanly; only in the main thread.
+
+    Ray sees to that itself if the main thread starts it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: Any) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+__all__ = ["Ahead", "ending_on_sigterm"]

@@ -117,8 +117,11 @@ def _time_limit(folder: Path) -> Iterator[None]:
     """Raise _TimedOut in the main thread after START_SECONDS, or if it waits in Ray's own code, end the process.
 
     A wait in there cannot be interrupted. The process then ends as it does for any UserError, with one line and exit
-    code 2, and Ray's processes end with it.
+    code 2, and Ray's processes end with it. In another thread there is no limit: whoever waits for that one has it.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     reason = f"no answer within {START_SECONDS:g} s"
 
     def end() -> None:
@@ -131,18 +134,16 @@ def _time_limit(folder: Path) -> Iterator[None]:
     timer = threading.Timer(START_SECONDS + _INTERRUPT_SECONDS, end)
     timer.daemon = True
     timer.start()
-    alarmed = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGALRM, interrupt) if alarmed else None
+    before = signal.signal(signal.SIGALRM, interrupt)
     # Another timer, such as a test's, resumes afterwards.
-    running = signal.setitimer(signal.ITIMER_REAL, START_SECONDS) if alarmed else (0.0, 0.0)
+    running = signal.setitimer(signal.ITIMER_REAL, START_SECONDS)
     try:
         yield
     finally:
         timer.cancel()
-        if alarmed:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, *running)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, *running)
 
 
 @contextlib.contextmanager
