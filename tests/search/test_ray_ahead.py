@@ -1,4 +1,4 @@
-"""Ray starts while texts are embedded: its workers are ready by then, and nothing of it is left, however that ends."""
+"""Ray starts before texts are embedded: its workers get ready meanwhile, and nothing is left, however that ends."""
 
 import os
 import shutil
@@ -16,8 +16,8 @@ from tests.helpers.command import background, environment, wait_for, words
 from tests.helpers.tiny import save_tiny_model
 from tune.config.search import search_config
 from tune.errors import UserError
-from tune.search.ray_ahead import Ahead
-from tune.search.ray_cluster import connected
+from tune.events import ignore
+from tune.pipeline.local import LocalBackend
 
 
 @pytest.fixture
@@ -55,40 +55,27 @@ def test_workers_have_imported_what_layers_need_and_nothing_is_left(
     short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(short))
-    monkeypatch.delenv("PYTHONBREAKPOINT", raising=False)
-    before, threads = dict(os.environ), torch.get_num_threads()
-    cluster = Ahead(connected(search_config(), jobs=1))
-    try:
-        resources, cores = cluster.get()
-        assert (resources, cores) == ({"cpu": 1.0}, 1) and processes_of(short)
-        assert torch.get_num_threads() == threads, "embedding keeps its threads"
+    threads, backend = torch.get_num_threads(), LocalBackend()
+    with backend.ahead(search_config(search={"jobs": 1}), ignore):
+        assert processes_of(short) and torch.get_num_threads() == threads, "embedding keeps its threads"
         worker = Worker.remote()
         assert ray.get(worker.imported.remote(), timeout=60) == (True, False)
-    finally:
-        cluster.close()
     wait_for(lambda: not processes_of(short), 30)
     assert not ray.is_initialized() and not list(short.iterdir())
-    # Ray's own, in every process that uses it.
-    assert {name: value for name, value in os.environ.items() if name != "PYTHONBREAKPOINT"} == before
 
 
-def test_a_start_that_nobody_waits_for_is_ended(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(short))
-    cluster = Ahead(connected(search_config(), jobs=1))
-    cluster.close()
-    wait_for(lambda: not processes_of(short) and not list(short.iterdir()), 60)
+def test_a_cluster_that_does_not_fit_is_told_before_anything_is_embedded() -> None:
+    backend = LocalBackend()
+    config = search_config(search={"gpus_per_trial": 1, "jobs": 1})
+    with (
+        pytest.raises(UserError, match="the Ray cluster has 0 GPUs; a trial needs 1, so none can start"),
+        backend.ahead(config, ignore),
+    ):
+        pytest.fail("nothing may be embedded")
     assert not ray.is_initialized()
 
 
-def test_a_start_that_fails_is_told_to_whoever_waits_for_it() -> None:
-    cluster = Ahead(connected(search_config(search={"gpus_per_trial": 1}), jobs=1))
-    with pytest.raises(UserError, match="the Ray cluster has 0 GPUs; a trial needs 1, so none can start"):
-        cluster.get()
-    cluster.close()
-    assert not ray.is_initialized()
-
-
-@pytest.mark.parametrize(("ended_by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("ended_by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 15)])
 def test_a_signal_while_texts_are_embedded_leaves_no_process_and_no_folder(
     ended_by: signal.Signals, code: int, short: Path, tmp_path: Path
 ) -> None:
@@ -96,7 +83,8 @@ def test_a_signal_while_texts_are_embedded_leaves_no_process_and_no_folder(
     search = ["search", "--base-model", base, "--trials", "2", "--results", tmp_path, "--cache", tmp_path / "cache"]
     command = [sys.executable, "-m", "tune", *words(search)]
     with background(command, {**environment(), "RAY_TMPDIR": str(short)}, log) as process:
-        wait_for(lambda: processes_of(short))
+        wait_for(lambda: f"{base.name}: loading" in log.read_text())
+        assert processes_of(short)
         process.send_signal(ended_by)
         process.wait(90)
     assert process.returncode == code, log.read_text()

@@ -33,7 +33,7 @@ class Backend(Protocol):
     """What the pipeline needs from a place."""
 
     def ahead(self, config: SearchConfig, emit: Emit) -> AbstractContextManager[None]:
-        """Return a context in which what `search` needs may start in the background, while texts are embedded.
+        """Return a context, entered before texts are embedded, in which `search` has what it runs on.
 
         Nothing of it is left at the end.
         """

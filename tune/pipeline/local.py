@@ -1,7 +1,7 @@
 """LocalBackend: trials in worker processes of a Ray cluster, started here or joined."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +23,26 @@ class LocalBackend:
 
     def __init__(self, ask: Ask | None = None) -> None:
         self._ask = ask
-        self._cluster: Callable[[], tuple[dict[str, float], int]] | None = None
+        self._cluster: tuple[dict[str, float], int] | None = None
 
     @contextlib.contextmanager
     def ahead(self, config: SearchConfig, emit: Emit) -> Iterator[None]:
-        """See `Backend`: Ray starts and its workers import what trials need."""
-        from tune.search.ray_ahead import Ahead, ending_on_sigterm
+        """See `Backend`: Ray starts, and its workers import what trials need while texts are embedded.
+
+        Not in a thread: Ray forks, and a fork while numpy multiplies in another thread leaves OpenBLAS waiting forever.
+        """
         from tune.search.ray_cluster import connected
         from tune.search.ray_place import ray_place
+        from tune.train.setup import keep_threads
 
         options = config.search
         joined = options.ray_address is not None
         for note in () if joined else ray_place().notes:
             emit(Message(note))
         emit(Message(f"joining Ray at {options.ray_address}" if joined else "starting Ray"))
-        cluster = connected(config, options.jobs or usable_cores())
-        if joined:
-            # At once: it takes no time, and fails before anything is embedded.
-            with cluster as found:
-                self._cluster = lambda: found
-                yield
-            return
-        with ending_on_sigterm(), contextlib.closing(Ahead(cluster)) as started:
-            self._cluster = started.get
+        # While Ray runs, the environment limits numeric libraries to one thread per worker.
+        keep_threads()
+        with connected(config, options.jobs or usable_cores()) as self._cluster:
             yield
 
     def agree(self, config: SearchConfig, split: Split, emit: Emit) -> None:
@@ -71,7 +68,7 @@ class LocalBackend:
         cache = options.cache.expanduser().resolve()
         opener = LocalOpener({name: base.view(cache) for name, base in job.bases.items()})
         assert self._cluster is not None
-        resources, cores = self._cluster()
+        resources, cores = self._cluster
         jobs = options.jobs or (usable_cores() if options.ray_address is None else cores)
         marks = [StopMarks(folder, directories)] if options.search == "asha" else []
         setup = TrialSetup(directories, opener, jobs, resources, marks)

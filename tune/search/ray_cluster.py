@@ -91,6 +91,10 @@ def started(preload: str = "", **options: Any) -> Iterator[None]:
                 )
         except Exception as error:
             raise UserError(_not_started(folder, " ".join(str(error).split()))) from error
+        except BaseException:
+            # Ctrl-C: Ray's processes end with this one, and nobody needs their logs.
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         # Ray opens its folder to every user.
         folder.chmod(0o700)
         try:
@@ -117,11 +121,8 @@ def _time_limit(folder: Path) -> Iterator[None]:
     """Raise _TimedOut in the main thread after START_SECONDS, or if it waits in Ray's own code, end the process.
 
     A wait in there cannot be interrupted. The process then ends as it does for any UserError, with one line and exit
-    code 2, and Ray's processes end with it. In another thread there is no limit: whoever waits for that one has it.
+    code 2, and Ray's processes end with it.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     reason = f"no answer within {START_SECONDS:g} s"
 
     def end() -> None:
@@ -134,16 +135,18 @@ def _time_limit(folder: Path) -> Iterator[None]:
     timer = threading.Timer(START_SECONDS + _INTERRUPT_SECONDS, end)
     timer.daemon = True
     timer.start()
-    before = signal.signal(signal.SIGALRM, interrupt)
+    alarmed = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGALRM, interrupt) if alarmed else None
     # Another timer, such as a test's, resumes afterwards.
-    running = signal.setitimer(signal.ITIMER_REAL, START_SECONDS)
+    running = signal.setitimer(signal.ITIMER_REAL, START_SECONDS) if alarmed else (0.0, 0.0)
     try:
         yield
     finally:
         timer.cancel()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, *running)
+        if alarmed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, *running)
 
 
 @contextlib.contextmanager
