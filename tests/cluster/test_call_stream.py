@@ -96,7 +96,7 @@ def calls_since(cloud: Cloud, count: int) -> list[Any]:
 @pytest.fixture
 def slow_trial(prepared: Prepared) -> Callable[..., TrialConfig]:
     """A trial of some seconds, long enough to act on half-way."""
-    return lambda **changes: prepared.config(**{"epochs": 24, "batch_size": 16, **changes})
+    return lambda **changes: prepared.config(**{"epochs": 80, "batch_size": 16, **changes})
 
 
 def test_a_trial_resumes_from_the_last_commit_of_a_lost_container(

@@ -52,7 +52,7 @@ def asha(tmp_path_factory: pytest.TempPathFactory) -> Search:
     with modal_local(root, commit_seconds=0.5) as stand_in:
         arguments = (
             "--search", "asha", *SMALL, "--loss", "cosent,contrastive", "--learning-rate", "1e-3,1e-2,3e38",
-            "--weight-decay", "1e-6:1e-3", "--epochs", 60, "--trials", 8, "--finalists", 3, "--seed", 1,
+            "--weight-decay", "1e-6:1e-3", "--epochs", 240, "--trials", 8, "--finalists", 3, "--seed", 1,
             "--results", root / "results", "--name", "first",
         )  # fmt: skip
         with launched(stand_in, *arguments, log=root / "log") as process:

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def connected(config: SearchConfig, jobs: int) -> Iterator[tuple[dict[str, float
     address, or if a trial would never fit into it.
     """
     address = config.search.ray_address
-    with started(WORKER, num_cpus=jobs) if address is None else _joined(address):
+    with started(WORKER, num_cpus=jobs) if address is None else _joined(address), _ending_on_sigterm():
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = config.search.gpus_per_trial
         if gpus is None:
@@ -110,6 +111,26 @@ def _not_started(folder: Path, reason: str) -> str:
     logged = last_log_line(folder)
     ending = f"; the last line of its log: {logged}" if logged else ""
     return f"Ray did not start ({reason[:300]}){limited}{ending}; see {folder}/session_latest/logs"
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Within the context, SIGTERM ends this process with exit code 143, and cleanly; only in the main thread.
+
+    Ray's own handler prints where in its code the process is, and may abort it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 class _TimedOut(Exception):
