@@ -2,7 +2,7 @@
 
 `SentenceTransformer.encode` sorts by characters and takes 32 texts at a time: long texts make batches that leave the
 processor's caches, short ones make batches too small. Here a batch has as many texts as fit a number of tokens. The
-vectors are the same up to rounding (2e-7); results/benchmarks/embedding.json has the rates.
+vectors are the same up to rounding (2e-7); tests/benchmarks/embedding.py measures the rates.
 """
 
 import contextlib
