@@ -103,8 +103,9 @@ class ModalBackend:
         """Run the trials as Modal calls; however it ends, cancel all that still run."""
         from cluster.call_stream import CallOpener
         from cluster.callbacks import EndCalls, StopOnCancel
+        from tune.search.algorithm import TrialSetup
         from tune.search.ray_cluster import slots
-        from tune.search.run import TrialSetup, run_trials
+        from tune.search.run import run_trials
         from tune.search.trainable import TrialDirectories
 
         config, folder = job.config, job.folder
@@ -128,7 +129,9 @@ class ModalBackend:
         emit(Message("starting Ray"))
         try:
             with slots(jobs) as resources, StopOnCancel() as stop:
-                setup = TrialSetup(directories, opener, jobs, resources, [end, stop], shared=True)
+                # Containers start seconds to minutes after they are asked for, which no plan knows.
+                cost = job.cost(by_default=False)
+                setup = TrialSetup(directories, opener, jobs, resources, [end, stop], shared=True, cost=cost)
                 try:
                     run = run_trials(config, folder, setup, emit)
                 finally:

@@ -141,9 +141,10 @@ def _searched(root: Path, algorithm: str, trials: int, reports: int) -> tuple[_W
 
     Returns what was seen, the CPU time when the search began, and the seconds from its last trial's end to its own.
     """
+    from tune.search.algorithm import TrialSetup
     from tune.search.callbacks import StopMarks
     from tune.search.ray_cluster import connected
-    from tune.search.run import TrialSetup, run_trials
+    from tune.search.run import run_trials
     from tune.search.trainable import TrialDirectories
 
     config: SearchConfig = search_config({"search": algorithm, "trials": trials, "jobs": JOBS}, space=dict(SPACE))

@@ -4,6 +4,7 @@ import math
 import os
 import random
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,11 @@ class MadeUp:
 class Curves:
     """Opens trials that train nothing and report along learning curves, better or worse by their learning rate.
 
-    reports: of a whole trial, evenly over its plan.
+    reports: of a whole trial, evenly over its plan. pause: seconds that a report takes at most, by chance.
     """
 
     reports: int = 16
+    pause: float = 0.0
 
     def __call__(self, config: TrialConfig, directory: Path, after: int = 0) -> Reports:
         trial, luck = TrialDirectory(directory), random.Random(directory.name).gauss(0, 0.005)
@@ -71,6 +73,7 @@ class Curves:
             trial.best.write_bytes(b"weights")
             trial.keep_reports([])
             for number in range(1, self.reports + 1):
+                time.sleep(self.pause * random.SystemRandom().random() ** 4)
                 budget = number / self.reports
                 auc = final - 0.15 * (1 - budget) ** 2
                 report = Report(number, budget, auc, auc, 0.5, 0.1, 1 - budget, 1000.0, number / 100, step=number)

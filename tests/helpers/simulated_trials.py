@@ -70,8 +70,9 @@ def head(root: Path, jobs: int, options: dict[str, Any], shared: bool) -> dict[s
     from cluster.train_trial import train_trial
     from tune.config.search import search_config
     from tune.results.layout import ResultsFolder
+    from tune.search.algorithm import TrialSetup
     from tune.search.ray_cluster import slots
-    from tune.search.run import TrialSetup, run_trials
+    from tune.search.run import run_trials
     from tune.search.trainable import TrialDirectories
 
     folder, views = ResultsFolder(root), {"wordllama": "view"}

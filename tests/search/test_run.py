@@ -1,22 +1,31 @@
 """run_trials over an opener that trains nothing: which trials run, the events, and the files left behind."""
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.helpers import tensorboard_runs
-from tests.helpers.made_up_trials import MadeUp, made_up_auc
+from tests.helpers.made_up_trials import Curves, MadeUp, made_up_auc
 from tune.config.search import SearchConfig, search_config
-from tune.events import Event, SearchStarted, TrialEvent
+from tune.config.trial import TrialConfig
+from tune.events import Event, Message, SearchStarted, TrialEvent
 from tune.results.layout import ResultsFolder
+from tune.search.algorithm import TrialSetup
 from tune.search.ray_cluster import connected
-from tune.search.run import SearchRun, TrialSetup, run_trials
+from tune.search.run import SearchRun, run_trials
 from tune.search.trainable import TrialDirectories
 from tune.train.outcomes import TrialOutcome, trial_outcomes
+from tune.train.planned import PlannedCost, planned_cost
+from tune.train.stream import Report, TrialOpener
+
+Cost = Callable[[TrialConfig], PlannedCost]
+MADE_UP = MadeUp()
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +35,16 @@ def resources() -> Iterator[dict[str, float]]:
 
 
 def search(
-    root: Path, resources: dict[str, float], **options: Any
+    root: Path, resources: dict[str, float], opener: TrialOpener = MADE_UP, cost: Cost | None = None, **options: Any
 ) -> tuple[SearchRun, list[TrialOutcome], list[Event]]:
     space = {"base_model": "wordllama", "loss": "cosent", "learning_rate": [1e-3], **options.pop("space")}
+    events: list[Event] = []
+    emit = options.pop("emit", events.append)
     config: SearchConfig = search_config(options, space=space)
     folder = ResultsFolder(root)
-    events: list[Event] = []
     directories = TrialDirectories(root / "trials", {"wordllama": "data"}, {"seed": 0})
-    setup = TrialSetup(directories, MadeUp(), jobs=2, resources=resources)
-    run = run_trials(config, folder, setup, events.append)
+    setup = TrialSetup(directories, opener, options.get("jobs", 2), resources, cost=cost)
+    run = run_trials(config, folder, setup, emit)
     return run, trial_outcomes(folder.trials, folder.asha), events
 
 
@@ -141,3 +151,69 @@ def test_every_trial_is_another_configuration_also_after_a_resume(tmp_path: Path
         run, outcomes, events = search(tmp_path, resources, search="asha", trials=trials, space=dict(space))
         assert run == SearchRun(trials=total - past, interrupted="", past=past)
         assert len(outcomes) == total and SearchStarted(total=total, finished=past, jobs=2) in events
+
+
+def planned(config: TrialConfig) -> PlannedCost:
+    """Return the cost by which a search of made-up trials decides in order."""
+    return planned_cost(config, 256, 10_000)
+
+
+RANGES = {"dims": [64, 128, 256], "learning_rate": "1e-4:1e-1"}
+
+
+def ends(outcomes: list[TrialOutcome]) -> dict[str, tuple[str, list[Report]]]:
+    return {outcome.trial: (outcome.status, outcome.reports) for outcome in outcomes}
+
+
+def test_asha_in_order_repeats_itself_and_resumes_as_if_it_had_not_stopped(
+    tmp_path: Path, resources: dict[str, float]
+) -> None:
+    def run(name: str, pause: float, **options: Any) -> tuple[SearchRun, list[TrialOutcome], list[Event]]:
+        opener = Curves(pause=pause)
+        return search(tmp_path / name, resources, opener, planned, search="asha", trials=16, space=RANGES, **options)
+
+    _, first, _ = run("first", pause=0.02)
+    whole = ends(first)
+    statuses = [status for status, _ in whole.values()]
+    assert len(whole) == 16 and statuses.count("stopped") > 4 and statuses.count("done") > 2
+    stopped = json.loads((tmp_path / "first" / "asha.json").read_text())["stopped"]
+    assert stopped == {key: reports[-1].budget for key, (status, reports) in whole.items() if status == "stopped"}
+    _, second, _ = run("second", pause=0.2)
+    assert ends(second) == whole
+
+    seen: list[Event] = []
+
+    def interrupt(event: Event) -> None:
+        seen.append(event)
+        if len(seen) == 60:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run("third", pause=0.1, emit=interrupt)
+    part = trial_outcomes(tmp_path / "third" / "trials", tmp_path / "third" / "asha.json")
+    assert 2 < len(part) < 16 and "halfway" in {outcome.status for outcome in part}
+    again, third, events = run("third", pause=0.02)
+    assert ends(third) == whole and again.past + again.trials == 16
+    assert not [event for event in events if isinstance(event, Message)]
+    assert run("third", pause=0.0)[0] == SearchRun(trials=0, interrupted="", past=16)
+
+
+def test_a_search_that_cannot_go_on_in_order_goes_on_by_arrival_and_says_so(
+    tmp_path: Path, resources: dict[str, float]
+) -> None:
+    def run(trials: int, cost: Cost | None, **options: Any) -> list[str]:
+        _, outcomes, events = search(
+            tmp_path, resources, Curves(), cost, search="asha", trials=trials, space=RANGES, **options
+        )
+        assert len(outcomes) == trials
+        return [event.text for event in events if isinstance(event, Message)]
+
+    assert run(4, planned) == [] and (tmp_path / "order.json").exists()
+    [message] = run(6, planned, jobs=1)
+    assert message.startswith("the search began with 2 jobs and has 1 now: from here on, trials are suggested")
+    assert not (tmp_path / "order.json").exists()
+    assert run(8, planned, jobs=2) == [], "it stays so"
+    (tmp_path / "order.json").write_text(json.dumps({"jobs": 2}))
+    [message] = run(10, planned)
+    assert "were suggested differently before" in message
+    assert run(12, None) == []

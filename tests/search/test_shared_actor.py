@@ -19,8 +19,9 @@ from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.events import Event, TrialEvent
 from tune.results.layout import ResultsFolder
+from tune.search.algorithm import TrialSetup
 from tune.search.ray_cluster import slots
-from tune.search.run import SearchRun, TrialSetup, run_trials
+from tune.search.run import SearchRun, run_trials
 from tune.search.trainable import TrialDirectories
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 from tune.train.stream import Reports, TrialOpener

@@ -32,6 +32,13 @@ class SearchOptions(BaseModel):
     trials: Annotated[int, Field(ge=1, description="trials to run; a grid runs all its points")] = 40
     jobs: Annotated[int | None, Field(ge=1, description="trials at the same time (default: usable CPU cores)")] = None
     seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="seed of the split, the draws and the training")] = 0
+    deterministic: Annotated[
+        bool | None,
+        Field(
+            description="asha, optuna: decide in an order that the plans of the trials give, so that the same seed and "
+            "jobs repeat the search; false: as reports arrive (default: true for frozen base models on this machine)"
+        ),
+    ] = None
     max_hours: Annotated[float | None, Field(gt=0, description="stop the search after this many hours")] = None
     finalists: Annotated[int, Field(ge=1, description="best trials by validation to score on test")] = 5
     guard_loss: Annotated[
@@ -148,7 +155,7 @@ OPTIONS: dict[str, tuple[str, type[BaseModel]]] = {
 
 
 RESUMABLE = (
-    "results", "report", "jobs", "max_hours", "cache", "ray_address", "gpus_per_trial",
+    "results", "report", "jobs", "deterministic", "max_hours", "cache", "ray_address", "gpus_per_trial",
     "texts_per_request", "max_in_flight", "request_timeout", "request_retries", "max_embed_usd", "price_per_million",
 )  # fmt: skip
 """Options that may be given together with --resume: they change no trial's numbers."""
@@ -222,6 +229,11 @@ def search_config(
             spaces.append(checked)
     if options.folds == 1:
         problems.append("[search] folds: 1 fold is not cross-validation; use 2 or more, or 0 for one validation side")
+    if options.deterministic and options.ray_address is not None:
+        problems.append(
+            "[search] deterministic: a joined cluster may run fewer trials at a time than the order needs; leave out "
+            "--ray-address or --deterministic"
+        )
     config = SearchConfig(search=options, data=pairs, closed=closed_options, spaces=tuple(dict.fromkeys(spaces)))
     if algorithm in ("asha", "optuna") and (config.sizes_by_data or len(config.train_sizes) > 1):
         problems.append(

@@ -1,32 +1,48 @@
 """Backend: the place where a search runs. `LocalBackend` trains under local Ray, `cluster.backend` on Modal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from tune.config.search import SearchConfig
+from tune.config.trial import TrialConfig
 from tune.data.split import Split
 from tune.embed.orders import EmbedOrder
 from tune.embed.prepare import PreparedBase
 from tune.events import Emit
 from tune.results.layout import ResultsFolder
+from tune.train.planned import PlannedCost, planned_cost
 
 
 @dataclass(frozen=True)
 class TrialsJob:
-    """The trials of a search. options: what all of them share, as `trial_config` takes it."""
+    """The trials of a search. options: what all of them share, as `trial_config` takes it.
+
+    train_pairs: number of pairs on the train side.
+    """
 
     config: SearchConfig
     folder: ResultsFolder
     bases: dict[str, PreparedBase]
     options: dict[str, Any]
+    train_pairs: int
 
     @property
     def digests(self) -> dict[str, str]:
         """Base model -> digest of its view."""
         return {name: base.digest for name, base in self.bases.items()}
+
+    def cost(self, by_default: bool) -> Callable[[TrialConfig], PlannedCost] | None:
+        """Return what a trial is expected to cost, if the search decides in a logical order, else None.
+
+        by_default: whether it does unless the user chose. Costs of whole models depend on the machine, so it does not.
+        """
+        chosen = self.config.search.deterministic
+        if not (by_default and not self.config.whole if chosen is None else chosen):
+            return None
+        return lambda trial: planned_cost(trial, self.bases[trial.base_model].dims, self.train_pairs)
 
 
 class Backend(Protocol):

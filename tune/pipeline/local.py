@@ -57,9 +57,10 @@ class LocalBackend:
         """See `Backend`: trials read the same disk."""
 
     def search(self, job: TrialsJob, emit: Emit) -> str:
-        """See `Backend`; only within `ahead`."""
+        """See `Backend`; only within `ahead`, unless no trial is left to run."""
+        from tune.search.algorithm import TrialSetup
         from tune.search.callbacks import StopMarks
-        from tune.search.run import TrialSetup, run_trials
+        from tune.search.run import run_trials
         from tune.search.trainable import TrialDirectories
         from tune.train.local import LocalOpener
 
@@ -67,11 +68,13 @@ class LocalBackend:
         directories = TrialDirectories(folder.trials.resolve(), job.digests, job.options)
         cache = options.cache.expanduser().resolve()
         opener = LocalOpener({name: base.view(cache) for name, base in job.bases.items()})
-        assert self._cluster is not None
-        resources, cores = self._cluster
-        jobs = options.jobs or (usable_cores() if options.ray_address is None else cores)
+        resources, fitting = self._cluster or ({}, options.jobs or usable_cores())
+        own = options.ray_address is None
+        jobs = min(options.jobs or usable_cores(), fitting) if own else options.jobs or fitting
         marks = [StopMarks(folder, directories)] if options.search == "asha" else []
-        setup = TrialSetup(directories, opener, jobs, resources, marks)
+        # Of a cluster that others use too, nobody knows how many trials run at a time; held ones might wait forever.
+        cost = job.cost(by_default=True) if own else None
+        setup = TrialSetup(directories, opener, jobs, resources, marks, cost=cost)
         return run_trials(config, folder, setup, emit).interrupted
 
     def commit(self) -> None:

@@ -4,6 +4,7 @@ Every phase can be repeated: what an earlier run of the same search has finished
 `--resume` is this pipeline on an existing folder.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -112,13 +113,14 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
 def _search(run: Run) -> tuple[Models, list[TrialModel]]:
     """Embed, search, and write the winner down; return the finalists, the winner first."""
     options = run.config.search
-    with run.backend.ahead(run.config, run.emit):
+    with contextlib.nullcontext() if _all_ended(run) else run.backend.ahead(run.config, run.emit):
         models = embed_all(run)
         sample = choose_sample(run, models)
         run.summary.update(val_sample=sample)
         with run.clock.phase("search"):
+            pairs = int((run.split.side == "train").sum())
             shared = options.trial_options() | {"val_sample": sample}
-            interrupted = run.backend.search(TrialsJob(run.config, run.folder, models.bases, shared), run.emit)
+            interrupted = run.backend.search(TrialsJob(run.config, run.folder, models.bases, shared, pairs), run.emit)
     outcomes = _outcomes(run.folder, models.bases)
     choice = choose(outcomes, models, options.finalists, options.search == "grid", run.say)
     run.summary.update(warnings=training_warnings(outcomes, untouched_aucs(run.config, models, sample)))
@@ -129,6 +131,16 @@ def _search(run: Run) -> tuple[Models, list[TrialModel]]:
     run.summary.update(**run.backend.facts())
     run.backend.commit()
     return models, choice.finalists
+
+
+def _all_ended(run: Run) -> bool:
+    """Return whether no trial is left to run, so that nothing needs to start for them.
+
+    So it is if an earlier run was killed after its last trial and before the winner was fixed.
+    """
+    bases = {name: PreparedBase.from_json(values) for name, values in (run.summary.get("bases") or {}).items()}
+    ended = [outcome for outcome in _outcomes(run.folder, bases) if outcome.status != "halfway"]
+    return len(ended) >= planned_trials(run.config)
 
 
 def _searched(run: Run) -> tuple[Models, list[TrialModel]]:

@@ -50,6 +50,11 @@ class ResultsFolder:
         return self.root / "asha.json"
 
     @property
+    def order(self) -> Path:
+        """By which order the search decides; absent: by the order in which reports arrive."""
+        return self.root / "order.json"
+
+    @property
     def journal(self) -> Path:
         """The Optuna study, for optuna-dashboard."""
         return self.root / "optuna.journal"

@@ -30,7 +30,7 @@ class RungFile:
         self._read = 0
         if path.exists():
             try:
-                self._take(json.loads(path.read_text()))
+                self._take_change(json.loads(path.read_text()))
             except ValueError:
                 logger.warning("%s is damaged: stopped trials may resume", path)
         self.refresh()
@@ -46,17 +46,26 @@ class RungFile:
         whole = new[: new.rfind(b"\n") + 1]
         for line in whole.splitlines():
             try:
-                self._take(json.loads(line))
+                self._take_change(json.loads(line))
             except ValueError:
                 logger.warning("%s is damaged: stopped trials may resume", self._log)
         self._read += len(whole)
 
     def record(self, rungs: Mapping[str, Mapping[str, float | None]], stopped: Mapping[str, float]) -> None:
         """Add entries to rungs, and stopped trials; they are on disk when this returns. One process may do so."""
-        change = {"rungs": rungs, "stopped": stopped}
-        self._take(change)
+        self.take(rungs, stopped)
         with open(self._log, "ab") as log:
-            log.write(json.dumps(change).encode() + b"\n")
+            log.write(json.dumps({"rungs": rungs, "stopped": stopped}).encode() + b"\n")
+
+    def take(self, rungs: Mapping[str, Mapping[str, float | None]], stopped: Mapping[str, float]) -> None:
+        """Add entries to rungs, and stopped trials, in memory only."""
+        for milestone, entries in rungs.items():
+            self.rungs.setdefault(milestone, {}).update(entries)
+        self.stopped.update(stopped)
+
+    def clear(self) -> None:
+        """Forget everything, in memory only."""
+        self.rungs, self.stopped = {}, {}
 
     def write(self) -> None:
         """Write everything to asha.json and remove the log; before a first `record`, so that no torn line stays."""
@@ -65,7 +74,5 @@ class RungFile:
         self._log.unlink(missing_ok=True)
         self._read = 0
 
-    def _take(self, change: Mapping[str, Any]) -> None:
-        for milestone, entries in change.get("rungs", {}).items():
-            self.rungs.setdefault(milestone, {}).update(entries)
-        self.stopped.update(change.get("stopped", {}))
+    def _take_change(self, change: Mapping[str, Any]) -> None:
+        self.take(change.get("rungs", {}), change.get("stopped", {}))

@@ -1,4 +1,4 @@
-"""ASHA with rungs that outlive the driver: kept on disk, keyed by the trials' directory names.
+"""ASHA by arrival, with rungs that outlive the driver: kept on disk, keyed by the trials' directory names.
 
 So a resumed search neither loses a rung's entries nor counts a trial twice, and a stopped configuration that is drawn
 again is stopped again at once.
@@ -12,7 +12,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from tune.results.rungs import RungFile
 from tune.search.in_turn import InTurn
-from tune.search.rung_rule import GRACE, REDUCTION, continues
+from tune.search.rung_rule import GRACE, REDUCTION, enter
 
 MIN_STEPS = 0
 """Optimizer steps that a trial must have taken before a rung may stop it: none, besides the share of its plan.
@@ -75,14 +75,7 @@ class KeptASHA(InTurn, ASHAScheduler):
         self._trial_info.pop(trial.trial_id, None)
 
     def _record(self, key: str, result: dict[str, Any]) -> tuple[str, dict[str, dict[str, float | None]]]:
-        """Record a result by the rule of `continues`; return CONTINUE or STOP, and the trial's new entries by rung."""
+        """Record a result by the rule of `enter`; return CONTINUE or STOP, and the trial's new entries by rung."""
         report = (result["budget"], result["best_auc"], result.get("step", 0))
-        rungs = self._brackets[0]._rungs
-        ahead = [(milestone, recorded) for milestone, recorded in rungs if key not in recorded]
-        passes = continues(rungs, key, report, self._min_steps)
-        entered = {
-            str(milestone): {key: None if math.isnan(recorded[key]) else recorded[key]}
-            for milestone, recorded in ahead
-            if key in recorded
-        }
+        passes, entered = enter(self._brackets[0]._rungs, key, report, self._min_steps)
         return str(TrialScheduler.CONTINUE if passes else TrialScheduler.STOP), entered

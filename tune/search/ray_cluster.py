@@ -39,7 +39,7 @@ _OBJECT_STORE = 200 * 1024 * 1024
 def connected(config: SearchConfig, jobs: int) -> Iterator[tuple[dict[str, float], int]]:
     """Connect to a Ray cluster: the one at `ray_address`, or one started here with `jobs` CPUs.
 
-    Yields a trial's resources and the cluster's number of CPUs. Raises UserError if there is no cluster at the
+    Yields a trial's resources and how many trials fit into the cluster. Raises UserError if there is no cluster at the
     address, or if a trial would never fit into it.
     """
     address = config.search.ray_address
@@ -54,7 +54,8 @@ def connected(config: SearchConfig, jobs: int) -> Iterator[tuple[dict[str, float
                 raise UserError(
                     f"the Ray cluster has {have.get(name, 0.0):g} {name}s; a trial needs {needed:g}, so none can start"
                 )
-        yield {"cpu": 1.0, **({"gpu": gpus} if gpus else {})}, int(have.get("CPU", 1))
+        fitting = min(int(have[name] / needed + 1e-9) for name, needed in (("GPU", gpus), ("CPU", 1.0)) if needed)
+        yield {"cpu": 1.0, **({"gpu": gpus} if gpus else {})}, fitting
 
 
 @contextlib.contextmanager

@@ -9,38 +9,33 @@ Who writes what, in an order that lets a kill -9 of any process at any moment lo
 - Ray keeps its own experiment in `ray/` while the search runs. Nothing is read back from it, and it would grow with the
   square of the number of trials if Ray wrote it as often as it likes to, so it is written once and removed.
 
-So a search resumes from `trials/` and `asha.json` alone. The searcher learns of done, failed and stopped trials as
-past ones; unfinished trials are suggested first and resume from their own state; grid and random skip finished trials.
-A directory is named by configuration and data, so no configuration is paid for twice.
+So a search resumes from `trials/` and `asha.json` alone. One that decides in a logical order (`ordered_trials.py`)
+decides everything again, from the reports on disk, and trains only what is missing. In one that decides as reports
+arrive, the searcher learns of done, failed and stopped trials as past ones, and unfinished trials are suggested first.
+Grid and random skip finished trials. A directory is named by configuration and data, so no configuration is paid for
+twice.
 """
 
 import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ray import tune as ray_tune
-from ray.tune.search import Searcher
 
 from tune.config.search import SearchConfig
-from tune.config.space import point_of
 from tune.events import Emit, SearchStarted
 from tune.results.layout import ResultsFolder
 from tune.results.rungs import RungFile
-from tune.search.asha import KeptASHA
+from tune.search.algorithm import Algorithm, TrialSetup, algorithm
 from tune.search.callbacks import Forget, Interrupt, RunLogs, Tally, TrialEvents
 from tune.search.hparams import Hparams
-from tune.search.in_turn import InTurn
-from tune.search.optuna_search import PastTrial, TPESearch
-from tune.search.points import distinct_points, grid_points, point_key, random_points
-from tune.search.points_search import PointsSearch
 from tune.search.shared_actor import shared_actor
 from tune.search.tensorboard import restore_logs
-from tune.search.trainable import StreamTrainable, TrialDirectories
-from tune.train.outcomes import TrialOutcome, trial_outcomes
-from tune.train.stream import TrialOpener
+from tune.search.trainable import StreamTrainable
+from tune.train.outcomes import trial_outcomes
 
 logger = logging.getLogger(__name__)
 
@@ -59,33 +54,6 @@ class SearchRun:
     past: int = 0
 
 
-def past_trials(outcomes: Sequence[TrialOutcome], directories: TrialDirectories) -> list[PastTrial]:
-    """Return those of `outcomes` that belong to this search, in the same order."""
-    past = []
-    for outcome in outcomes:
-        point = point_of(outcome.config)
-        if directories.digest(point) == outcome.trial:
-            best = {report.sixteenth: report.best_auc for report in outcome.reports}
-            past.append(PastTrial(point, outcome.status, best))
-    return past
-
-
-@dataclass(frozen=True)
-class TrialSetup:
-    """How the trials of a search run.
-
-    jobs: number of concurrent trials. resources: of one trial, as Ray counts them. callbacks: additional ones, run in
-    the driver. shared: all trials in one process, for trials that only wait here for a container elsewhere.
-    """
-
-    directories: TrialDirectories
-    opener: TrialOpener
-    jobs: int
-    resources: dict[str, float]
-    callbacks: Sequence[ray_tune.Callback] = ()
-    shared: bool = False
-
-
 def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, emit: Emit) -> SearchRun:
     """Run the trials of a search, or on resume the remaining ones. Ray must be running (`connected` or `slots`).
 
@@ -93,17 +61,15 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     """
     directories = setup.directories
     outcomes = trial_outcomes(folder.trials, folder.asha)
-    past = past_trials(outcomes, directories)
-    finished = [trial for trial in past if trial.status != "halfway"]
-    searcher, remaining = _searcher(config, past)
-    emit(SearchStarted(total=len(finished) + remaining, finished=len(finished), jobs=setup.jobs))
-    if isinstance(searcher, TPESearch) and not folder.journal.exists():
-        searcher.export(folder.journal)
-    hparams = Hparams.of(config.spaces)
     _tidy(folder)
+    chosen = algorithm(config, folder, setup, outcomes, emit)
+    emit(SearchStarted(total=chosen.finished + chosen.remaining, finished=chosen.finished, jobs=setup.jobs))
+    if chosen.study is not None and not folder.journal.exists():
+        chosen.study.export(folder.journal)
+    hparams = Hparams.of(config.spaces)
     restore_logs(folder.runs, outcomes, hparams)
-    if not remaining:
-        return SearchRun(trials=0, past=len(finished))
+    if not chosen.remaining:
+        return SearchRun(trials=0, past=chosen.finished)
     tally, interrupt = Tally(), Interrupt()
     callbacks = [
         TrialEvents(directories, tally, emit),
@@ -114,7 +80,7 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     trainable = ray_tune.with_parameters(StreamTrainable, opener=setup.opener, directories=directories)
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trainable, setup.resources),
-        tune_config=_tune_config(config, folder, setup, searcher, remaining),
+        tune_config=_tune_config(config, setup, chosen),
         run_config=_run_config(folder, interrupt, callbacks),
     )
     began = time.monotonic()
@@ -122,8 +88,8 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     try:
         with _quiet(), interrupt.listening(), actors:
             tuner.fit()
-            if isinstance(searcher, TPESearch):
-                searcher.export(folder.journal)
+            if chosen.study is not None:
+                chosen.study.export(folder.journal)
     finally:
         _tidy(folder)
     hours = (time.monotonic() - began) / 3600
@@ -132,18 +98,15 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
         interrupted = f"after {config.search.max_hours:g} hours (--max-hours)"
     elif interrupt.requested:
         raise KeyboardInterrupt
-    return SearchRun(trials=len(tally.ended), interrupted=interrupted, past=len(finished))
+    return SearchRun(trials=len(tally.ended), interrupted=interrupted, past=chosen.finished)
 
 
-def _tune_config(
-    config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, searcher: Searcher, trials: int
-) -> ray_tune.TuneConfig:
+def _tune_config(config: SearchConfig, setup: TrialSetup, chosen: Algorithm) -> ray_tune.TuneConfig:
     digest = setup.directories.digest
-    asha = config.search.search == "asha"
     return ray_tune.TuneConfig(
-        search_alg=searcher,
-        scheduler=KeptASHA(RungFile(folder.asha), digest) if asha else InTurn(),
-        num_samples=trials,
+        search_alg=chosen.searcher,
+        scheduler=chosen.scheduler,
+        num_samples=chosen.remaining,
         max_concurrent_trials=setup.jobs,
         time_budget_s=None if config.search.max_hours is None else config.search.max_hours * 3600,
         reuse_actors=True,
@@ -163,21 +126,6 @@ def _run_config(folder: ResultsFolder, interrupt: Interrupt, callbacks: list[ray
         failure_config=ray_tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
         callbacks=callbacks,
     )
-
-
-def _searcher(config: SearchConfig, past: list[PastTrial]) -> tuple[Searcher, int]:
-    """Return the searcher and the number of remaining trials."""
-    done = {point_key(trial.point) for trial in past if trial.status != "halfway"}
-    if config.search.search in ("grid", "random"):
-        points = (
-            grid_points(config.spaces)
-            if config.search.search == "grid"
-            else random_points(config.spaces, config.search.trials, config.search.seed)
-        )
-        remaining = [point for point in points if point_key(point) not in done]
-        return PointsSearch(remaining), len(remaining)
-    unseen = distinct_points(config.spaces, config.search.trials - len(done), done)
-    return TPESearch(config.spaces, config.search.seed, past, "embedtune"), unseen
 
 
 def _tidy(folder: ResultsFolder) -> None:
@@ -205,4 +153,4 @@ def _quiet() -> Iterator[None]:
             entry.setLevel(level)
 
 
-__all__ = ["SearchRun", "TrialSetup", "past_trials", "run_trials"]
+__all__ = ["SearchRun", "run_trials"]

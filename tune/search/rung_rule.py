@@ -1,4 +1,7 @@
-"""ASHA's rule, free of Ray: where a report counts, and whether its trial continues. `KeptASHA` applies it."""
+"""ASHA's rule, free of Ray: where a report counts, and whether its trial continues.
+
+`KeptASHA` applies it to reports as they arrive, `OrderedTrials` in the order of a logical clock.
+"""
 
 import math
 from collections.abc import Sequence
@@ -35,3 +38,17 @@ def continues(rungs: Sequence[Rung], key: str, report: tuple[float, float, int],
     for recorded in reached[1:]:
         recorded.setdefault(key, math.nan)
     return early or not others or best_auc >= float(np.percentile(others, (1 - 1 / REDUCTION) * 100))
+
+
+def enter(
+    rungs: Sequence[Rung], key: str, report: tuple[float, float, int], min_steps: int
+) -> tuple[bool, dict[str, dict[str, float | None]]]:
+    """Apply `continues`; return its answer, and the trial's new entries by rung, as a RungFile takes them."""
+    ahead = [(milestone, recorded) for milestone, recorded in rungs if key not in recorded]
+    passes = continues(rungs, key, report, min_steps)
+    entered = {
+        str(milestone): {key: None if math.isnan(recorded[key]) else recorded[key]}
+        for milestone, recorded in ahead
+        if key in recorded
+    }
+    return passes, entered
