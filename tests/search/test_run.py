@@ -217,3 +217,13 @@ def test_a_search_that_cannot_go_on_in_order_goes_on_by_arrival_and_says_so(
     [message] = run(10, planned)
     assert "were suggested differently before" in message
     assert run(12, None) == []
+
+
+def test_a_trial_that_is_given_up_holds_nobody_else(tmp_path: Path, resources: dict[str, float]) -> None:
+    space = {"dims": [7, 10, 11, 12, 13, 20], "epochs": [1]}
+    run, outcomes, _ = search(tmp_path, resources, MADE_UP, planned, search="asha", trials=6, space=dict(space))
+    statuses = {outcome.config.dims: outcome.status for outcome in outcomes}
+    assert run.trials == 6 and statuses[7] == "failed" and statuses[13] == "halfway"
+    assert {statuses[dims] for dims in (10, 11, 12, 20)} <= {"done", "stopped"}
+    again, _, _ = search(tmp_path, resources, MADE_UP, planned, search="asha", trials=6, space=dict(space))
+    assert again == SearchRun(trials=0, interrupted="", past=6), "all is decided as before"

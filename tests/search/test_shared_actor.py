@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ray import tune as ray_tune
 
-from tests.helpers.made_up_trials import MadeUp, made_up_auc
+from tests.helpers.made_up_trials import Curves, MadeUp, made_up_auc
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.events import Event, TrialEvent
@@ -24,6 +24,7 @@ from tune.search.ray_cluster import slots
 from tune.search.run import SearchRun, run_trials
 from tune.search.trainable import TrialDirectories
 from tune.train.outcomes import TrialOutcome, trial_outcomes
+from tune.train.planned import PlannedCost, planned_cost
 from tune.train.stream import Reports, TrialOpener
 
 TRIALS = 12
@@ -95,13 +96,14 @@ def search(
     resources: dict[str, float],
     opener: TrialOpener,
     callbacks: Sequence[ray_tune.Callback] = (),
+    cost: Callable[[TrialConfig], PlannedCost] | None = None,
     **options: Any,
 ) -> tuple[SearchRun, list[TrialOutcome], list[Event]]:
     space = {"base_model": "wordllama", "loss": "cosent", "learning_rate": [1e-3], **options.pop("space")}
     folder = ResultsFolder(root / "results")
     events: list[Event] = []
     directories = TrialDirectories(folder.trials, {"wordllama": "data"}, {"seed": 0})
-    setup = TrialSetup(directories, opener, TRIALS, resources, callbacks, shared=True)
+    setup = TrialSetup(directories, opener, TRIALS, resources, callbacks, shared=True, cost=cost)
     run = run_trials(search_config(options, space=space), folder, setup, events.append)
     return run, trial_outcomes(folder.trials, folder.asha), events
 
@@ -151,6 +153,26 @@ def test_asha_stops_trials_in_a_shared_process(tmp_path: Path, resources: dict[s
     )
     assert run.trials == 30 and {outcome.status for outcome in outcomes} == {"done", "stopped"}
     assert sorted(watched.noted("closed")) == sorted(watched.noted("opened")), "also those of stopped trials"
+
+
+def test_trials_of_a_shared_process_are_held_until_they_are_decided_on_in_order(
+    tmp_path: Path, resources: dict[str, float]
+) -> None:
+    ends = []
+    for name, pause in (("quick", 0.0), ("slow", 0.05)):
+        (tmp_path / name).mkdir()
+        _, outcomes, _ = search(
+            tmp_path / name,
+            resources,
+            Curves(pause=pause),
+            cost=lambda config: planned_cost(config, 256, 10_000),
+            search="asha",
+            trials=2 * TRIALS,
+            space={"dims": [64, 128, 256], "learning_rate": "1e-4:1e-1"},
+        )
+        ends.append({outcome.trial: (outcome.status, outcome.reports) for outcome in outcomes})
+    assert len(ends[0]) == 2 * TRIALS and {status for status, _ in ends[0].values()} == {"done", "stopped"}
+    assert ends[0] == ends[1]
 
 
 def test_an_interrupt_closes_streams_that_wait_for_a_report(
