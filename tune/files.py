@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -23,14 +24,14 @@ def replace_atomic(path: Path, write: Callable[[Path], object], *, sync: bool = 
     (for files rewritten many times a second) only a killed process is covered.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
+    # Not mkstemp, which returns an open file: an exception from outside, such as a cancellation by Modal, could come
+    # before that is closed. It would stay open, and a Volume with an open file cannot be reloaded.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         write(part)
         if sync:
             sync_file(part)
-        # mkstemp makes files for the owner only; results are shared like any other file.
+        # Some libraries make files for the owner only; results are shared like any other file.
         part.chmod(0o666 & ~_umask())
         part.replace(path)
     except BaseException:

@@ -28,6 +28,7 @@ NAMES = {
     "fold_coverage": False,
     "quora_reference": True,
     "layers_together": True,
+    "whole_step": True,
     "trial_vs_trainer": True,
     "sweep_vs_trainer": True,
     "validation_share": True,
@@ -67,6 +68,7 @@ def main() -> int:
     if len(chosen) > 1:
         # Separate processes, so that no benchmark inherits another's threads, Ray or memory.
         rest = ["--data", str(options.data), "--cache", str(options.cache), *(["--quick"] if options.quick else [])]
+        rest += ["--pairs", ",".join(map(str, options.pairs))] if options.pairs else []
         codes = [subprocess.run([sys.executable, "-m", "tests.benchmarks", name, *rest]).returncode for name in chosen]
         return max(codes)
     return _run(chosen[0], options)
@@ -84,8 +86,15 @@ def _parser() -> argparse.ArgumentParser:
         help="labelled pairs with a split column (default: EMBEDTUNE_BENCH_PAIRS, else pairs.parquet)",
     )
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/embedtune"), help="folder of embedded texts")
+    parser.add_argument(
+        "--pairs", type=_sizes, default=(), help="scale, layers_together: pairs, such as 1000000,3000000"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes to try the code; writes no file")
     return parser
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(size) for size in text.split(","))
 
 
 def _refuse(problem: str) -> int:
@@ -107,13 +116,14 @@ def _run(name: str, parsed: Any) -> int:
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
     module = importlib.import_module(f"tests.benchmarks.{name}")
     before = machine()
-    options = Options(parsed.data, parsed.cache.expanduser(), parsed.quick)
+    options = Options(parsed.data, parsed.cache.expanduser(), parsed.quick, parsed.pairs)
     result = module.run(options)
     show(name, module.TITLE, result)
     if parsed.quick:
         print("--quick: no file written")
         return 0
     data = f" --data {parsed.data.name}" if NAMES[name] else ""
+    data += f" --pairs {','.join(map(str, parsed.pairs))}" if parsed.pairs else ""
     print(f"wrote {write(name, module.TITLE, result, f'python -m tests.benchmarks {name}{data}', before)}")
     return 0
 

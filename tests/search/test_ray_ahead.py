@@ -52,7 +52,7 @@ def processes_of(folder: Path) -> list[int]:
 
 
 def test_workers_have_imported_what_layers_need_and_nothing_is_left(
-    short: Path, monkeypatch: pytest.MonkeyPatch
+    two_threads: None, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(short))
     threads, backend = torch.get_num_threads(), LocalBackend()

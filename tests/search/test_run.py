@@ -195,6 +195,10 @@ def test_asha_in_order_repeats_itself_and_resumes_as_if_it_had_not_stopped(
     again, third, events = run("third", pause=0.02)
     assert ends(third) == whole and again.past + again.trials == 16
     assert not [event for event in events if isinstance(event, Message)]
+    logs = tensorboard_runs.runs(tmp_path / "third")
+    assert {trial: len(tensorboard_runs.scalars(log)) for trial, log in logs.items()} == {
+        trial: len(reports) for trial, (_, reports) in whole.items()
+    }
     assert run("third", pause=0.0)[0] == SearchRun(trials=0, interrupted="", past=16)
 
 

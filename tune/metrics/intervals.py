@@ -220,7 +220,7 @@ class Bootstrap(ABC):
             rejected = 0
             while True:
                 weights = self._draw(generator)
-                if 0 < weights @ self._ones < weights.sum():
+                if 0 < np.einsum("i,i->", weights, self._ones) < weights.sum():
                     break
                 rejected += 1
             yield weights, rejected

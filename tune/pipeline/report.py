@@ -9,6 +9,7 @@ from tune.data.pairs import Pairs
 from tune.errors import ResultsError
 from tune.pipeline.report_texts import LEFT_OUT, texts_again, texts_of
 from tune.pipeline.run import Run
+from tune.report.pictures import bundle_ahead
 from tune.report.prices import Prices
 from tune.results.layout import ResultsFolder
 
@@ -52,9 +53,10 @@ def write_report(
     to: the folder to write to, made if missing; by default the results folder itself, or `compared` in the first of
     several. Raises ResultsError if a folder holds no results, or the target cannot be written.
     """
-    report = make_report(folders, texts=texts, pairs=pairs, prices=prices)
     target = to or (folders[0] if len(folders) == 1 else folders[0] / "compared")
-    return write_page(report.write, target, "report")
+    with bundle_ahead():
+        report = make_report(folders, texts=texts, pairs=pairs, prices=prices)
+        return write_page(report.write, target, "report")
 
 
 def make_report(

@@ -8,25 +8,19 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import vl_convert
 from jinja2 import Environment
 from markupsafe import Markup
 
-from tune.files import replace_atomic, write_atomic
+from tune.files import write_atomic
 from tune.metrics.verdict import as_sentence
 from tune.report.drawing import check_drawing
+from tune.report.pictures import bundle, drawing
 from tune.report.tables import Table, literal
 from tune.report.theme import MODES, Figure, config
-
-_EXPORTS = "window.vegaEmbed = vegaEmbed;"
-"""What the page uses of the bundled libraries."""
-_SCALE = 2
-"""Pixels of a PNG per unit of a figure."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +64,28 @@ class Document:
 
         Raises UserError as `html` does, before anything is written.
         """
-        write_atomic(html, self.html())
-        write_atomic(markdown, self.markdown())
-        plots.mkdir(exist_ok=True)
-        for stale in plots.glob("*"):
-            # Of an earlier report, which may have had other figures.
-            if re.fullmatch(rf".+-({'|'.join(MODES)})\.(svg|png)", stale.name):
-                stale.unlink()
-        for page in self.pages:
-            prefix = "" if len(self.pages) == 1 else f"{page.id}-"
-            for figure in page.figures:
-                for mode in MODES:
-                    _write_pictures(plots / f"{prefix}{figure.name}-{mode}", figure.spec(mode))
+        check_drawing()
+        specs = self._pictured()
+        with drawing(list(specs.values())) as pictures:
+            write_atomic(html, self.html())
+            write_atomic(markdown, self.markdown())
+            plots.mkdir(exist_ok=True)
+            for stale in plots.glob("*"):
+                # Of an earlier report, which may have had other figures.
+                if re.fullmatch(rf".+-({'|'.join(MODES)})\.(svg|png)", stale.name):
+                    stale.unlink()
+            for name, (svg, png) in zip(specs, pictures.drawn(), strict=True):
+                write_atomic(plots / f"{name}.svg", svg)
+                write_atomic(plots / f"{name}.png", png)
+
+    def _pictured(self) -> dict[str, dict[str, Any]]:
+        """Return the specification of every picture by the name of its files."""
+        return {
+            f"{'' if len(self.pages) == 1 else f'{page.id}-'}{figure.name}-{mode}": figure.spec(mode)
+            for page in self.pages
+            for figure in page.figures
+            for mode in MODES
+        }
 
     def html(self) -> str:
         """Return the page. Raises UserError if Vega, which it holds, cannot run here."""
@@ -98,7 +102,7 @@ class Document:
             title=self.title,
             subtitle=self.subtitle,
             pages=self.pages,
-            bundle=Markup(_bundle()),
+            bundle=Markup(bundle()),
             # "<" never appears in the page's JSON, so that no text can end the script.
             data=Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")),
             script=Markup(_template("report.js")),
@@ -116,19 +120,6 @@ class Document:
                 notes = [note for table in section.tables for note in table.notes]
                 parts += [f"### {section.heading}", *section.lines, *findings, *shown, *notes]
         return "\n\n".join(parts) + "\n"
-
-
-def _write_pictures(stem: Path, spec: dict[str, Any]) -> None:
-    svg = vl_convert.vegalite_to_svg(spec)
-    png = vl_convert.svg_to_png(svg, scale=_SCALE)
-    write_atomic(stem.with_name(f"{stem.name}.svg"), svg)
-    replace_atomic(stem.with_name(f"{stem.name}.png"), lambda part: part.write_bytes(png))
-
-
-@cache
-def _bundle() -> str:
-    """Return Vega and what it needs as one script."""
-    return vl_convert.javascript_bundle(_EXPORTS).replace("</script", "<\\/script")
 
 
 def _template(name: str) -> str:

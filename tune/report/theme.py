@@ -6,6 +6,7 @@ specification. Lines are labelled where they end, baselines are thin and grey, i
 
 import textwrap
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import altair as alt
@@ -51,15 +52,20 @@ class Figure:
 
     def spec(self, mode: Mode | None = None) -> dict[str, Any]:
         """Return the Vega-Lite specification, with title and colours of a mode; without both for the page (None)."""
-        # Altair's limit of 5,000 rows is for notebooks; 500 trials have 8,000 reports.
-        with alt.data_transformers.enable("default", max_rows=None):
-            drawn = dict(self.chart.to_dict())
+        drawn = dict(self._drawn)
         if mode is None:
             return drawn
         wide = drawn["width"] if isinstance(drawn.get("width"), int) else WIDTH
         # A subtitle on one line could make the picture far wider than the plot.
         title = alt.Title(self.title, subtitle=textwrap.wrap(self.subtitle, round((wide + self.room) / _LETTER)))
         return {**drawn, "title": title.to_dict(), "config": config(mode)}
+
+    @cached_property
+    def _drawn(self) -> dict[str, Any]:
+        # Altair's limit of 5,000 rows is for notebooks; 500 trials have 8,000 reports. Its check of every chart against
+        # the schema takes as long as all else together, and the tests do the same.
+        with alt.data_transformers.enable("default", max_rows=None):
+            return dict(self.chart.to_dict(validate=False))
 
 
 def config(mode: Mode) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tune.errors import UserError
 from tune.logs import only_from
 from tune.machine import address_space, usable_cores
 from tune.search.ray_place import last_log_line, new_ray_folder, own_environment, ray_place
+from tune.search.ray_processes import only_for_trials
 
 SLOT = "trial_slot"
 """The Ray resource of a trial that only waits here for a container elsewhere."""
@@ -80,7 +81,7 @@ def started(preload: str = "", **options: Any) -> Iterator[None]:
     with own_environment(folder, preload):
         try:
             # Ray remarks on tokens while it starts; errors are raised anyway.
-            with _time_limit(folder), only_from(logging.CRITICAL, "ray"):
+            with _time_limit(folder), only_from(logging.CRITICAL, "ray"), only_for_trials():
                 ray.init(
                     address="local",
                     include_dashboard=False,

@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import ray
 from ray import tune as ray_tune
 
 from tune.config.search import SearchConfig
@@ -35,7 +36,7 @@ from tune.search.hparams import Hparams
 from tune.search.shared_actor import shared_actor
 from tune.search.tensorboard import restore_logs
 from tune.search.trainable import StreamTrainable
-from tune.train.outcomes import trial_outcomes
+from tune.train.outcomes import TrialOutcome, trial_outcomes
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +65,11 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     _tidy(folder)
     chosen = algorithm(config, folder, setup, outcomes, emit)
     emit(SearchStarted(total=chosen.finished + chosen.remaining, finished=chosen.finished, jobs=setup.jobs))
-    if chosen.study is not None and not folder.journal.exists():
+    if chosen.study is not None and not (folder.journal.exists() and chosen.remaining):
         chosen.study.export(folder.journal)
     hparams = Hparams.of(config.spaces)
+    # Read again: some may have been stopped by now.
+    outcomes = trial_outcomes(folder.trials, folder.asha)
     restore_logs(folder.runs, outcomes, hparams)
     if not chosen.remaining:
         return SearchRun(trials=0, past=chosen.finished)
@@ -83,6 +86,8 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
         tune_config=_tune_config(config, setup, chosen),
         run_config=_run_config(folder, interrupt, callbacks),
     )
+    # Otherwise Ray Tune would start a Ray of its own.
+    assert ray.is_initialized(), "Ray does not run"
     began = time.monotonic()
     actors = shared_actor(setup.jobs) if setup.shared else contextlib.nullcontext()
     try:
@@ -92,13 +97,21 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
                 chosen.study.export(folder.journal)
     finally:
         _tidy(folder)
-    hours = (time.monotonic() - began) / 3600
-    interrupted = ""
-    if config.search.max_hours is not None and hours >= config.search.max_hours:
-        interrupted = f"after {config.search.max_hours:g} hours (--max-hours)"
-    elif interrupt.requested:
+    silent = [] if setup.cost is None else _ended_silently(folder, outcomes, tally)
+    restore_logs(folder.runs, silent, hparams)
+    limit, hours = config.search.max_hours, (time.monotonic() - began) / 3600
+    timed_out = limit is not None and hours >= limit
+    if interrupt.requested and not timed_out:
         raise KeyboardInterrupt
-    return SearchRun(trials=len(tally.ended), interrupted=interrupted, past=chosen.finished)
+    interrupted = f"after {limit:g} hours (--max-hours)" if timed_out else ""
+    return SearchRun(trials=len(tally.ended) + len(silent), interrupted=interrupted, past=chosen.finished)
+
+
+def _ended_silently(folder: ResultsFolder, before: list[TrialOutcome], tally: Tally) -> list[TrialOutcome]:
+    """Return trials that ended without running: stopped by reports that an earlier run had left."""
+    known = {outcome.trial for outcome in before if outcome.status != "halfway"} | tally.ended.keys()
+    outcomes = trial_outcomes(folder.trials, folder.asha)
+    return [outcome for outcome in outcomes if outcome.status != "halfway" and outcome.trial not in known]
 
 
 def _tune_config(config: SearchConfig, setup: TrialSetup, chosen: Algorithm) -> ray_tune.TuneConfig:
