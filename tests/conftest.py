@@ -15,12 +15,22 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
+from tune.machine import one_thread
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several test processes share the cores: with a thread per core in each, numeric libraries wait for each other.
+    os.environ.update(one_thread())
+
 import numpy as np
 import pytest
+import torch
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.helpers.embed_server import KEYS, EmbedServer, embed_server
 from tests.helpers.tiny import TINY, Prepared, prepare_tiny, save_tiny_model
+from tests.helpers.warm_ray import WarmRay
+
+WARM_RAY = WarmRay()
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +64,20 @@ def server(one_server: EmbedServer, monkeypatch: pytest.MonkeyPatch) -> EmbedSer
     return one_server
 
 
+@pytest.fixture(scope="module")
+def warm_ray() -> Iterator[None]:
+    """Searches in this process share a Ray that runs already, see `WarmRay`."""
+    with WARM_RAY.shared():
+        yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the shared Ray before a test that does not use it: it takes time, and the other may start its own."""
+    if nextitem is None or "warm_ray" not in getattr(nextitem, "fixturenames", ()):
+        WARM_RAY.stop()
+
+
 class ByFile(LoadScopeScheduling):
     """With several workers the tests of a file stay together, since they share its fixtures.
 
@@ -71,8 +95,8 @@ QUICK = ("cli", "config", "data", "metrics")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put quick files last: with a long one at the end, the other worker would have nothing to do."""
-    items.sort(key=lambda item: item.path.parent.name in QUICK)
+    """Put files that share a Ray together, and quick ones last: after a long one, the other worker would have none."""
+    items.sort(key=lambda item: (item.path.parent.name in QUICK, "warm_ray" not in getattr(item, "fixturenames", ())))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
@@ -83,6 +107,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 @pytest.fixture(autouse=True)
 def _repeatable() -> None:
     np.random.seed(0)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Let torch use two threads, for tests of what sets their number back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from tune.cli.main import show_error
 from tune.data.general import general_pairs
 from tune.errors import UserError
 
-pytestmark = [pytest.mark.modal, pytest.mark.timeout(250)]
+pytestmark = [pytest.mark.modal, pytest.mark.timeout(250), pytest.mark.usefixtures("warm_ray")]
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ from tune.results.layout import ResultsFolder
 from tune.results.looks import looks_at, looks_sentence
 from tune.results.scores import read_scores
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 SIDES = {"train": 300, "val": 300, "test": 300}
 DIMS = {"old": 12, "good": 160, "bad": 2}
 """Random vectors of so many dims for each word: the more, the easier the topics are told apart."""

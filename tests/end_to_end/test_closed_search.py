@@ -25,9 +25,12 @@ from tune.cli.main import main
 from tune.embed.adapted import AdaptedEmbedder
 from tune.embed.closed import ClosedOptions
 from tune.embed.closed.prices import usd
+from tune.report.page import Report
+from tune.report.story import read_story
+from tune.results.layout import ResultsFolder
 
 OPENAI, COHERE = "openai:text-embedding-3-small", "cohere:embed-v4.0@256"
-ALL = f"minilm,{OPENAI},{COHERE}"
+ALL = f"wordllama,{OPENAI},{COHERE}"
 SIZES = {"train": 700, "val": 260, "test": 260}
 
 
@@ -68,7 +71,7 @@ def searched(one_server: EmbedServer, pairs: Path, tmp_path_factory: pytest.Temp
     ray = Path(tempfile.mkdtemp(prefix="ray"))  # short: sockets lie in it
     arguments = options(one_server, pairs, root, "--search", "grid", "--base-model", ALL, "--name", "one", "--jobs", 1)
     trials = ("--dims", "32", "--loss", "cosent", "--learning-rate", "1e-2", "--epochs", "8", "--finalists", "3")
-    ran = tune_inside("search", *arguments, *trials, "--report", "true", **KEYS, RAY_TMPDIR=str(ray))
+    ran = tune_inside("search", *arguments, *trials, **KEYS, RAY_TMPDIR=str(ray))
     assert ran.code == 0, ran.out + ran.err
     told = ran.err.splitlines()
     assert len(told) == 2 and all("_API_KEY goes to 127.0.0.1:" in line for line in told), ran.err
@@ -87,7 +90,7 @@ def test_all_three_are_baselines_and_have_adapters(searched: Searched, pairs: Pa
     for row in rows:
         assert float(row["test_auc_low"]) < float(row["test_auc"]) < float(row["test_auc_high"])
         assert float(row["bytes_per_million_vectors"]) == 4e6 * int(row["dims"])
-        assert bool(row["usd_per_million_texts"]) == (row["base_model"] != "minilm")
+        assert bool(row["usd_per_million_texts"]) == (row["base_model"] != "wordllama")
         assert all(row[f"test_{name}"] for name in ("accuracy", "precision", "recall", "hard_auc_logistic"))
     assert float(rows[0]["test_auc"]) > 0.7
     prices = {row["base_model"]: float(row["usd_per_million_texts"] or 0) for row in rows}
@@ -103,7 +106,7 @@ def test_the_price_is_told_before_and_the_verdicts_after(searched: Searched, pai
     assert len(facts["verdicts"]) == 3 and facts["verdicts"][0] == facts["verdict"]["sentence"]
     for sentence in facts["verdicts"]:
         assert f"{sentence[0].upper()}{sentence[1:]}." in said
-    assert " the untouched minilm by " in said and " at 32 dims, a twelfth of its storage" in said
+    assert " the untouched wordllama by " in said and " at 32 dims, an eighth of its storage" in said
     assert f" beats {OPENAI} by " in said and "1/48 of its storage" in said and f"untouched {OPENAI}" not in said
     families = [entry["family"] for entry in facts["comparisons"]]
     assert families == ["primary"] * 3 + ["exploratory"] * 6, "the winner against the three base models, first"
@@ -116,11 +119,12 @@ def test_the_price_is_told_before_and_the_verdicts_after(searched: Searched, pai
     assert facts["correction"] == "p-values of the 3 primary comparisons are Holm-corrected"
 
 
-def test_the_key_is_in_no_file(searched: Searched) -> None:
+def test_the_key_is_in_no_file(searched: Searched, server: EmbedServer) -> None:
     files = [path for path in searched.root.rglob("*") if path.is_file()]
     assert files and not [path for path in files if KEY.encode() in path.read_bytes()]
     assert list(searched.ray.iterdir()) == [], "Ray's logs are removed at the end of a search"
     assert KEY not in searched.out
+    assert KEY not in Report.of([read_story(ResultsFolder(searched.folder))]).markdown(), "it is in the environment"
 
 
 def test_an_exported_adapter_scores_what_was_reported(

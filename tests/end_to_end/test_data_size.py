@@ -11,6 +11,8 @@ from tune.report.figures.sizes import sizes
 from tune.report.story import Story, read_story
 from tune.results.layout import ResultsFolder
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 PRESET = ("search", "--preset", "data-size", "--base-model", "wordllama")
 SIZES = (200, 400, 800, 1600, 3139)
 

@@ -15,6 +15,8 @@ from tests.helpers.tiny import TOPIC_WORDS, save_tiny_model, topic_pairs
 from tune.cli.tables import show_results
 from tune.results.layout import ResultsFolder
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 SIDES = {"train": 600, "val": 400, "test": 400}
 NEW_COLUMNS = ("val_spearman", "test_spearman", "test_spearman_low", "test_spearman_high")
 

@@ -24,6 +24,8 @@ from tune.results.layout import ResultsFolder
 from tune.train.outcomes import trial_outcomes
 from tune.train.whole.model import load_whole_model
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 SPACES = """
 [search]
 search = "grid"

@@ -4,9 +4,12 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.helpers.command import Ran, leaderboard, summary, tune_inside
 from tests.helpers.tiny import topic_pairs
+
+pytestmark = pytest.mark.usefixtures("warm_ray")
 
 SIZES = {"train": 600, "val": 260, "test": 300}
 GRID = ("--search", "grid", "--base-model", "wordllama", "--dims", 16, "--loss", "cosent", "--learning-rate", "1e-2")

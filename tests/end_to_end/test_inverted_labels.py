@@ -14,6 +14,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from tests.helpers.command import summary, tune_here, tune_inside
 from tests.helpers.tiny import TOPIC_WORDS, write_topic_pairs
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 SIDES = {"train": 160, "val": 260, "test": 260}
 
 

@@ -17,6 +17,8 @@ from tune.data.demo import demo_pairs
 from tune.export.trial import export
 from tune.results.layout import ResultsFolder
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 SPACES = """
 [search]
 search = "grid"

@@ -15,6 +15,8 @@ from tests.helpers.kept_scores import checked_scores
 from tests.helpers.tiny import topic_pairs
 from tune.files import write_atomic
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 PAIRS = 60
 GRID = (
     "--search",

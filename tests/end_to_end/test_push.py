@@ -23,6 +23,8 @@ from tune.results.layout import ResultsFolder
 from tune.results.leaderboard import write_leaderboard
 from tune.results.scores import read_scores
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 BASE = "someone/words@v1"
 TEXT = re.compile(r"t\dw\d t\dw\d")
 """Any text of the topic pairs with two words."""

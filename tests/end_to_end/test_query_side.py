@@ -11,6 +11,11 @@ from tests.helpers.embed_server import KEYS, EmbedServer
 from tests.helpers.tiny import write_some_pairs
 from tune.embed.adapted import AdaptedEmbedder
 from tune.embed.closed import ClosedOptions
+from tune.report.page import Report
+from tune.report.story import read_story
+from tune.results.layout import ResultsFolder
+
+pytestmark = pytest.mark.usefixtures("warm_ray")
 
 CLOSED = "openai:text-embedding-3-small@64"
 SIZES = {"train": 700, "val": 260, "test": 260}
@@ -42,7 +47,7 @@ def test_one_search_over_both_sides(
     places = ("--data", pairs, "--split-column", "side", "--results", root / "results", "--cache", root / "cache")
     space = ("--base-model", f"wordllama,{CLOSED}", "--side", "both,query", "--dims", 32, "--loss", "cosent")
     rest = ("--search", "grid", "--epochs", 2, "--name", "sides", "--jobs", 1, "--base-url", one_server.openai_url)
-    ran = tune_here(capsys, "search", *places, *space, *rest, "--report", "true")
+    ran = tune_here(capsys, "search", *places, *space, *rest)
     assert ran.code == 0, ran.err
     folder = root / "results" / "sides"
     rows = {(row["base_model"], row["side"]): row for row in leaderboard(folder) if row["rank"]}
@@ -52,8 +57,7 @@ def test_one_search_over_both_sides(
         (CLOSED, "both"): ("32", "false"), (CLOSED, "query"): ("64", "false"),
     }  # fmt: skip
     assert "query layer" in ran.out and "side     " in ran.out
-    report = (folder / "report.md").read_text()
-    assert "query layer" in report
+    assert "query layer" in Report.of([read_story(ResultsFolder(folder))]).markdown()
     quantised = json.loads((folder / "test.json").read_text())
     assert not quantised.get("quantised_note"), "vectors of both kinds were quantised"
 

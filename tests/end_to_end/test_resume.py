@@ -10,6 +10,8 @@ import pytest
 from tests.helpers import tensorboard_runs
 from tests.helpers.command import children, done_trials, leaderboard, started, summary, tune, tune_inside, wait_for
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 SLOW = ("--base-model", "wordllama", "--epochs", "20", "--batch-size", "16", "--jobs", "2")
 """Trials of a few seconds, so that a kill finds some done, some half-way and some not begun."""
 

@@ -40,6 +40,8 @@ from tune.data.demo import demo_pairs
 from tune.results.layout import ResultsFolder
 from tune.results.leaderboard import COLUMNS
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 SMALL = ("--base-model", "wordllama", "--dims", "16,32", "--epochs", "2", "--batch-size", "64")
 
 

@@ -23,6 +23,8 @@ from tune.errors import ModelError
 from tune.export.about import read_about
 from tune.pipeline import export_scores
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 SIZES = {"train": 300, "val": 260, "test": 300}
 TEXTS = [" ".join(TOPIC_WORDS[:5]), "t1w1", "", "t3w2 " * 90, "words that no model knows", "t9w1 t2w2\n t5w5"]
 _LOAD = """

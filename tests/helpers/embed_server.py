@@ -367,12 +367,13 @@ def _lift(dims: int) -> np.ndarray:
 
 def embed(texts: list[str], dims: int, asked: int | None = None, input_type: str | None = None) -> np.ndarray:
     """Return the unit vectors that the server sells, float32 [n, asked or dims]; documents differ from queries."""
+    # One at a time: products of several threads wait for each other's threads, and each would make its own map.
     with _model_lock:
         vectors = _wordllama().embed(texts)
-    if input_type == "search_document":
-        vectors = vectors * (1 + 0.1 * np.sin(np.arange(vectors.shape[1]))).astype(np.float32)
-    if dims != vectors.shape[1]:
-        vectors = vectors @ _lift(dims)
+        if input_type == "search_document":
+            vectors = vectors * (1 + 0.1 * np.sin(np.arange(vectors.shape[1]))).astype(np.float32)
+        if dims != vectors.shape[1]:
+            vectors = vectors @ _lift(dims)
     vectors = vectors[:, : asked or dims]
     out: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return out

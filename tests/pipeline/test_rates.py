@@ -12,6 +12,8 @@ from tune.config.toml import read_toml
 from tune.events import Event, Message
 from tune.pipeline.rates import report_rates
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 LEARNED = """
 [search]
 search = "grid"

@@ -6,6 +6,8 @@ import pytest
 
 from tests.helpers.command import leaderboard, summary, tune_here, tune_inside
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 LISTS = (
     "--search", "asha", "--base-model", "wordllama", "--dims", "8,16", "--loss", "cosent", "--learning-rate", "1e-3",
     "--epochs", "1", "--train-size", "300", "--trials", "5",

@@ -10,6 +10,8 @@ from tests.helpers.tiny import save_tiny_bert, write_topic_pairs
 from tune.config.search import search_config
 from tune.pipeline.val_sample import LEAST_PAIRS, MOST_PAIRS, sample_size
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 VAL = 400
 
 
