@@ -1,5 +1,6 @@
 """What a search reports while it runs: plain data, the same to a terminal and over a queue from another machine."""
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
@@ -49,6 +50,17 @@ class Compared:
 
 
 @dataclass(frozen=True)
+class Working:
+    """How far a phase is. what: it is doing, such as "reading". unit: what it counts, such as "rows"."""
+
+    what: str
+    unit: str
+    done: int
+    total: int
+    per_second: float
+
+
+@dataclass(frozen=True)
 class TrialEvent:
     """A trial started (no best_auc yet), reported or ended.
 
@@ -88,8 +100,14 @@ class Bought:
     usd: float
 
 
-Event = Message | SearchNamed | Embedding | Mapped | Compared | TrialEvent | SearchStarted | Cost | Bought
+Event = Message | SearchNamed | Embedding | Mapped | Compared | Working | TrialEvent | SearchStarted | Cost | Bought
 Emit = Callable[[Event], None]
+
+Progress = Callable[[int, int], None]
+"""Called with (done so far, total)."""
+
+_QUIET_SECONDS = 2.0
+"""A phase that is over by then is not worth a line."""
 
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
@@ -103,6 +121,28 @@ def from_plain(values: dict[str, Any]) -> Event:
     """Return the event that `to_plain` described."""
     fields = dict(values)
     return _KINDS[fields.pop("kind")](**fields)
+
+
+def paced(emit: Emit, event: Callable[[int, int, float], Event]) -> Progress:
+    """Return a callback that emits events about once a second, beginning after _QUIET_SECONDS.
+
+    event: makes one of done, total and the rate per second since this call.
+    """
+    began = last = time.perf_counter()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        if now - began > _QUIET_SECONDS and (now - last > 1 or done >= total):
+            last = now
+            emit(event(done, total, done / (now - began)))
+
+    return report
+
+
+def working(emit: Emit, what: str, unit: str) -> Progress:
+    """Return `paced` progress of a phase; see `Working`."""
+    return paced(emit, lambda done, total, per_second: Working(what, unit, done, total, per_second))
 
 
 def ignore(event: Event) -> None:

@@ -40,11 +40,13 @@ class Options:
     """Options of a run.
 
     data: pairs with a split column (Quora's for the figures in results/). quick: small sizes to try the code.
+    pairs: the sizes of `scale`; empty for its own.
     """
 
     data: Path
     cache: Path = DEFAULT_CACHE
     quick: bool = False
+    pairs: tuple[int, ...] = ()
 
     def pick(self, full: int, quick: int) -> int:
         """Return the size to use."""

@@ -1,12 +1,13 @@
 """Searches of 100,000 pairs to 10 million: seconds and peak memory of every phase.
 
 The pairs are made up by seed, with lengths and repeats like those of questions that people ask. A search runs as users
-run it, `python -m tune search` with a static base model and four short trials, in a process of its own with an empty
-cache. Seconds are those of its summary; memory is the resident set of the command and all processes that it started,
-sampled ten times a second. Pages of a file that several processes map count once for each of them.
+run it, `python -m tune search` with a static base model (wordllama) and four short trials, in a process of its own with
+an empty cache. A phase begins with the line that announces it. Memory is the proportional set size (PSS) of the command
+and all processes that it started, sampled four times a second, so that what several processes share counts once. CPU
+seconds are those of all of them.
 
-Sizes: EMBEDTUNE_BENCH_SIZES, such as 1000000,3000000; without it, 100,000 and 1 million. 10 million pairs need some
-40 GB of disk.
+`--pairs 3000000,10000000` chooses the sizes; without it, 100,000 and 1 million. 10 million pairs need some 40 GB of
+disk.
 """
 
 import json
@@ -14,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 from tests.benchmarks.common import Options, Result, Stopwatch, Target
 
 TITLE = "searches of 100,000 pairs to 10 million: seconds and peak memory of every phase"
-SIZES = "100000,1000000"
+SIZES = (100_000, 1_000_000)
 MILLION = 1_000_000
 MOST_SECONDS, MOST_DATA_SECONDS, MOST_GIGABYTES = 90.0, 8.0, 2.5
 """Targets at a million pairs."""
@@ -41,16 +43,16 @@ _REPEATED, _POSITIVE, _ACCENTED = 0.15, 0.37, 0.001
 def run(options: Options) -> Result:
     """Make the pairs of each size, search on them, and compare a million pairs with the targets."""
     result = Result()
-    sizes = [int(size) for size in os.environ.get("EMBEDTUNE_BENCH_SIZES", SIZES).split(",")]
-    for pairs in [5000] if options.quick else sizes:
+    for pairs in [5000] if options.quick else options.pairs or SIZES:
         with tempfile.TemporaryDirectory(prefix="embedtune-scale-") as folder:
             figures = searched(Path(folder), pairs)
         result.figures[f"{pairs:,} pairs"] = figures
         if pairs == MILLION:
+            data = figures["seconds of the summary"]["data"]
             result.targets += [
                 Target("seconds of a million pairs", figures["seconds"]["whole"], most=MOST_SECONDS),
-                Target("data seconds of a million pairs", figures["seconds"]["data"], most=MOST_DATA_SECONDS),
-                Target("peak memory of a million pairs, GB", figures["peak_gb"]["whole"], most=MOST_GIGABYTES),
+                Target("data seconds of a million pairs", data, most=MOST_DATA_SECONDS),
+                Target("peak PSS of a million pairs, GB", figures["peak_pss_gb"]["whole"], most=MOST_GIGABYTES),
             ]
     return result
 
@@ -92,15 +94,53 @@ def _sentences(rng: np.random.Generator, words: NDArray[np.object_], count: int)
     return [" ".join(row[:length]).capitalize() + "?" for row, length in zip(chosen, lengths, strict=True)]
 
 
+_MARKS = (
+    ("start", ""),
+    ("data", ""),
+    ("Ray", "starting Ray"),
+    ("embedding", ": loading"),
+    ("search", "search: "),
+    ("test and export", "opening test"),
+    ("latency and report", "measuring milliseconds"),
+)
+"""Phases, and what is in the line with which they begin. What comes before Ray is imports and data."""
+
+
 @dataclass
-class _Memory:
-    """Samples of (seconds since the start of the process, resident bytes of it and its descendants)."""
+class _Watched:
+    """A running command. samples: (seconds since its start, bytes). lines: (seconds, line of its output)."""
 
     samples: list[tuple[float, int]] = field(default_factory=list)
+    lines: list[tuple[float, str]] = field(default_factory=list)
+    cpu: dict[int, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def peak(self, begins: float = 0.0, ends: float = float("inf")) -> float:
         """Return the largest sample between two times, in GB."""
         return max((size for at, size in self.samples if begins <= at <= ends), default=0) / 1e9
+
+    def sample(self, at: float, root: int) -> None:
+        """Add up what a process and its descendants take now."""
+        found = 0
+        for pid in _family(root):
+            try:
+                found += _pss(pid)
+                self.cpu[pid] = _cpu_seconds(pid)
+            except (OSError, IndexError):
+                # It has ended since.
+                continue
+        self.samples.append((at, found))
+
+    def phases(self, data_seconds: float) -> dict[str, tuple[float, float]]:
+        """Return when each phase begins and ends. data_seconds: of the summary; they end with a line on the pairs."""
+        begins: dict[str, float] = {}
+        for phase, text in _MARKS:
+            if text:
+                begins[phase] = next((at for at, line in self.lines if text in line), self.seconds)
+        read = next((at for at, line in self.lines if " pairs read, " in line), self.seconds)
+        begins = {"start": 0.0, "data": max(read - data_seconds, 0.0), **begins}
+        ends = [*list(begins.values())[1:], self.seconds]
+        return {phase: (begin, end) for (phase, begin), end in zip(begins.items(), ends, strict=True)}
 
 
 def searched(root: Path, pairs: int) -> dict[str, Any]:
@@ -111,44 +151,55 @@ def searched(root: Path, pairs: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "tune", "search", "--data", str(data), "--base-model", "wordllama"]
     command += ["--dims", "64", "--trials", "4", "--epochs", "1", "--jobs", "2"]
     command += ["--train-size", str(min(16_000, pairs // 2))]
-    command += ["--results", str(root), "--name", "results", "--cache", str(root / "cache"), "--quiet"]
-    memory, began = _Memory(), time.perf_counter()
-    with open(root / "log", "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            while process.poll() is None:
-                at = time.perf_counter() - began
-                memory.samples.append((at, _resident(process.pid)))
-                if at > TIMEOUT:
-                    raise TimeoutError(f"{pairs} pairs took more than {TIMEOUT} seconds")
-                time.sleep(0.1)
-        finally:
-            process.kill()
-            process.wait()
-    whole = time.perf_counter() - began
-    if process.returncode:
-        raise RuntimeError(f"the search of {pairs} pairs failed: {(root / 'log').read_text()[-2000:]}")
+    command += ["--results", str(root), "--name", "results", "--cache", str(root / "cache")]
+    watched = _watched(command)
     summary = json.loads((out / "summary.json").read_text())
-    return _figures(summary, memory, whole) | {"making_seconds": making.seconds, "file_mb": data.stat().st_size / 1e6}
-
-
-def _figures(summary: dict[str, Any], memory: _Memory, whole: float) -> dict[str, Any]:
-    """Phases follow each other and end with the command, so what comes before the first is its start."""
-    seconds: dict[str, float] = summary["seconds"]
-    at = max(whole - sum(seconds.values()), 0.0)
-    peaks = {"start": memory.peak(0.0, at)}
-    for phase, took in seconds.items():
-        peaks[phase] = memory.peak(at, at + took)
-        at += took
+    phases = watched.phases(summary["seconds"]["data"])
     return {
-        "texts": summary["data"]["lengths"]["texts"],
-        "seconds": {"whole": whole, **seconds},
-        "peak_gb": {"whole": memory.peak(), **peaks},
+        "texts": summary["bases"]["wordllama"]["texts"],
+        "validation AUC of the winner": summary["winner"]["val_auc"],
+        "seconds": {"whole": watched.seconds, **{phase: end - begin for phase, (begin, end) in phases.items()}},
+        "seconds of the summary": summary["seconds"],
+        "cpu_seconds": sum(watched.cpu.values()),
+        "peak_pss_gb": {"whole": watched.peak(), **{phase: watched.peak(*times) for phase, times in phases.items()}},
+        "load_average_1min": os.getloadavg()[0],
+        "making_seconds": making.seconds,
+        "file_mb": data.stat().st_size / 1e6,
     }
 
 
-def _resident(root: int) -> int:
-    """Return the resident bytes of a process and all its descendants."""
+def _watched(command: list[str]) -> _Watched:
+    """Run a command to its end. Raises RuntimeError if it fails, TimeoutError after TIMEOUT."""
+    watched, began = _Watched(), time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    output = process.stdout
+
+    def read() -> None:
+        for line in output:
+            watched.lines.append((time.perf_counter() - began, line))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        while process.poll() is None:
+            at = time.perf_counter() - began
+            watched.sample(at, process.pid)
+            if at > TIMEOUT:
+                raise TimeoutError(f"the search took more than {TIMEOUT} seconds")
+            time.sleep(0.25)
+    finally:
+        process.kill()
+        process.wait()
+    watched.seconds = time.perf_counter() - began
+    reader.join(10)
+    if process.returncode:
+        raise RuntimeError(f"the search failed: {''.join(line for _, line in watched.lines)[-2000:]}")
+    return watched
+
+
+def _family(root: int) -> list[int]:
+    """Return a process and all its descendants."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -157,12 +208,19 @@ def _resident(root: int) -> int:
             except OSError:
                 continue
             parents.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
-    found, waiting = 0, [root]
+    found, waiting = list[int](), [root]
     while waiting:
-        pid = waiting.pop()
-        waiting += parents.get(pid, [])
-        try:
-            found += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        except OSError:
-            continue
-    return found * os.sysconf("SC_PAGE_SIZE")
+        found.append(waiting.pop())
+        waiting += parents.get(found[-1], [])
+    return found
+
+
+def _pss(pid: int) -> int:
+    """Return the proportional set size of a process in bytes."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return 1024 * int(next(line for line in rollup if line.startswith("Pss:")).split()[1])
+
+
+def _cpu_seconds(pid: int) -> float:
+    spent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")

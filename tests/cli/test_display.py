@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tune.cli.display import SearchDisplay
 from tune.cli.progress import Progress, duration
-from tune.events import Bought, Compared, Cost, Embedding, Message, SearchNamed, SearchStarted, TrialEvent
+from tune.events import Bought, Compared, Cost, Embedding, Message, SearchNamed, SearchStarted, TrialEvent, Working
 
 
 def axes(dims: int) -> dict[str, object]:
@@ -34,6 +34,10 @@ def test_the_live_table(width: int) -> None:
     assert screen(display, file) == ["openai:small: 500 of 2000 texts embedded, 250 texts/s, 6 s left"]
     display.emit(Compared(500, 2000, 250.0))
     assert screen(display, file) == ["near copies: 500 of 2,000 train texts searched, 250 texts/s, 6 s left"]
+    display.emit(Working("reading pairs.parquet", "rows", 500, 2000, 250.0))
+    assert screen(display, file) == ["reading pairs.parquet: 500 of 2,000 rows, 250 rows/s, 6 s left"]
+    display.emit(Working("scoring test", "models", 1, 5, 0.5))
+    assert screen(display, file) == ["scoring test: 1 of 5 models, 0.5 models/s, 8 s left"]
     display.emit(Message("openai:small: 2000 texts"))
     display.emit(Bought("openai:small", 0.5))
     display.emit(Bought("openai:large", 1.25))

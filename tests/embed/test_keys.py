@@ -1,12 +1,15 @@
-"""The index of a snapshot: the last of equal keys, keys alike by half, vectors straight into a file."""
+"""The index of a snapshot: the last of equal keys, keys alike by half, vectors into a view in parts."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tune.embed.keys import KEY_BYTES, KEY_TYPE, KeyIndex, as_keys, first_places, text_key, text_keys
+from tune.embed.maps import gathered
 from tune.embed.snapshot import Snapshot
+from tune.embed.view import PairRows, Stored, View, write_view
 
 
 def made(*numbers: int) -> np.ndarray:
@@ -49,8 +52,7 @@ def test_first_places_keep_the_order_of_texts() -> None:
     assert first_places(keys).tolist() == sorted(first.values())
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float16])
-def test_vectors_can_go_straight_into_a_file(tmp_path: Path, kind: type) -> None:
+def test_vectors_are_copied_into_a_view_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"text {number}" for number in range(5000)]
     vectors = np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)
     writer = Snapshot(tmp_path, "of", 8)
@@ -58,12 +60,20 @@ def test_vectors_can_go_straight_into_a_file(tmp_path: Path, kind: type) -> None
         writer.add(text_keys("", texts[start : start + 2500]), vectors[start : start + 2500])
     order = np.random.default_rng(1).permutation(5000)[:3000]
     asked = text_keys("", [texts[place] for place in order])
-    out = np.lib.format.open_memmap(tmp_path / "out.npy", "w+", kind, (3000, 8))
-    for snapshot in (writer, Snapshot(tmp_path, "of", None)):
-        out[:] = 0
-        assert snapshot.vectors(asked, out) is out
-        assert np.array_equal(out, vectors[order].astype(kind))
-        assert np.array_equal(snapshot.vectors(asked), vectors[order])
+    monkeypatch.setattr("tune.embed.view._BYTES_AT_ONCE", 4 * 8 * 700)
+    rows = PairRows(np.array([0]), np.array([1]), np.array([1], np.int8))
+    np.save(tmp_path / "expected.npy", vectors[order])
+    for name, snapshot in (("writer", writer), ("reader", Snapshot(tmp_path, "of", None))):
+        told: list[tuple[int, int]] = []
+
+        def part(some: slice, snapshot: Snapshot = snapshot) -> NDArray[np.float32]:
+            return snapshot.vectors(asked[some])
+
+        stored = Stored(3000, 8, part, lambda done, total, told=told: told.append((done, total)))  # type: ignore[misc]
+        view = write_view(tmp_path, name, stored, rows, rows)
+        assert (view / "vectors.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
+        assert told == [(700, 3000), (1400, 3000), (2100, 3000), (2800, 3000), (3000, 3000)]
+        mapped = View.open(view).vectors
+        some = np.random.default_rng(2).integers(0, 3000, 1500)
+        assert np.array_equal(gathered(mapped, some), mapped[some])
         assert snapshot.vectors([]).shape == (0, 8)
-    out.flush()
-    assert np.array_equal(np.load(tmp_path / "out.npy"), vectors[order].astype(kind))

@@ -77,7 +77,7 @@ def test_of_large_data_a_sample_is_checked_and_its_error_said(tmp_path: Path, mo
     whole = near_copies_by_side(base, sides, tmp_path, 0)
     assert whole["val"] == {"near": 60, "of": 120} and whole["test"] == {"near": 20, "of": 20}
     monkeypatch.setattr("tune.embed.leaks._MOST_PRODUCTS", 200 * 50)
-    monkeypatch.setattr("tune.embed.leaks._QUIET_SECONDS", -1)
+    monkeypatch.setattr("tune.events._QUIET_SECONDS", -1)
     events: list[Event] = []
     counted = near_copies_by_side(base, sides, tmp_path, 0, events.append)
     assert counted["test"] == whole["test"]

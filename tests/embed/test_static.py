@@ -62,7 +62,7 @@ def test_models_that_are_more_than_static_go_the_ordinary_way(tmp_path: Path) ->
     assert not is_static(SentenceTransformer(str(save_tiny_bert(tmp_path / "bert")), device="cpu"))
 
 
-def test_the_tokenizer_starts_no_threads_of_its_own_and_torch_keeps_its_own(tmp_path: Path) -> None:
+def test_the_tokenizer_starts_no_threads_of_its_own_and_torch_keeps_its_own(two_threads: None, tmp_path: Path) -> None:
     # The tokenizer's own threads would not survive the forks of a search.
     threads, before = torch.get_num_threads(), dict(os.environ)
     encode_static(model_of(tmp_path), TEXTS)

@@ -30,6 +30,8 @@ from tests.helpers.command import tune_inside
 from tests.helpers.tiny import write_some_pairs
 from tune.machine import cpu_name
 
+pytestmark = pytest.mark.usefixtures("warm_ray")
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "results" / "README.md"]

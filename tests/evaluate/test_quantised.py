@@ -21,7 +21,7 @@ from tune.embed.prepare import ViewOptions, prepare_base
 from tune.embed.similarity import unit
 from tune.embed.sources import load_source
 from tune.embed.view import TEXTS_FILE, PairRows, View
-from tune.evaluate.final_test import open_test
+from tune.evaluate.final_test import Opening, open_test
 from tune.evaluate.quantised import PRECISIONS, bytes_per_vector, int8_ranges, quantised_scores
 from tune.export.facts import ExportFacts
 from tune.export.write import write_model
@@ -114,7 +114,7 @@ class Searched:
     sides: dict[str, LabelledPairs]
 
     def opened(self, side: str = "test", grid: bool = True) -> dict[str, Any]:
-        return open_test(self.finalists, self.models, self.sides[side], 0, grid=grid).result
+        return open_test(self.finalists, self.models, self.sides[side], 0, Opening(grid=grid)).result
 
     @cached_property
     def result(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from tune.events import (
     SearchNamed,
     SearchStarted,
     TrialEvent,
+    Working,
 )
 from tune.results.naming import short_name
 from tune.train.kinds import kind_by_axes
@@ -47,7 +48,7 @@ class SearchDisplay:
         self.folder = ""
         self._quiet = quiet
         self._live: Live | None = None
-        self._embedding: Embedding | Mapped | Compared | None = None
+        self._embedding: Embedding | Mapped | Compared | Working | None = None
         self._progress = Progress()
         self._lost: set[str] = set()
         self._last_line = 0.0
@@ -87,7 +88,7 @@ class SearchDisplay:
         elif isinstance(event, SearchNamed):
             self.name, self.folder = event.name, event.folder
             self._say(f"results: {event.folder}")
-        elif isinstance(event, Embedding | Mapped | Compared):
+        elif isinstance(event, Embedding | Mapped | Compared | Working):
             self._embedding = event
             self._line(self._embedding_text(), last=event.done >= event.total)
         elif isinstance(event, Cost | Bought):
@@ -132,6 +133,12 @@ class SearchDisplay:
             return (
                 f"near copies: {event.done:,} of {event.total:,} train texts searched, "
                 f"{event.per_second:,.0f} texts/s, {duration(left)} left"
+            )
+        if isinstance(event, Working):
+            rate = f"{event.per_second:,.0f}" if event.per_second >= 1 else f"{event.per_second:.2g}"
+            return (
+                f"{event.what}: {event.done:,} of {event.total:,} {event.unit}, {rate} {event.unit}/s, "
+                f"{duration(left)} left"
             )
         return (
             f"{event.base_model}: {event.done} of {event.total} texts embedded, "

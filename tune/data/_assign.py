@@ -5,7 +5,7 @@ a side depends neither on row order nor on the process.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,8 +16,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from tune.config.data import SplitMode
+from tune.data._arrow_texts import encoded
 from tune.data.clean import normalised_ids
 from tune.data.pairs import Pairs
+from tune.events import Progress
 
 VAL_FROM, TEST_FROM = 0.8, 0.9
 """u below 0.8 is train, below 0.9 val, otherwise test."""
@@ -39,10 +41,10 @@ class Texts:
     hashes: NDArray[np.uint64]
 
     @classmethod
-    def of(cls, pairs: Pairs) -> "Texts":
-        """Normalise and hash the texts of these pairs."""
-        ids, distinct = normalised_ids([*pairs.text_a, *pairs.text_b])
-        return cls(ids[: len(pairs)], ids[len(pairs) :], hash64(distinct))
+    def of(cls, pairs: Pairs, progress: Progress | None = None) -> "Texts":
+        """Normalise and hash the texts of these pairs. progress: of texts normalised."""
+        ids, distinct = normalised_ids(pairs.text_a, pairs.text_b, progress=progress)
+        return cls(ids[: len(pairs)], ids[len(pairs) :], _first_bits(encoded(distinct)))
 
     def links(self, queries: Column | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the two texts that link each pair to others, [n] each; equal if only one does.
@@ -142,8 +144,12 @@ def components(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[n
 
 def hash64(texts: Sequence[str]) -> NDArray[np.uint64]:
     """Return the first 64 bits of each text's sha256."""
+    return _first_bits(text.encode() for text in texts)
+
+
+def _first_bits(texts: Iterable[bytes]) -> NDArray[np.uint64]:
     sha256 = hashlib.sha256
-    digests = b"".join([sha256(text.encode()).digest()[:8] for text in texts])
+    digests = b"".join([sha256(text).digest()[:8] for text in texts])
     return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
 
 

@@ -27,10 +27,13 @@ from tune.data._folders import not_one_table
 from tune.data._library import cause
 from tune.data._sources import DataFile
 from tune.errors import DataError
+from tune.events import Emit, Progress, ignore, working
 from tune.files import is_lfs_pointer
 
 _HEAD_BYTES = 1 << 16
 _HEAD_LINES = 100
+_ROWS_AT_ONCE = 1 << 16
+"""Rows between two reports of progress."""
 _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
@@ -74,27 +77,28 @@ def _own_names(file: DataFile) -> list[str]:
         return _jsonl_names(file) if file.kind == "jsonl" else table_head(file, partial(_open, file)).names
 
 
-def read_columns(file: DataFile, names: Sequence[str]) -> dict[str, list[Any]]:
+def read_columns(file: DataFile, names: Sequence[str], emit: Emit = ignore) -> dict[str, list[Any]]:
     """Return the columns `names` (from `read_header`), each as a list of all rows in file order.
+
+    emit: gets the progress of jsonl and parquet; csv and tsv have none, since they are read in several ways.
 
     csv and tsv yield strings only ("" for an empty or missing field); jsonl yields numbers as strings, as written.
     """
     own = _own_names(file)
     inside = [name for name in names if name in own] or own[:1]
     with _readable_errors(file):
-        columns = _read_own(file, inside)
+        unit = "rows" if file.kind == "parquet" else "bytes"
+        columns = _read_own(file, inside, working(emit, f"reading {file.name}", unit))
     rows = len(columns[inside[0]])
     return columns | {name: [file.partitions[name]] * rows for name in names if name not in own}
 
 
-def _read_own(file: DataFile, names: Sequence[str]) -> dict[str, list[Any]]:
+def _read_own(file: DataFile, names: Sequence[str], progress: Progress) -> dict[str, list[Any]]:
     if file.kind == "parquet":
-        with pq.ParquetFile(file.path) as parquet:
-            table = parquet.read(columns=list(names))
-        return {name: table.column(name).to_pylist() for name in names}
+        return _read_parquet(file, names, progress)
     with tempfile.TemporaryDirectory(prefix="embedtune-") as folder:
         plain = _plain_copy(file, Path(folder))
-        return _read_jsonl(file, plain, names) if file.kind == "jsonl" else read_table(file, plain, names)
+        return _read_jsonl(file, plain, names, progress) if file.kind == "jsonl" else read_table(file, plain, names)
 
 
 def _empty(file: DataFile) -> DataError:
@@ -167,12 +171,15 @@ def _jsonl_names(file: DataFile) -> list[str]:
     return list(names)
 
 
-def _read_jsonl(file: DataFile, plain: Path, names: Sequence[str]) -> dict[str, list[Any]]:
+def _read_jsonl(file: DataFile, plain: Path, names: Sequence[str], progress: Progress) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [] for name in names}
+    size = plain.stat().st_size
     with plain.open("rb") as lines:
-        for row in _objects(file, lines):
+        for number, row in enumerate(_objects(file, lines), 1):
             for name in names:
                 columns[name].append(row.get(name))
+            if number % _ROWS_AT_ONCE == 0:
+                progress(lines.tell(), size)
     return columns
 
 
@@ -209,3 +216,18 @@ def _parquet_names(file: DataFile) -> list[str]:
         if parquet.metadata.num_rows == 0:
             raise no_rows(file)
         return list(parquet.schema_arrow.names)
+
+
+def _read_parquet(file: DataFile, names: Sequence[str], progress: Progress) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    with pq.ParquetFile(file.path) as parquet:
+        rows, done = parquet.metadata.num_rows, 0
+        for group in range(parquet.num_row_groups):
+            table = parquet.read_row_group(group, columns=list(names))
+            for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+                part = table.slice(start, _ROWS_AT_ONCE)
+                for name in names:
+                    columns[name] += part.column(name).to_pylist()
+                done += part.num_rows
+                progress(done, rows)
+    return columns

@@ -15,6 +15,7 @@ from urllib.parse import urlparse
 
 from tune.data._sources import HubName, SavedDataset
 from tune.errors import DataError
+from tune.events import Emit, ignore, working
 
 
 def hub_columns(hub: HubName) -> list[str] | None:
@@ -60,11 +61,20 @@ def load_saved(saved: SavedDataset) -> dict[str, Any]:
     return {"train": found} if isinstance(found, Dataset) else dict(found)
 
 
-def columns_of(rows: Any, names: Sequence[str]) -> dict[str, list[Any]]:
+_ROWS_AT_ONCE = 1 << 16
+
+
+def columns_of(rows: Any, names: Sequence[str], emit: Emit = ignore) -> dict[str, list[Any]]:
     """Return the values of some columns of a `datasets.Dataset`, by name."""
     # Not `.data`: a dataset that was shuffled or filtered before it was saved holds the order of its rows apart.
-    table = rows.select_columns(list(names)).with_format("arrow")[:]
-    return {name: table.column(name).to_pylist() for name in names}
+    wanted = rows.select_columns(list(names)).with_format("arrow")
+    progress, columns = working(emit, "reading the dataset", "rows"), {name: list[Any]() for name in names}
+    for start in range(0, len(wanted), _ROWS_AT_ONCE):
+        table = wanted[start : start + _ROWS_AT_ONCE]
+        for name in names:
+            columns[name] += table.column(name).to_pylist()
+        progress(start + table.num_rows, len(wanted))
+    return columns
 
 
 def cause(error: BaseException) -> str:

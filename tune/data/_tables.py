@@ -13,6 +13,7 @@ from tune.data._library import columns_of, load_hub, load_saved
 from tune.data._sources import DataFile, HubName, SavedDataset
 from tune.data.sides import SIDES
 from tune.errors import DataError
+from tune.events import Emit
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class Table:
     name: str
     side: str | None
     header: list[str]
-    read: Callable[[Sequence[str]], dict[str, list[Any]]]
+    read: Callable[[Sequence[str], Emit], dict[str, list[Any]]]
     classes: ClassNames
 
 

@@ -6,16 +6,20 @@ Reads and writes nothing; the remaining rows keep their order.
 import sys
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
-from itertools import chain
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from tune.data._arrow_texts import ids_of, normalised
 from tune.data._label_values import UNLABELLED
+from tune.data.numbered import NumberedTexts, text_ids
 from tune.data.pairs import Pairs, require_both_classes
 from tune.data.sides import SIDES
+from tune.events import Emit, Progress, ignore, working
 
 _INVISIBLE = dict.fromkeys([
     *map(ord, "\u00ad\u180e\u200b\u200c\u200d\u2060\ufeff"),  # soft hyphen, zero-width spaces, joiners, byte order mark
@@ -29,7 +33,10 @@ _KEEP_FIRST = {side: rank for rank, side in enumerate(reversed(SIDES))}
 """Of a pair on several sides, the row on test is kept, else on val, else on train."""
 
 
-def clean_pairs(pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
+_TEXTS_AT_ONCE = 1 << 16
+
+
+def clean_pairs(pairs: Pairs, emit: Emit = ignore) -> tuple[Pairs, dict[str, int]]:
     """Return the rows to search on, in order, and how many rows were dropped for each reason.
 
     Two texts are equal if they differ only in how Unicode writes them (`canonical`). A row is counted under the first
@@ -51,12 +58,12 @@ def clean_pairs(pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
     drop("unlabelled", pairs.label == UNLABELLED)
     if pairs.score is not None:
         drop("unscored", np.isnan(pairs.score))
-    raw = chain(pairs.text_a, pairs.text_b)
-    texts = [text if text.isascii() else canonical(text) for text in raw]
-    empty = np.array([not text.strip() for text in texts], dtype=bool)
+    raw, distinct = text_ids(pairs.text_a, pairs.text_b)
+    texts = _canonical(distinct, working(emit, "cleaning", "texts"))
+    empty = np.array([not text.strip() for text in texts], dtype=bool)[raw]
     drop("empty", empty[:n] | empty[n:])
 
-    text, _ = text_ids(texts)
+    text = _first_equal(texts, distinct)[raw]
     low, high = np.minimum(text[:n], text[n:]), np.maximum(text[:n], text[n:])
     pair = pd.factorize(low * np.int64(2 * n) + high)[0]
     seen = np.zeros((2, n), dtype=bool)
@@ -75,9 +82,31 @@ def clean_pairs(pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
     if pairs.score is not None:
         counts["other_score"] = int((pairs.score[rows] != pairs.score[first]).sum())
 
-    cleaned = pairs.take(np.flatnonzero(keep))
+    numbered = replace(pairs, text_a=NumberedTexts(raw[:n], distinct), text_b=NumberedTexts(raw[n:], distinct))
+    cleaned = numbered if keep.all() else numbered.take(np.flatnonzero(keep))
     require_both_classes(cleaned.label, f"{pairs.source} (after cleaning)")
     return cleaned, counts
+
+
+def _canonical(texts: list[str], progress: Progress) -> list[str]:
+    found: list[str] = []
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        part = texts[start : start + _TEXTS_AT_ONCE]
+        found += [text if text.isascii() else canonical(text) for text in part]
+        progress(len(found), len(texts))
+    return found
+
+
+def _first_equal(texts: list[str], distinct: list[str]) -> NDArray[np.int64]:
+    """Return for each canonical text the position of the first that equals it, [n]. distinct: the same as read."""
+    first = np.arange(len(texts))
+    # Texts that stayed as they were are distinct already, so only what equals a changed one needs a look.
+    changed = {text for text, read in zip(texts, distinct, strict=True) if text is not read and text != read}
+    found: dict[str, int] = {}
+    for place, text in enumerate(texts) if changed else ():
+        if text in changed:
+            first[place] = found.setdefault(text, place)
+    return first
 
 
 def _first_of_pair(rows: NDArray[np.int64], pair: NDArray[np.int64], side: list[str] | None) -> NDArray[np.int64]:
@@ -128,16 +157,13 @@ def _ascii_table() -> bytes:
     return table + bytes(range(128, 256))
 
 
-def normalised_ids(texts: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
-    """Return `text_ids` of the normalised texts; each distinct text is normalised once."""
-    ids, distinct = text_ids(texts)
-    again, names = text_ids([normalise(text) for text in distinct])
-    return again[ids], names
-
-
-def text_ids(texts: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
-    """Return an id per text, [n], dense and in order of first appearance, and the distinct texts by id."""
-    column = np.empty(len(texts), dtype=object)
-    column[:] = texts
-    ids, distinct = pd.factorize(column)
-    return ids.astype(np.int64), list(distinct)
+def normalised_ids(
+    *columns: Sequence[str], progress: Progress | None = None
+) -> tuple[NDArray[np.int64], pa.LargeStringArray]:
+    """Return an id per text of all columns, one after the other, [n], equal for equal normalised texts, dense and in
+    order of first appearance; and the distinct normalised texts by id. Each distinct text is normalised once.
+    """
+    ids, distinct = text_ids(*columns)
+    names = normalised(pa.array(distinct, pa.large_string()), normalise, _ascii_table(), progress)
+    again, first = ids_of(names)
+    return again[ids], names.take(pa.array(first))

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from tune.data._label_values import UNLABELLED
-from tune.data.clean import canonical, text_ids
+from tune.data.clean import canonical
+from tune.data.numbered import text_ids
 from tune.data.pairs import Pairs
 
 

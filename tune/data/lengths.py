@@ -1,11 +1,12 @@
 """Lengths of texts, in words and characters."""
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from tune.data.numbered import text_ids
 
 _MOST = 200_000
 """Distinct texts that are measured, evenly spread over all: enough for any quantile, and a second of work."""
@@ -16,7 +17,7 @@ def text_lengths(text_a: Sequence[str], text_b: Sequence[str]) -> dict[str, Any]
 
     Words are divided by white space.
     """
-    texts = list(dict.fromkeys(chain(text_a, text_b)))
+    _, texts = text_ids(text_a, text_b)
     texts = texts[:: -(-len(texts) // _MOST)] if texts else []
     return {
         "texts": len(texts),

@@ -22,7 +22,9 @@ from tune.data._remote import local
 from tune.data._scores import Scale, graded
 from tune.data._tables import Table, tables_of
 from tune.data._triplets import MEANING, as_pairs, refuse_options
+from tune.data.numbered import taken
 from tune.errors import DataError
+from tune.events import Emit, ignore
 
 __all__ = ["Columns", "Meaning", "Pairs", "check_data", "read_pairs", "require_both_classes"]
 
@@ -60,13 +62,12 @@ class Pairs:
 
     def take(self, index: NDArray[np.int64]) -> "Pairs":
         """Return the rows at `index`, in that order."""
-        at = index.tolist()
         return Pairs(
-            text_a=[self.text_a[i] for i in at],
-            text_b=[self.text_b[i] for i in at],
+            text_a=taken(self.text_a, index),
+            text_b=taken(self.text_b, index),
             label=self.label[index],
             row=self.row[index],
-            side=None if self.side is None else [self.side[i] for i in at],
+            side=None if self.side is None else [self.side[i] for i in index.tolist()],
             columns=self.columns,
             source=self.source,
             synthetic=self.synthetic,
@@ -105,7 +106,7 @@ def check_data(config: DataConfig) -> None:
             refuse_options(config, name)
 
 
-def read_pairs(config: DataConfig) -> Pairs:
+def read_pairs(config: DataConfig, emit: Emit = ignore) -> Pairs:
     """Return all rows of the source with parsed labels; the demo pairs if `config.data` is None.
 
     The given split comes from `--split-column`, or else from the names of several files or hub splits. Raises DataError
@@ -116,10 +117,10 @@ def read_pairs(config: DataConfig) -> Pairs:
     found = locate(config.data)
     source = Path(config.data).expanduser().resolve().name if isinstance(found, list) else str(found)
     with local(found) as here:
-        return _pairs_of(here, source, config)
+        return _pairs_of(here, source, config, emit)
 
 
-def _pairs_of(found: list[DataFile] | SavedDataset | HubName, source: str, config: DataConfig) -> Pairs:
+def _pairs_of(found: list[DataFile] | SavedDataset | HubName, source: str, config: DataConfig, emit: Emit) -> Pairs:
     if isinstance(found, list) and found[0].part_of is not None:
         shown = ", ".join(file.name for file in found[:3])
         log.warning("%s: read as one table: %s%s", source, shown, f" and {len(found) - 3} more" if found[3:] else "")
@@ -128,7 +129,7 @@ def _pairs_of(found: list[DataFile] | SavedDataset | HubName, source: str, confi
     for table in left_out:
         log.warning("%s: left out, since it has no label column", table.name)
     for table in kept:
-        rows.add(table, config)
+        rows.add(table, config, emit)
     if rows.columns is None or not rows.text_a:
         raise DataError(f"{source} has no rows: add labelled pairs")
     label, meaning = rows.labelled(config, source)
@@ -178,11 +179,11 @@ class _Rows:
     triplets: int = 0
     hint: str = ""
 
-    def add(self, table: Table, config: DataConfig) -> None:
+    def add(self, table: Table, config: DataConfig, emit: Emit) -> None:
         """Read a table. Raises DataError as `read_pairs` does."""
         columns = find_columns(table.header, config, table.name)
         against = negative_columns(table.header, columns)
-        values = table.read([*columns.names(), *against])
+        values = table.read([*columns.names(), *against], emit)
         n = len(values[columns.text_a])
         number = np.arange(n)
         label = None

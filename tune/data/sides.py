@@ -6,6 +6,8 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.data.numbered import joined, taken
+
 SIDES = ("train", "val", "test")
 HELD_OUT = ("val", "test")
 CLASS_NAMES = {0: "negative (label 0)", 1: "positive (label 1)"}
@@ -34,10 +36,9 @@ class LabelledPairs:
 
     def take(self, index: NDArray[np.int64]) -> "LabelledPairs":
         """Return the pairs at `index`, in that order."""
-        at = index.tolist()
         return LabelledPairs(
-            [self.text_a[row] for row in at],
-            [self.text_b[row] for row in at],
+            taken(self.text_a, index),
+            taken(self.text_b, index),
             self.label[index],
             None if self.component is None else self.component[index],
             self.shared,
@@ -48,8 +49,8 @@ class LabelledPairs:
     def joined(self, others: "LabelledPairs") -> "LabelledPairs":
         """Return these pairs, then the others; what only one of the two has is left out."""
         return LabelledPairs(
-            self.text_a + others.text_a,
-            self.text_b + others.text_b,
+            joined(self.text_a, others.text_a),
+            joined(self.text_b, others.text_b),
             np.concatenate([self.label, others.label]),
             _both(self.component, others.component),
             self.shared,

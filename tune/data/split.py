@@ -7,6 +7,7 @@ holds the rules, `_shortage` refuses what leaves too little.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,11 @@ from tune.data.folds import fold_of
 from tune.data.pairs import Pairs
 from tune.data.sides import HELD_OUT, SIDES, LabelledPairs
 from tune.errors import DataError
+from tune.events import Emit, Progress, ignore, working
 from tune.files import replace_atomic
+from tune.machine import release_memory
+
+_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +53,8 @@ class Split:
     """The column that is kept apart, if only one is; the texts of the other are shared by design."""
     links: tuple[NDArray[np.int64], NDArray[np.int64]] = field(kw_only=True)
     """The two texts that link each pair to others (`Texts.links`), [n] each."""
+    _orders: dict[int, NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False)
+    """`train_order` by seed: it hashes every row, and several phases ask for it."""
 
     @property
     def out_of_fold(self) -> bool:
@@ -55,7 +62,9 @@ class Split:
         return bool(self.counts["out_of_fold"])
 
 
-def split_pairs(pairs: Pairs, seed: int = 0, mode: SplitMode = "components", folds: int = 0) -> Split:
+def split_pairs(
+    pairs: Pairs, seed: int = 0, mode: SplitMode = "components", folds: int = 0, emit: Emit = ignore
+) -> Split:
     """Split cleaned pairs 80/10/10, in expectation; a given split is kept.
 
     folds: of the cross-validation over train and val; 0 for none. With folds, val can be any size. If test would be too
@@ -74,29 +83,27 @@ def split_pairs(pairs: Pairs, seed: int = 0, mode: SplitMode = "components", fol
     Raises DataError if val or test has fewer than NEEDED pairs of either class, train lacks a class, a given split
     has no train, or the folds cannot be made.
     """
-    n = len(pairs)
     given = [name for name in SIDES if name in set(pairs.side or ())]
     missing = [name for name in HELD_OUT if name not in given]
     _check_given(pairs, given, missing, mode)
-    texts = Texts.of(pairs)
+    texts = Texts.of(pairs, working(emit, "splitting: texts normalised", "texts"))
     search = Search(pairs, texts, seed, given, missing, folds)
     made = assign(pairs, texts, seed, mode, missing)
     out_of_fold = check_enough(search, made)
-    if out_of_fold:
-        made = all_train(made)
+    made = all_train(made) if out_of_fold else made
 
     kept = np.flatnonzero(made.keep)
-    remaining = pairs if len(kept) == n else pairs.take(kept)
+    remaining = pairs if len(kept) == len(pairs) else pairs.take(kept)
     side, first, second = made.side[kept], made.first[kept], made.second[kept]
     component = components(first, second)
-    row_hash = row_hashes(remaining)
+    row_hash = row_hashes(remaining, working(emit, "splitting: rows hashed", "rows"))
     counts = {
         "mode": "given" if given else mode,
         "out_of_fold": out_of_fold,
         **_describe(remaining, side, component),
         **made.facts,
         "cut_from_train": missing if given and not out_of_fold else [],
-        "crossing_dropped": n - len(kept),
+        "crossing_dropped": len(pairs) - len(kept),
         "overlaps": _overlaps(first, second, side) if given else dict.fromkeys(HELD_OUT, 0),
         "queries": _query_counts(pairs, texts, side, made.queries) if made.queries else None,
     }
@@ -121,7 +128,13 @@ def check_folds(split: Split, folds: int, seed: int) -> None:
 
 def write_split(split: Split, path: Path) -> None:
     """Write split.parquet atomically: row, row_hash, component, side; no texts."""
-    table = pa.table(
+    replace_atomic(path, lambda part: pq.write_table(_table(split), part))
+    # Arrow keeps what the table took, and trials are about to need memory.
+    release_memory()
+
+
+def _table(split: Split) -> pa.Table:
+    return pa.table(
         {
             "row": split.pairs.row,
             "row_hash": split.row_hash,
@@ -129,7 +142,6 @@ def write_split(split: Split, path: Path) -> None:
             "side": split.side.tolist(),
         }
     )
-    replace_atomic(path, lambda part: pq.write_table(table, part))
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,18 +195,41 @@ def _digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def row_hashes(pairs: Pairs | LabelledPairs) -> list[str]:
+def row_hashes(pairs: Pairs | LabelledPairs, progress: Progress | None = None) -> list[str]:
     """Return a hash of each row's two texts and label, [n]: 32 hex digits."""
     # The length comes first because the boundary between the two texts is part of the row.
     sha256 = hashlib.sha256
-    rows = zip(pairs.text_a, pairs.text_b, pairs.label.tolist(), strict=True)
-    return [sha256(f"{len(a)}:{a}{b}:{label}".encode()).hexdigest()[:32] for a, b, label in rows]
+    rows, found = zip(pairs.text_a, pairs.text_b, pairs.label.tolist(), strict=True), list[str]()
+    while part := list(islice(rows, _ROWS_AT_ONCE)):
+        found += [sha256(f"{len(a)}:{a}{b}:{label}".encode()).hexdigest()[:32] for a, b, label in part]
+        if progress is not None:
+            progress(len(found), len(pairs))
+    return found
 
 
 def _digest(row_hash: Sequence[str], side: NDArray[np.str_], score: NDArray[np.float64] | None) -> str:
+    """Return the hash of the lines "ROW_HASH SIDE SCORE", sorted; without a score, it and its space are left out."""
+    if score is None and len(row_hash):
+        lines = _sorted_lines(row_hash, side)
+        if lines is not None:
+            return hashlib.sha256(lines).hexdigest()[:32]
     scores = [""] * len(row_hash) if score is None else [f" {value!r}" for value in score.tolist()]
     rows = sorted(f"{row} {name}{grade}\n" for row, name, grade in zip(row_hash, side.tolist(), scores, strict=True))
     return _digest_of("".join(rows))
+
+
+def _sorted_lines(row_hash: Sequence[str], side: NDArray[np.str_]) -> bytes | None:
+    """Return the sorted lines without scores; None if two rows agree in the first half of their hashes."""
+    rows = np.frombuffer("".join(row_hash).encode(), dtype="S32")
+    # Lower-case hex digits sort as the bytes that they are.
+    first = np.ascontiguousarray(rows.view(np.uint8).reshape(-1, 32)[:, :16]).view(">u8").astype(np.uint64)
+    order = np.lexsort((first[:, 1], first[:, 0]))
+    if (first[order][1:] == first[order][:-1]).all(axis=1).any():
+        return None
+    names = np.char.add(np.char.add(b" ", side.astype("S5")), b"\n")
+    lines = np.concatenate([rows[order, None].view(np.uint8), names[order, None].view(np.uint8)], axis=1)
+    joined: bytes = lines[lines != 0].tobytes()
+    return joined
 
 
 def _overlaps(a: NDArray[np.int64], b: NDArray[np.int64], side: NDArray[np.str_]) -> dict[str, int]:
@@ -245,11 +280,15 @@ def train_order(split: "Split", seed: int) -> NDArray[np.int64]:
 
     Sorted by sha256(seed, row hash): new rows are inserted in between, old rows keep their relative order.
     """
+    if (known := split._orders.get(seed)) is not None:
+        return known
     index = np.flatnonzero(split.side == "train")
     sha256, row_hash = hashlib.sha256, split.row_hash
     digests = b"".join([sha256(f"order:{seed}:{row_hash[i]}".encode()).digest() for i in index.tolist()])
     keys = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)
-    return index[np.lexsort(keys.T[::-1])].astype(np.int64)
+    order: NDArray[np.int64] = index[np.lexsort(keys.T[::-1])].astype(np.int64)
+    split._orders[seed] = order
+    return order
 
 
 def _labelled(split: "Split", index: NDArray[np.int64]) -> LabelledPairs:

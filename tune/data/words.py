@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tune.data.clean import normalise, text_ids
+from tune.data.clean import normalise
+from tune.data.numbered import text_ids
 
 NEAR = 0.8
 """Share of common words from which two texts nearly repeat each other."""

@@ -1,6 +1,5 @@
 """Near copies: texts held out that occur almost word for word in train, judged by the cosine of their vectors."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.data.sides import HELD_OUT, LabelledPairs
-from tune.embed.keys import as_keys
-from tune.embed.near import Progress, has_near, share_between
+from tune.embed.near import has_near, share_between
 from tune.embed.prepare import PreparedBase, keyed_rows
 from tune.embed.snapshot import Snapshot
 from tune.embed.view import View
-from tune.events import Compared, Emit, ignore
+from tune.events import Compared, Emit, Progress, ignore, paced
 
 _MOST_PRODUCTS = 4_000_000_000
-_QUIET_SECONDS = 2.0
 
 
 def near_copies_by_side(
@@ -38,8 +35,8 @@ def near_copies_by_side(
         places = np.unique(rows.a if shared == "b" else rows.b) if shared else np.arange(len(keys))
         texts[side] = len(places)
         chosen = places[_checked(len(places), len(train), seed)]
-        found[side] = snapshot.vectors(as_keys(keys)[chosen])
-    progress = _progress(emit)
+        found[side] = snapshot.vectors(keys[chosen])
+    progress = paced(emit, Compared)
     near = has_near(view.vectors, train, np.concatenate(list(found.values())), progress)
     parts = np.split(near, np.cumsum([len(vectors) for vectors in found.values()])[:-1])
     counted: dict[str, Any] = {"base_model": base.name}
@@ -78,17 +75,3 @@ def _across_folds(
         found.append(has_near(view.vectors, outside, view.vectors[checked], progress))
         texts += len(inside)
     return _counted(np.concatenate(found), texts)
-
-
-def _progress(emit: Emit) -> Progress:
-    """Return a callback that emits `Compared` about once a second, once it has taken a while."""
-    began = last = time.perf_counter()
-
-    def report(done: int, total: int) -> None:
-        nonlocal last
-        now = time.perf_counter()
-        if now - began > _QUIET_SECONDS and (now - last > 1 or done == total):
-            last = now
-            emit(Compared(done, total, done / (now - began)))
-
-    return report

@@ -5,14 +5,14 @@ Cauchy and Schwarz. With 32 of 256 components, about one pair in 30,000 of Quora
 bound, and only those are multiplied in full.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.embed.maps import unmap
+from tune.embed.maps import gathered, unmap
 from tune.embed.similarity import unit
+from tune.events import Progress
 
 NEAR_COSINE = 0.95
 """Texts with at least this cosine count as near copies."""
@@ -26,8 +26,6 @@ _FEW = 1 / 500
 _ROUNDING = 1e-5
 
 Vectors = NDArray[np.float32]
-Progress = Callable[[int, int], None]
-"""Called with (rows searched so far, rows to search)."""
 
 
 def has_near(
@@ -35,11 +33,12 @@ def has_near(
 ) -> NDArray[np.bool_]:
     """Return for each row of `others` [m, dims] whether one of `vectors[rows]` has a cosine >= NEAR_COSINE to it, [m].
 
-    vectors [n, dims] may be a map of a file; it is read in chunks.
+    vectors [n, dims] may be a map of a file; it is read in chunks. progress: of rows searched.
     """
     near, others = np.zeros(len(others), dtype=np.bool_), unit(others)
     worthwhile = len(rows) * len(others) >= _LARGE and vectors.shape[1] >= 3 * _COMPONENTS
-    bound = _Bound.of(unit(vectors[rows[:: max(1, len(rows) // _CORPUS_ROWS)]])) if worthwhile else _Bound(None)
+    some = rows[:: max(1, len(rows) // _CORPUS_ROWS)]
+    bound = _Bound.of(unit(gathered(vectors, some))) if worthwhile else _Bound(None)
     others_short, left = bound.short(others), np.arange(len(others))
     for start in range(0, len(rows) if len(others) else 0, _CORPUS_ROWS):
         block = unit(vectors[rows[start : start + _CORPUS_ROWS]])

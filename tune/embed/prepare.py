@@ -12,15 +12,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.data.clean import text_ids
 from tune.data.folds import fold_of
+from tune.data.numbered import text_ids
 from tune.data.sides import LabelledPairs
 from tune.embed.left_out import texts_without_vector
 from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.snapshot import Batched, Snapshot, text_keys
 from tune.embed.sources import EmbeddingSource
 from tune.embed.view import PairRows, Stored, ViewTexts, is_sound, view_digest, write_folds, write_texts, write_view
-from tune.events import Embedding, Emit, ignore
+from tune.events import Embedding, Emit, Progress, ignore, working
 
 
 def embedding_progress(name: str, emit: Emit) -> Callable[[int, int], None]:
@@ -49,7 +49,7 @@ class ViewOptions:
 
 _NO_EXTRAS = ViewOptions()
 
-_Keyed = tuple[list[bytes], PairRows, NDArray[np.int64] | None]
+_Keyed = tuple[NDArray[np.void], PairRows, NDArray[np.int64] | None]
 """What `keyed_rows` and `same_rows` return."""
 
 
@@ -116,17 +116,19 @@ class PreparedBase:
         return Snapshot.in_cache(cache, fingerprint, self.dims).vectors(keys), rows
 
 
-def keyed_rows(pairs: LabelledPairs, prompt_a: str, prompt_b: str) -> tuple[list[bytes], PairRows]:
-    """Return the distinct text keys in order of first appearance, and the pairs as positions among them."""
+def keyed_rows(pairs: LabelledPairs, prompt_a: str, prompt_b: str) -> tuple[NDArray[np.void], PairRows]:
+    """Return the distinct text keys in order of first appearance, KEY_TYPE [texts], and the pairs as positions among
+    them.
+    """
     if prompt_a == prompt_b:
-        ids, texts = text_ids([*pairs.text_a, *pairs.text_b])
+        ids, texts = text_ids(pairs.text_a, pairs.text_b)
         a, b = ids[: len(pairs)], ids[len(pairs) :]
         keys = text_keys(prompt_a, texts)
     else:
         (a, first), (b, second) = text_ids(pairs.text_a), text_ids(pairs.text_b)
         b += len(first)
         keys = np.concatenate([text_keys(prompt_a, first), text_keys(prompt_b, second)])
-    return keys.tolist(), PairRows(a, b, pairs.label, pairs.score)
+    return keys, PairRows(a, b, pairs.label, pairs.score)
 
 
 def same_rows(pairs: LabelledPairs, prompts: tuple[str, str]) -> NDArray[np.int64] | None:
@@ -143,11 +145,11 @@ def same_rows(pairs: LabelledPairs, prompts: tuple[str, str]) -> NDArray[np.int6
 
 def texts_by_prompt(sides: Iterable[LabelledPairs], prompts: tuple[str, str]) -> dict[str, list[str]]:
     """Return the distinct texts under each distinct prompt, in order of first appearance."""
-    found: dict[str, dict[str, None]] = {}
+    found: dict[str, list[Sequence[str]]] = {}
     for pairs in sides:
-        found.setdefault(prompts[0], {}).update(dict.fromkeys(pairs.text_a))
-        found.setdefault(prompts[1], {}).update(dict.fromkeys(pairs.text_b))
-    return {prompt: list(texts) for prompt, texts in found.items()}
+        found.setdefault(prompts[0], []).append(pairs.text_a)
+        found.setdefault(prompts[1], []).append(pairs.text_b)
+    return {prompt: text_ids(*columns)[1] for prompt, columns in found.items()}
 
 
 def prepare_base(
@@ -171,7 +173,8 @@ def prepare_base(
     embedded = sum(snapshot.embed(source, prompt, texts, progress) for prompt, texts in by_prompt.items())
     both = sides["train"].joined(sides["val"])
     keyed, same = keyed_rows(both, *prompts), same_rows(both, prompts)
-    digest = _write_vectors(source, snapshot, (*keyed, same), len(sides["train"]), _views(cache))
+    writing = working(emit, f"{source.name}: writing vectors for trials", "texts")
+    digest = _write_vectors(source, snapshot, (*keyed, same), len(sides["train"]), _views(cache), writing)
     if view.texts:
         write_texts(_views(cache) / digest, view_texts(source.name, both, prompts, view.max_length))
     if fold is not None:
@@ -199,7 +202,9 @@ def _views(cache: Path) -> Path:
     return cache / "views"
 
 
-def _write_vectors(source: EmbeddingSource, snapshot: Snapshot, keyed: _Keyed, train_pairs: int, views: Path) -> str:
+def _write_vectors(
+    source: EmbeddingSource, snapshot: Snapshot, keyed: _Keyed, train_pairs: int, views: Path, progress: Progress
+) -> str:
     """Write the view of keyed pairs, train before val, unless it exists intact; return its digest."""
     keys, rows, same = keyed
     train, val = rows.take(slice(train_pairs)), rows.take(slice(train_pairs, None))
@@ -207,7 +212,7 @@ def _write_vectors(source: EmbeddingSource, snapshot: Snapshot, keyed: _Keyed, t
     bought = snapshot.vectors(keys) if isinstance(source, Batched) else None
     digest = view_digest(source.fingerprint, keys, train, val, bought, same)
     if not is_sound(views / digest):
-        stored = Stored(len(keys), snapshot.dims, lambda out: snapshot.vectors(keys, out))
+        stored = Stored(len(keys), snapshot.dims, lambda rows: snapshot.vectors(keys[rows]), progress)
         write_view(views, digest, stored if bought is None else bought, train, val, same)
     return digest
 

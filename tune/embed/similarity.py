@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.embed.maps import gathered
 from tune.embed.view import PairRows
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def cosine(vectors: NDArray[np.float32], pairs: PairRows) -> NDArray[np.float64]
     import torch
 
     used, (a, b) = used_rows(pairs)
-    return pair_cosine(torch.from_numpy(np.array(vectors[used])), a, b)
+    return pair_cosine(torch.from_numpy(gathered(vectors, used)), a, b)
 
 
 def used_rows(pairs: PairRows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,6 @@ TEXTS_PER_SHARD = 2048
 _ROWS_AT_ONCE = 1 << 15
 _LOCK = ".lock"
 _CUT = "cut_by_server.txt"
-
-_Number = TypeVar("_Number", np.float32, np.float16)
 
 Progress = Callable[[int, int], None]
 """Called with (texts embedded so far, texts to embed)."""
@@ -237,16 +235,12 @@ class Snapshot:
             ) from None
         return len(todo)
 
-    def vectors(self, keys: Keys, out: NDArray[_Number] | None = None) -> NDArray[_Number]:
-        """Return the vectors of the keys, float32 [n, dims], or write them into `out` [n, dims] and return it.
-
-        out: any type of floats, as a map of a file too, which then takes no memory. Raises KeyError if a key has no
-        vector.
-        """
+    def vectors(self, keys: Keys) -> NDArray[np.float32]:
+        """Return the vectors of the keys, float32 [n, dims]. Raises KeyError if a key has no vector."""
         shard, row = self._index.find(as_keys(keys))
         if (shard < 0).any():
             raise KeyError(f"{int((shard < 0).sum())} of {len(shard)} texts have no vector in {self.directory}")
-        found: Any = np.empty((len(shard), self.dims), dtype=np.float32) if out is None else out
+        found = np.empty((len(shard), self.dims), dtype=np.float32)
         order = np.argsort(shard, kind="stable")
         starts: list[int] = np.flatnonzero(np.diff(shard[order], prepend=-1)).tolist()
         for start, end in pairwise([*starts, len(order)]):
@@ -255,8 +249,7 @@ class Snapshot:
                 part = of_shard[at : at + _ROWS_AT_ONCE]
                 found[part] = stored["vector"][row[part]]
             unmap(stored)
-            unmap(found)
-        return found  # type: ignore[no-any-return]
+        return found
 
 
 def _at(texts: Sequence[str], positions: NDArray[np.int64]) -> list[str]:

@@ -16,6 +16,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.embed.keys import Keys
+from tune.events import Progress
 from tune.files import make_directory, write_array, write_atomic
 
 ABOUT_FILE = "view.json"
@@ -23,6 +25,8 @@ TEXTS_FILE = "texts.json"
 SAME_FILE = "same.npy"
 _ARRAYS = ("train_a", "train_b", "train_label", "val_a", "val_b", "val_label")
 _SCORES = ("train_score", "val_score")
+_BYTES_AT_ONCE = 1 << 27
+"""Of vectors that are copied into a view. Every part reads from all shards, so small ones take long."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,7 @@ def is_sound(directory: Path) -> bool:
 
 def view_digest(
     fingerprint: str,
-    keys: list[bytes],
+    keys: Keys,
     train: PairRows,
     val: PairRows,
     vectors: NDArray[np.float32] | None = None,
@@ -200,8 +204,7 @@ def view_digest(
     vectors: included if the fingerprint does not determine them, as for closed models. same: as in `View`.
     """
     digest = hashlib.sha256(fingerprint.encode())
-    for key in keys:
-        digest.update(key)
+    digest.update(keys.tobytes() if isinstance(keys, np.ndarray) else b"".join(keys))
     for rows in (train, val):
         graded = [] if rows.score is None else [rows.score]
         for array in (rows.a, rows.b, rows.label, *graded):
@@ -216,20 +219,26 @@ def view_digest(
 
 @dataclass(frozen=True)
 class Stored:
-    """Vectors float32 [rows, dims] that are kept elsewhere. fill: write them into an array, such as a map of a file."""
+    """Vectors float32 [rows, dims] that are kept elsewhere. part: returns those of a slice of rows."""
 
     rows: int
     dims: int
-    fill: Callable[[NDArray[np.float32]], object]
+    part: Callable[[slice], NDArray[np.float32]]
+    progress: Progress = lambda done, total: None
 
 
 def _save_vectors(path: Path, vectors: NDArray[np.float32] | Stored) -> int:
     """Write vectors to a .npy file; return how many. Stored ones are never in memory as a whole."""
     if isinstance(vectors, Stored):
-        shape = (vectors.rows, vectors.dims)
-        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        vectors.fill(out)
-        out.flush()
+        # Not through a map of the file: rows arrive in any order, and its pages would all be in memory at once.
+        shape, size = (vectors.rows, vectors.dims), max(1, _BYTES_AT_ONCE // (4 * vectors.dims))
+        with open(path, "wb") as file:
+            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False}
+            np.lib.format.write_array_header_1_0(file, header | {"shape": shape})
+            for start in range(0, vectors.rows, size):
+                end = min(start + size, vectors.rows)
+                file.write(np.ascontiguousarray(vectors.part(slice(start, end))).data)
+                vectors.progress(end, vectors.rows)
         return vectors.rows
     np.save(path, vectors)
     return len(vectors)

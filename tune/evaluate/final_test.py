@@ -17,6 +17,7 @@ from tune.evaluate.comparisons import judged, planned
 from tune.evaluate.draws import draws_of
 from tune.evaluate.quantised_models import QuantisedModels, chosen_by_val
 from tune.evaluate.tfidf import TFIDF_KEY, TfidfBaseline
+from tune.events import Emit, ignore, working
 from tune.metrics.intervals import Difference, Resampled
 from tune.metrics.score import score_pairs
 from tune.metrics.spearman import correlate
@@ -42,14 +43,24 @@ class Opened:
     cosines: dict[str, Cosines]
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What else to do. tfidf: to score as well. grid: whether the finalists come from a grid. emit: gets progress."""
+
+    tfidf: TfidfBaseline | None = None
+    grid: bool = False
+    emit: Emit = ignore
+
+
+_ALONE = Opening()
+
+
 def open_test(
     finalists: Sequence[TrialModel],
     models: Models,
     pairs: LabelledPairs,
     seed: int,
-    tfidf: TfidfBaseline | None = None,
-    *,
-    grid: bool = False,
+    opening: Opening = _ALONE,
 ) -> Opened:
     """Score the base models, TF-IDF (if given) and the finalists on test. finalists[0] is the winner.
 
@@ -58,16 +69,18 @@ def open_test(
     first), `correction` (a sentence on them), `comparisons` (see `judged`), `tf_idf` (how it was made, if given:
     `TfidfBaseline.to_json`). If pairs have graded scores, also `spearman` (the winner's: rho, low and high).
     Without folds, the result also has `quantised` (see `QuantisedModels`), of the models that `chosen_by_val` returns.
-    grid: whether the finalists come from a grid.
     """
-    test = _TestScores(pairs, seed)
-    chosen = chosen_by_val(finalists, grid)
+    test, tfidf = _TestScores(pairs, seed), opening.tfidf
+    chosen = chosen_by_val(finalists, opening.grid)
     quantised = QuantisedModels(test.drawn.bootstrap, test.finals, test.resampled, models.cache, seed, chosen)
+    scored, total = 0, len(models.bases) + len(finalists)
+    progress = working(opening.emit, "scoring test", "models")
     for base in models.bases.values():
         vectors, rows = base.test_rows(models.cache, pairs)
         final, on_val = base_on_val(base, models.cache)
         test.add(baseline_key(base.name), final, cosine(vectors, rows), on_val)
         quantised.add_base(base, (vectors, rows))
+        progress(scored := scored + 1, total)
     if tfidf is not None:
         test.add(TFIDF_KEY, tfidf.final, tfidf.test(pairs), tfidf.val)
     for model in finalists:
@@ -76,6 +89,7 @@ def open_test(
             ranks = model is finalists[0] and dims == model.dims[0]
             test.add(model.key(dims), model.val()[dims], scores, model.val_scores() if ranks else None)
         quantised.add_trial(model, of_test)
+        progress(scored := scored + 1, total)
     return Opened(_result(test, finalists, models, pairs, tfidf) | quantised.to_json(), test.cosines)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.embed.maps import gathered
 from tune.embed.prepare import PreparedBase
 from tune.embed.similarity import used_rows
 from tune.embed.view import PairRows, View
@@ -87,8 +88,8 @@ class QuantisedModels:
         def val_and_train() -> tuple[Side, Vectors]:
             view = View.open(base.view(self.cache))
             used, (a, b) = used_rows(view.val)
-            train = np.array(view.vectors[self._train_rows(view, _CALIBRATION_TEXTS)])
-            return (np.array(view.vectors[used]), PairRows(a, b, view.val.label)), train
+            train = gathered(view.vectors, self._train_rows(view, _CALIBRATION_TEXTS))
+            return (gathered(view.vectors, used), PairRows(a, b, view.val.label)), train
 
         key = baseline_key(base.name)
         if not base.folds:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from tune.config.closed import provider_of
 from tune.config.search import SearchConfig
-from tune.data.clean import canonical, normalise, text_ids
+from tune.data.clean import canonical, normalise
 from tune.data.conflicts import contradicting_rows
+from tune.data.numbered import text_ids
 from tune.data.one_line import one_line
 from tune.data.pairs import Pairs
 from tune.data.sides import SIDES, LabelledPairs

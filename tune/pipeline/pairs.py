@@ -29,13 +29,13 @@ def read_split(
     data: where the pairs are on this machine, if not where the configuration says. begun: whether this resumes
     a search. Raises UserError if they cannot be searched on.
     """
-    raw = read_pairs(config.data if data is None else config.data.model_copy(update={"data": data}))
+    raw = read_pairs(config.data if data is None else config.data.model_copy(update={"data": data}), emit)
     if raw.synthetic:
         emit(Message("No --data given: searching the embedded demo pairs (synthetic support questions)."))
     if raw.hint:
         emit(Message(raw.hint))
-    pairs, cleaned = clean_pairs(raw)
-    split = split_pairs(pairs, config.search.seed, config.data.split, config.search.folds)
+    pairs, cleaned = clean_pairs(raw, emit)
+    split = split_pairs(pairs, config.search.seed, config.data.split, config.search.folds, emit)
     config = with_train_sizes(config, split, ignore)
     if not begun:
         _refuse_no_positives(config, split)

@@ -14,7 +14,7 @@ from tune.embed.near import NEAR_COSINE, counted_text
 from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
 from tune.errors import ResultsError
-from tune.evaluate.final_test import open_test
+from tune.evaluate.final_test import Opening, open_test
 from tune.evaluate.rows import TableFacts, base_notes, leaderboard_rows
 from tune.evaluate.tfidf import TFIDF_KEY, TfidfBaseline, tfidf_on_val
 from tune.events import SearchNamed
@@ -118,7 +118,8 @@ def open_test_once(
     with_finalists = f"{len(finalists)} finalists and " if finalists else ""
     run.say(f"opening test: {with_finalists}{len(models.bases)} untouched base models, once")
     began = now()
-    opened = open_test(finalists, models, sides["test"], seed, tfidf, grid=run.config.search.search == "grid")
+    opening = Opening(tfidf, run.config.search.search == "grid", run.emit)
+    opened = open_test(finalists, models, sides["test"], seed, opening)
     # First: with test.json, test counts as opened, and these scores could not be made again.
     keep_opened(run, sides, opened)
     test = {"opened": began, **opened.result}

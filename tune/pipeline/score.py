@@ -195,7 +195,7 @@ def _embedded(source: Source, pairs: LabelledPairs, prompts: tuple[str, str]) ->
         for prompt, texts in by_prompt.items()
         for text, vector in zip(texts, source.embed(texts, prompt), strict=True)
     }
-    return np.stack([vectors[key] for key in keyed_rows(pairs, *prompts)[0]])
+    return np.stack([vectors[key] for key in keyed_rows(pairs, *prompts)[0].tolist()])
 
 
 def _bought(

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tune.machine import release_memory
+
 
 @dataclass
 class Clock:
@@ -20,3 +22,5 @@ class Clock:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+            # The next phase may need what this one no longer does, and its workers run beside this process.
+            release_memory()

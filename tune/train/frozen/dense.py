@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from tune.config.trial import TrainedSide, TrialConfig
+from tune.embed.maps import gathered
 from tune.embed.similarity import pair_cosine, rows_by_side, used_rows
 from tune.embed.view import PairRows
 
@@ -100,7 +101,7 @@ def mapped_pairs(
     """
     if side == "both":
         used, (a, b) = used_rows(pairs)
-        return dense_vectors(dense, np.array(vectors[used])), PairRows(a, b, pairs.label, pairs.score)
+        return dense_vectors(dense, gathered(vectors, used)), PairRows(a, b, pairs.label, pairs.score)
     first, second, rows = rows_by_side(pairs)
     return np.concatenate([dense_vectors(dense, np.array(vectors[first])), vectors[second]]), rows
 

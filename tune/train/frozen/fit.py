@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from tune.config.trial import TrialConfig
+from tune.embed.maps import gathered
 from tune.embed.similarity import used_rows
 from tune.embed.view import PairRows, View
 from tune.train.frozen.dense import make_dense
@@ -45,7 +46,7 @@ class TrainingVectors:
                 self.vectors = torch.from_numpy(view.vectors)
         else:
             self._used = used_rows(pairs)[0]
-            self.vectors = torch.from_numpy(np.array(view.vectors[self._used])).to(device)
+            self.vectors = torch.from_numpy(gathered(view.vectors, self._used)).to(device)
 
     def rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where these rows of the view are in `vectors`, in the same shape. `pairs` must use them."""

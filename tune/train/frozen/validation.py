@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from tune.config.trial import TrainedSide
+from tune.embed.maps import gathered
 from tune.embed.similarity import pair_cosine, rows_by_side, used_rows
 from tune.embed.view import PairRows, View
 from tune.train.frozen.dense import Dense
@@ -28,11 +29,11 @@ class Validation:
         if side == "query":
             first, second, rows = rows_by_side(pairs)
             self._a, self._b = rows.a, rows.b
-            self._fixed: torch.Tensor | None = torch.from_numpy(np.array(view.vectors[second])).to(device)
+            self._fixed: torch.Tensor | None = torch.from_numpy(gathered(view.vectors, second)).to(device)
         else:
             first, (self._a, self._b) = used_rows(pairs)
             self._fixed = None
-        self._vectors = torch.from_numpy(np.array(view.vectors[first])).to(device)
+        self._vectors = torch.from_numpy(gathered(view.vectors, first)).to(device)
         self._dims = dims
         self.label = pairs.label
 
