@@ -25,7 +25,7 @@ from tune.pipeline.search import SearchJob, run_search
 
 TITLE = "asha in a logical order: what it costs"
 SIGMAS = (0.1, 0.3, 0.5)
-SLOTS = (2, 8, 32)
+SLOTS = (2, 4, 8)
 
 
 def run(options: Options) -> Result:
@@ -77,12 +77,12 @@ def _search(options: Options, folder: Path, name: str, ordered: bool) -> tuple[d
 def _idle(slots: int, sigma: float, options: Options) -> float:
     """Return the median share of the workers' time that they wait, over seeds."""
     shares = []
-    for seed in range(options.pick(5, 1)):
+    for seed in range(options.pick(3, 1)):
 
         def pace(key: str, seed: int = seed) -> float:
             return random.Random(f"{seed} {key}").lognormvariate(0, sigma)
 
         with tempfile.TemporaryDirectory() as folder:
-            simulation = Simulation(Path(folder), Disk(), slots, slots * options.pick(40, 5), pace).run()
+            simulation = Simulation(Path(folder), Disk(), slots, options.pick(20, 5) * slots, pace).run()
         shares.append(1 - simulation.worked_while_busy / (slots * simulation.last_taken))
     return median(shares)

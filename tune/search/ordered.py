@@ -1,8 +1,9 @@
 """Ray's side of `OrderedTrials`: a searcher that hands out its trials, and a scheduler that holds them at rungs.
 
-A trial that has reached a rung keeps its worker and does not train on until it is decided on. Relies on three things in
+A trial that has reached a rung keeps its worker and does not train on until it is decided on. Relies on four things in
 Ray Tune 2.60: a scheduler that answers NOOP leaves a trial as it is; `choose_trial_to_run` is called at every step of
-the loop; and the controller's `_schedule_trial_train` and `stop_trial` do what CONTINUE and STOP would.
+the loop; the controller's `_schedule_trial_train` and `stop_trial` do what CONTINUE and STOP would; and its
+`_actor_cache` keeps as many workers without a trial as `increase_max` says.
 """
 
 from typing import Any
@@ -48,6 +49,7 @@ class OrderedScheduler(InTurn):
     def __init__(self, trials: OrderedTrials, numbers: dict[str, int]) -> None:
         super().__init__()
         self._decider = trials
+        self._keeps = False
         self._numbers = numbers
         self._live: dict[int, Any] = {}
         self._held: set[int] = set()
@@ -55,6 +57,10 @@ class OrderedScheduler(InTurn):
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Take a new trial, or one whose worker died."""
         super().on_trial_add(tune_controller, trial)
+        if not self._keeps:
+            # Several may wait for a trial at once; Ray would end all but one, and start new processes soon after.
+            tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=self._decider.slots)
+            self._keeps = True
         self._live[self._numbers[trial.trial_id]] = trial
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:

@@ -81,6 +81,11 @@ class OrderedTrials:
             self._order.rungs.write()
 
     @property
+    def slots(self) -> int:
+        """How many trials run at the same time."""
+        return self._order.slots
+
+    @property
     def ended(self) -> int:
         """How many trials have ended."""
         return len(self._ended)

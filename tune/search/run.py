@@ -33,6 +33,7 @@ from tune.results.rungs import RungFile
 from tune.search.algorithm import Algorithm, TrialSetup, algorithm
 from tune.search.callbacks import Forget, Interrupt, RunLogs, Tally, TrialEvents
 from tune.search.hparams import Hparams
+from tune.search.ready_workers import ready_workers
 from tune.search.shared_actor import shared_actor
 from tune.search.tensorboard import restore_logs
 from tune.search.trainable import StreamTrainable
@@ -89,7 +90,7 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     # Otherwise Ray Tune would start a Ray of its own.
     assert ray.is_initialized(), "Ray does not run"
     began = time.monotonic()
-    actors = shared_actor(setup.jobs) if setup.shared else contextlib.nullcontext()
+    actors = shared_actor(setup.jobs) if setup.shared else _workers(config)
     try:
         with _quiet(), interrupt.listening(), actors:
             tuner.fit()
@@ -105,6 +106,11 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
         raise KeyboardInterrupt
     interrupted = f"after {limit:g} hours (--max-hours)" if timed_out else ""
     return SearchRun(trials=len(tally.ended) + len(silent), interrupted=interrupted, past=chosen.finished)
+
+
+def _workers(config: SearchConfig) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which trials run in workers of their own: those that are ready, in a cluster started here."""
+    return ready_workers() if config.search.ray_address is None else contextlib.nullcontext()
 
 
 def _ended_silently(folder: ResultsFolder, before: list[TrialOutcome], tally: Tally) -> list[TrialOutcome]:
