@@ -17,7 +17,7 @@ from ray.actor import ActorClass, ActorHandle
 from ray.exceptions import RayActorError
 from ray.tune.execution import tune_controller
 
-from tune.search import ray_cluster
+from tune.search import ray_cluster, run
 from tune.search.shared_actor import TrialHost, _TrialHandle
 
 CPUS = 2
@@ -104,6 +104,7 @@ class WarmRay:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ray_cluster, "started", self._started)
             patch.setattr(tune_controller, "_ActorClassCache", lambda: _Classes(self._free))
+            patch.setattr(run, "_workers", lambda config: contextlib.nullcontext())
             yield
 
     @contextlib.contextmanager
