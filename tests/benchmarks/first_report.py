@@ -22,7 +22,7 @@ from tune.machine import usable_cores
 
 TITLE = "from the command to the first report of a trial, against its floors; the search phase of short trials"
 MOST_OVER_FLOOR, MOST_DEMO_SECONDS, MOST_SEARCH_SECONDS = 1.3, 15.0, 6.0
-ROUNDS = 5
+ROUNDS = 3
 PAIRS = 100_000
 TIMEOUT = 600
 _POLL = 0.01
