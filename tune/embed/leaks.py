@@ -13,7 +13,7 @@ from tune.embed.snapshot import Snapshot
 from tune.embed.view import View
 from tune.events import Compared, Emit, Progress, ignore, paced
 
-_MOST_PRODUCTS = 4_000_000_000
+_MOST_PRODUCTS = 2_000_000_000
 
 
 def near_copies_by_side(
