@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
 	touch $@
 
-demo: $(STAMP) ## search the embedded demo pairs with asha (about a minute on 2 cores)
+demo: $(STAMP) ## search the embedded demo pairs with asha (half a minute to a minute on 2 cores)
 	$(BIN)/python -m tune search --search asha
 
 check: $(STAMP) ## ruff, mypy and the import rule
@@ -32,7 +32,7 @@ format: $(STAMP) ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: $(STAMP) ## the tests, offline, about 16 minutes on 2 cores
+test: $(STAMP) ## the tests, offline, about 13 minutes on 2 cores
 	$(PYTEST) --durations=10 -m 'not slow and not gpu'
 
 test-all: $(STAMP) ## all tests that need no GPU

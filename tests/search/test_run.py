@@ -166,7 +166,7 @@ def ends(outcomes: list[TrialOutcome]) -> dict[str, tuple[str, list[Report]]]:
 
 
 def test_asha_in_order_repeats_itself_and_resumes_as_if_it_had_not_stopped(
-    tmp_path: Path, resources: dict[str, float]
+    tmp_path: Path, resources: dict[str, float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(name: str, pause: float, **options: Any) -> tuple[SearchRun, list[TrialOutcome], list[Event]]:
         opener = Curves(pause=pause)
@@ -178,6 +178,7 @@ def test_asha_in_order_repeats_itself_and_resumes_as_if_it_had_not_stopped(
     assert len(whole) == 16 and statuses.count("stopped") > 4 and statuses.count("done") > 2
     stopped = json.loads((tmp_path / "first" / "asha.json").read_text())["stopped"]
     assert stopped == {key: reports[-1].budget for key, (status, reports) in whole.items() if status == "stopped"}
+    assert capsys.readouterr().out == "", "--json prints to stdout"
     _, second, _ = run("second", pause=0.2)
     assert ends(second) == whole
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune as ray_tune
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from tune.events import Emit, TrialEvent
 from tune.results.layout import ResultsFolder
@@ -166,6 +167,19 @@ class Forget(ray_tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Drop those of a trial that was given up."""
         self.on_trial_complete(iteration, trials, trial)
+
+
+class Silent(TrialProgressCallback):
+    """In place of the callback with which Ray Tune prints: it says when a held trial is stopped, even if quiet."""
+
+    def on_trial_result(self, *arguments: Any, **info: Any) -> None:
+        """Print nothing."""
+
+    def on_trial_error(self, *arguments: Any, **info: Any) -> None:
+        """Print nothing."""
+
+    def on_trial_complete(self, *arguments: Any, **info: Any) -> None:
+        """Print nothing."""
 
 
 class Interrupt(ray_tune.Stopper):

@@ -31,7 +31,7 @@ from tune.events import Emit, SearchStarted
 from tune.results.layout import ResultsFolder
 from tune.results.rungs import RungFile
 from tune.search.algorithm import Algorithm, TrialSetup, algorithm
-from tune.search.callbacks import Forget, Interrupt, RunLogs, Tally, TrialEvents
+from tune.search.callbacks import Forget, Interrupt, RunLogs, Silent, Tally, TrialEvents
 from tune.search.hparams import Hparams
 from tune.search.ready_workers import ready_workers
 from tune.search.shared_actor import shared_actor
@@ -80,6 +80,7 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
         RunLogs(folder.runs, directories, hparams),
         *setup.callbacks,
         Forget(),
+        Silent(),
     ]
     trainable = ray_tune.with_parameters(StreamTrainable, opener=setup.opener, directories=directories)
     tuner = ray_tune.Tuner(
