@@ -80,7 +80,6 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
         RunLogs(folder.runs, directories, hparams),
         *setup.callbacks,
         Forget(),
-        Silent(),
     ]
     trainable = ray_tune.with_parameters(StreamTrainable, opener=setup.opener, directories=directories)
     tuner = ray_tune.Tuner(
@@ -144,7 +143,7 @@ def _run_config(folder: ResultsFolder, interrupt: Interrupt, callbacks: list[ray
         # The trial's directory is the checkpoint; otherwise Ray writes an empty one at the end of every trial.
         checkpoint_config=ray_tune.CheckpointConfig(checkpoint_at_end=False),
         failure_config=ray_tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
-        callbacks=callbacks,
+        callbacks=[*callbacks, Silent()],
     )
 
 
