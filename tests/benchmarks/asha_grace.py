@@ -28,9 +28,8 @@ from tune.config.search import search_config
 from tune.config.trial import TrialConfig, trial_config
 from tune.embed.prepare import PreparedBase
 from tune.embed.view import View
-from tune.search.asha import MIN_STEPS
 from tune.search.points import random_points
-from tune.search.rung_rule import GRACE, REDUCTION, Rung, continues
+from tune.search.rung_rule import GRACE, MIN_STEPS, REDUCTION, Rung, continues
 from tune.train.kinds import kind_of
 from tune.train.stream import Report
 

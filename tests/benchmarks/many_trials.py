@@ -27,17 +27,15 @@ from typing import Any
 from rich.console import Console
 
 from tests.benchmarks.common import Options, Result, Stopwatch, Target
-from tests.helpers.made_up_trials import Curves
+from tests.helpers.made_up_trials import Curves, planned
 from tests.report.folders import made_up_folder
 from tune.cli.display import SearchDisplay
 from tune.cli.tables import show_results
 from tune.config.search import SearchConfig, search_config
-from tune.config.trial import TrialConfig
 from tune.events import Event, TrialEvent
 from tune.results.layout import ResultsFolder
 from tune.results.summary import Summary
 from tune.train.outcomes import trial_outcomes
-from tune.train.planned import PlannedCost, planned_cost
 
 TITLE = "searches of 1,000 and 5,000 trials: time per trial at the end over that at the start"
 JOBS, MORE = 2, 10
@@ -161,15 +159,10 @@ def _searched(root: Path, algorithm: str, trials: int, reports: int) -> tuple[_W
     with connected(config, JOBS) as (resources, _):
         marks = [StopMarks(folder, directories)] if algorithm == "asha" else []
         began = time.process_time()
-        setup = TrialSetup(directories, Curves(reports), JOBS, resources, marks, cost=_planned)
+        setup = TrialSetup(directories, Curves(reports), JOBS, resources, marks, cost=planned)
         run_trials(config, folder, setup, emit)
         after = time.perf_counter() - watch.ended[-1][0]
     return watch, began, after
-
-
-def _planned(config: TrialConfig) -> PlannedCost:
-    """Return the cost by which the searches decide in order, as searches over frozen base models do."""
-    return planned_cost(config, 256, 10_000)
 
 
 def _shown(root: Path, trials: int) -> dict[str, float]:

@@ -13,7 +13,8 @@ from tune.config.search import search_config
 from tune.config.space import Space
 from tune.config.trial import TrialConfig
 from tune.train.directory import TrialDirectory
-from tune.train.stream import Report, Reports, TrialFailed
+from tune.train.planned import PlannedCost, planned_cost
+from tune.train.stream import REPORTS_PER_TRIAL, Report, Reports, TrialFailed
 
 
 def space(**axes: Any) -> tuple[Space, ...]:
@@ -55,6 +56,19 @@ class MadeUp:
                     yield report
 
 
+def curve_report(key: str, learning_rate: float, number: int, reports: int = REPORTS_PER_TRIAL) -> Report:
+    """Return a report along a learning curve, better or worse by learning rate and luck. key: seeds the luck."""
+    final = 0.9 - 0.03 * (math.log10(learning_rate) + 2.7) ** 2 + random.Random(key).gauss(0, 0.005)
+    budget = number / reports
+    auc = final - 0.15 * (1 - budget) ** 2
+    return Report(number, budget, auc, auc, 0.5, 0.1, 1 - budget, 1000.0, number / 100, step=number)
+
+
+def planned(config: TrialConfig) -> PlannedCost:
+    """Return a cost by which searches of made-up trials decide in order."""
+    return planned_cost(config, base_dims=256, train_pairs=10_000)
+
+
 @dataclass(frozen=True)
 class Curves:
     """Opens trials that train nothing and report along learning curves, better or worse by their learning rate.
@@ -62,21 +76,18 @@ class Curves:
     reports: of a whole trial, evenly over its plan. pause: seconds that a report takes at most, by chance.
     """
 
-    reports: int = 16
+    reports: int = REPORTS_PER_TRIAL
     pause: float = 0.0
 
     def __call__(self, config: TrialConfig, directory: Path, after: int = 0) -> Reports:
-        trial, luck = TrialDirectory(directory), random.Random(directory.name).gauss(0, 0.005)
-        final = 0.9 - 0.03 * (math.log10(config.learning_rate) + 2.7) ** 2 + luck
+        trial = TrialDirectory(directory)
         with trial.locked():
             trial.begin(config)
             trial.best.write_bytes(b"weights")
             trial.keep_reports([])
             for number in range(1, self.reports + 1):
                 time.sleep(self.pause * random.SystemRandom().random() ** 4)
-                budget = number / self.reports
-                auc = final - 0.15 * (1 - budget) ** 2
-                report = Report(number, budget, auc, auc, 0.5, 0.1, 1 - budget, 1000.0, number / 100, step=number)
+                report = curve_report(directory.name, config.learning_rate, number, self.reports)
                 trial.append(report)
                 if number > after:
                     yield report

@@ -1,21 +1,19 @@
 """A search by `OrderedTrials` without Ray and without training: workers of any speed, and a kill at any moment."""
 
 import heapq
-import math
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.made_up_trials import space
+from tests.helpers.made_up_trials import curve_report, planned, space
 from tune.config.space import Point
 from tune.config.trial import TrialConfig, trial_config
 from tune.results.rungs import RungFile
 from tune.search.optuna_search import TPESearch
 from tune.search.ordered_trials import Order, OrderedTrials
 from tune.train.outcomes import TrialOutcome
-from tune.train.planned import PlannedCost, planned_cost
+from tune.train.planned import PlannedCost
 from tune.train.stream import REPORTS_PER_TRIAL, Report
 
 SPACES = space(dims=[64, 128, 256], loss=["cosent", "angle"], learning_rate="1e-4:1e-1", batch_size=[16, 32, 64])
@@ -33,15 +31,12 @@ def key_of(point: Point) -> str:
 
 def cost_of(point: Point) -> PlannedCost:
     """Return its planned cost, in seconds."""
-    return planned_cost(config_of(point), base_dims=256, train_pairs=10_000)
+    return planned(config_of(point))
 
 
 def report_of(key: str, point: Point, number: int) -> Report:
-    """Return a made-up report: better or worse by learning rate, dims and luck, and rising over the trial."""
-    final = 0.9 - 0.03 * (math.log10(point["learning_rate"]) + 2.7) ** 2 + random.Random(key).gauss(0, 0.01)
-    budget = number / REPORTS_PER_TRIAL
-    auc = final - 0.1 * (1 - budget) ** 2
-    return Report(number, budget, auc, auc, 0.5, 0.1, 1 - budget, 1000.0, float(number), step=number)
+    """Return a made-up report."""
+    return curve_report(key, point["learning_rate"], number)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from ray.exceptions import RayActorError
 from ray.tune.execution import tune_controller
 
 from tune.search import ray_cluster, run
+from tune.search.ray_place import _set
 from tune.search.shared_actor import TrialHost, _TrialHandle
 
 CPUS = 2
@@ -134,11 +135,3 @@ class WarmRay:
         if running is not None:
             with running:
                 pass
-
-
-def _set(values: dict[str, str | None]) -> None:
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value

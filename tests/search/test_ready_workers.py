@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.helpers.made_up_trials import Curves
+from tests.helpers.made_up_trials import Curves, planned
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.events import ignore
@@ -16,7 +16,6 @@ from tune.search.algorithm import TrialSetup
 from tune.search.ray_cluster import connected
 from tune.search.run import run_trials
 from tune.search.trainable import TrialDirectories
-from tune.train.planned import planned_cost
 from tune.train.stream import Reports
 
 JOBS = 2
@@ -52,12 +51,6 @@ def test_trials_in_order_run_in_the_workers_that_are_ready(tmp_path: Path) -> No
         while len(ready := idle_workers()) < JOBS and time.monotonic() < deadline:
             time.sleep(0.05)
         opener = Noted(pause=0.02, folder=processes)
-        setup = TrialSetup(
-            directories,
-            opener,
-            JOBS,
-            resources,
-            cost=lambda trial: planned_cost(trial, base_dims=256, train_pairs=1000),
-        )
+        setup = TrialSetup(directories, opener, JOBS, resources, cost=planned)
         assert run_trials(config, folder, setup, ignore).trials == 24
     assert {int(path.name) for path in processes.iterdir()} <= ready, "a new process would import for seconds"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import tensorboard_runs
-from tests.helpers.made_up_trials import Curves, MadeUp, made_up_auc
+from tests.helpers.made_up_trials import Curves, MadeUp, made_up_auc, planned
 from tune.config.search import SearchConfig, search_config
 from tune.config.trial import TrialConfig
 from tune.events import Event, Message, SearchStarted, TrialEvent
@@ -21,7 +21,7 @@ from tune.search.ray_cluster import connected
 from tune.search.run import SearchRun, run_trials
 from tune.search.trainable import TrialDirectories
 from tune.train.outcomes import TrialOutcome, trial_outcomes
-from tune.train.planned import PlannedCost, planned_cost
+from tune.train.planned import PlannedCost
 from tune.train.stream import Report, TrialOpener
 
 Cost = Callable[[TrialConfig], PlannedCost]
@@ -151,11 +151,6 @@ def test_every_trial_is_another_configuration_also_after_a_resume(tmp_path: Path
         run, outcomes, events = search(tmp_path, resources, search="asha", trials=trials, space=dict(space))
         assert run == SearchRun(trials=total - past, interrupted="", past=past)
         assert len(outcomes) == total and SearchStarted(total=total, finished=past, jobs=2) in events
-
-
-def planned(config: TrialConfig) -> PlannedCost:
-    """Return the cost by which a search of made-up trials decides in order."""
-    return planned_cost(config, 256, 10_000)
 
 
 RANGES = {"dims": [64, 128, 256], "learning_rate": "1e-4:1e-1"}

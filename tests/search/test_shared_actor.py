@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ray import tune as ray_tune
 
-from tests.helpers.made_up_trials import Curves, MadeUp, made_up_auc
+from tests.helpers.made_up_trials import Curves, MadeUp, made_up_auc, planned
 from tune.config.search import search_config
 from tune.config.trial import TrialConfig
 from tune.events import Event, TrialEvent
@@ -24,7 +24,7 @@ from tune.search.ray_cluster import slots
 from tune.search.run import SearchRun, run_trials
 from tune.search.trainable import TrialDirectories
 from tune.train.outcomes import TrialOutcome, trial_outcomes
-from tune.train.planned import PlannedCost, planned_cost
+from tune.train.planned import PlannedCost
 from tune.train.stream import Reports, TrialOpener
 
 TRIALS = 12
@@ -165,7 +165,7 @@ def test_trials_of_a_shared_process_are_held_until_they_are_decided_on_in_order(
             tmp_path / name,
             resources,
             Curves(pause=pause),
-            cost=lambda config: planned_cost(config, 256, 10_000),
+            cost=planned,
             search="asha",
             trials=2 * TRIALS,
             space={"dims": [64, 128, 256], "learning_rate": "1e-4:1e-1"},

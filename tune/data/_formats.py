@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from tune.data._columns import is_usual, show
 from tune.data._csv import no_rows, read_table, table_head
 from tune.data._folders import not_one_table
-from tune.data._library import cause
+from tune.data._library import ROWS_AT_ONCE, cause, column_lists
 from tune.data._sources import DataFile
 from tune.errors import DataError
 from tune.events import Emit, Progress, ignore, working
@@ -32,8 +32,6 @@ from tune.files import is_lfs_pointer
 
 _HEAD_BYTES = 1 << 16
 _HEAD_LINES = 100
-_ROWS_AT_ONCE = 1 << 16
-"""Rows between two reports of progress."""
 _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
@@ -178,7 +176,7 @@ def _read_jsonl(file: DataFile, plain: Path, names: Sequence[str], progress: Pro
         for number, row in enumerate(_objects(file, lines), 1):
             for name in names:
                 columns[name].append(row.get(name))
-            if number % _ROWS_AT_ONCE == 0:
+            if number % ROWS_AT_ONCE == 0:
                 progress(lines.tell(), size)
     return columns
 
@@ -219,15 +217,9 @@ def _parquet_names(file: DataFile) -> list[str]:
 
 
 def _read_parquet(file: DataFile, names: Sequence[str], progress: Progress) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in names}
     with pq.ParquetFile(file.path) as parquet:
-        rows, done = parquet.metadata.num_rows, 0
-        for group in range(parquet.num_row_groups):
-            table = parquet.read_row_group(group, columns=list(names))
-            for start in range(0, table.num_rows, _ROWS_AT_ONCE):
-                part = table.slice(start, _ROWS_AT_ONCE)
-                for name in names:
-                    columns[name] += part.column(name).to_pylist()
-                done += part.num_rows
-                progress(done, rows)
-    return columns
+        groups = (parquet.read_row_group(group, columns=list(names)) for group in range(parquet.num_row_groups))
+        parts = (
+            group.slice(start, ROWS_AT_ONCE) for group in groups for start in range(0, group.num_rows, ROWS_AT_ONCE)
+        )
+        return column_lists(parts, names, parquet.metadata.num_rows, progress)

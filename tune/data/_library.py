@@ -8,14 +8,18 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from tune.data._sources import HubName, SavedDataset
 from tune.errors import DataError
-from tune.events import Emit, ignore, working
+from tune.events import Emit, Progress, ignore, working
+from tune.logs import replaced
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def hub_columns(hub: HubName) -> list[str] | None:
@@ -61,19 +65,29 @@ def load_saved(saved: SavedDataset) -> dict[str, Any]:
     return {"train": found} if isinstance(found, Dataset) else dict(found)
 
 
-_ROWS_AT_ONCE = 1 << 16
+ROWS_AT_ONCE = 1 << 16
+"""Rows between two reports of progress."""
 
 
 def columns_of(rows: Any, names: Sequence[str], emit: Emit = ignore) -> dict[str, list[Any]]:
     """Return the values of some columns of a `datasets.Dataset`, by name."""
     # Not `.data`: a dataset that was shuffled or filtered before it was saved holds the order of its rows apart.
     wanted = rows.select_columns(list(names)).with_format("arrow")
-    progress, columns = working(emit, "reading the dataset", "rows"), {name: list[Any]() for name in names}
-    for start in range(0, len(wanted), _ROWS_AT_ONCE):
-        table = wanted[start : start + _ROWS_AT_ONCE]
+    parts = (wanted[start : start + ROWS_AT_ONCE] for start in range(0, len(wanted), ROWS_AT_ONCE))
+    return column_lists(parts, names, len(wanted), working(emit, "reading the dataset", "rows"))
+
+
+def column_lists(
+    parts: "Iterable[pa.Table]", names: Sequence[str], rows: int, progress: Progress
+) -> dict[str, list[Any]]:
+    """Return the values of some columns of tables with so many rows in all, one table after the other, by name."""
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    done = 0
+    for part in parts:
         for name in names:
-            columns[name] += table.column(name).to_pylist()
-        progress(start + table.num_rows, len(wanted))
+            columns[name] += part.column(name).to_pylist()
+        done += part.num_rows
+        progress(done, rows)
     return columns
 
 
@@ -125,7 +139,7 @@ def _no_retries_without_network() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if _host_is_unknown():
             for module in (config, huggingface_hub.constants):
-                stack.enter_context(_set(module, "HF_HUB_OFFLINE", True))
+                stack.enter_context(replaced(module, "HF_HUB_OFFLINE", True))
         yield
 
 
@@ -138,8 +152,8 @@ def _quiet() -> Iterator[None]:
     bars = datasets.is_progress_bar_enabled()
     with contextlib.ExitStack() as stack:
         # The library sends a HEAD request even for a saved dataset, which takes 3 s behind a firewall.
-        stack.enter_context(_set(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False))
-        stack.enter_context(_set(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True))
+        stack.enter_context(replaced(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False))
+        stack.enter_context(replaced(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True))
         for logger in loggers:
             stack.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.CRITICAL)
@@ -147,13 +161,3 @@ def _quiet() -> Iterator[None]:
             stack.callback(datasets.enable_progress_bars)
         datasets.disable_progress_bars()
         yield
-
-
-@contextlib.contextmanager
-def _set(owner: Any, name: str, value: object) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)

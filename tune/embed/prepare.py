@@ -4,7 +4,7 @@ The view has train and val only. Test rows stay in the snapshot until test is op
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,8 +23,8 @@ from tune.embed.view import PairRows, Stored, ViewTexts, is_sound, view_digest, 
 from tune.events import Embedding, Emit, Progress, ignore, working
 
 
-def embedding_progress(name: str, emit: Emit) -> Callable[[int, int], None]:
-    """Return a callback that takes (done, total) and emits them as `Embedding`, with the rate since this call."""
+def embedding_progress(name: str, emit: Emit) -> Progress:
+    """Return a callback that emits `Embedding`, with the rate since this call."""
     began = time.perf_counter()
 
     def report(done: int, total: int) -> None:

@@ -8,7 +8,7 @@ return few texts at a time, are merged into larger ones.
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
@@ -20,6 +20,7 @@ from tune.embed.keys import KEY_TYPE, KeyIndex, Keys, as_keys, first_places, tex
 from tune.embed.maps import unmap
 from tune.embed.sources import EmbeddingSource
 from tune.errors import ModelError, UserError
+from tune.events import Progress
 from tune.files import lock_file, write_array, write_atomic
 
 logger = logging.getLogger(__name__)
@@ -31,9 +32,6 @@ TEXTS_PER_SHARD = 2048
 _ROWS_AT_ONCE = 1 << 15
 _LOCK = ".lock"
 _CUT = "cut_by_server.txt"
-
-Progress = Callable[[int, int], None]
-"""Called with (texts embedded so far, texts to embed)."""
 
 
 @runtime_checkable

@@ -68,9 +68,9 @@ class LocalBackend:
         directories = TrialDirectories(folder.trials.resolve(), job.digests, job.options)
         cache = options.cache.expanduser().resolve()
         opener = LocalOpener({name: base.view(cache) for name, base in job.bases.items()})
-        resources, fitting = self._cluster or ({}, options.jobs or usable_cores())
-        own = options.ray_address is None
-        jobs = min(options.jobs or usable_cores(), fitting) if own else options.jobs or fitting
+        wanted, own = options.jobs or usable_cores(), options.ray_address is None
+        resources, fitting = self._cluster or ({}, wanted)
+        jobs = min(wanted, fitting) if own else options.jobs or fitting
         marks = [StopMarks(folder, directories)] if options.search == "asha" else []
         # Of a cluster that others use too, nobody knows how many trials run at a time; held ones might wait forever.
         cost = job.cost(by_default=True) if own else None

@@ -24,7 +24,7 @@ class Failed:
     """A trial cannot be trained, or was given up."""
 
 
-TrialEvent = Reached | Failed
+ClockEvent = Reached | Failed
 
 
 @dataclass
@@ -33,7 +33,7 @@ class _Running:
     cost: PlannedCost
     reached: float = 0.0
     """The budget of the latest event, also of one that has not come up yet."""
-    events: deque[TrialEvent] = field(default_factory=deque)
+    events: deque[ClockEvent] = field(default_factory=deque)
 
     def at(self, budget: float) -> float:
         return self.started + self.cost.opening + self.cost.training * budget
@@ -65,7 +65,7 @@ class LogicalClock:
         reached = self._running[trial].reached
         return any(reached < rung <= budget for rung in self._rungs)
 
-    def add(self, trial: int, event: TrialEvent) -> None:
+    def add(self, trial: int, event: ClockEvent) -> None:
         """Take a trial's next event: a report that matters, or its failure."""
         running = self._running[trial]
         running.events.append(event)
@@ -87,7 +87,7 @@ class LogicalClock:
         """End a trial; what it may have sent since no longer counts."""
         del self._running[trial]
 
-    def next(self) -> tuple[int, TrialEvent] | None:
+    def next(self) -> tuple[int, ClockEvent] | None:
         """Return the next event and its trial, and advance to it; None while another trial may have an earlier one."""
         if not self._running:
             return None

@@ -15,9 +15,9 @@ from ray.tune.search import Searcher
 
 from tune.config.space import Point
 from tune.results.rungs import RungFile
-from tune.search.logical_clock import Failed, LogicalClock, Reached
+from tune.search.logical_clock import ClockEvent, Failed, LogicalClock, Reached
 from tune.search.optuna_search import TPESearch
-from tune.search.rung_rule import GRACE, REDUCTION, Rung, enter
+from tune.search.rung_rule import GRACE, MIN_STEPS, REDUCTION, Rung, enter
 from tune.train.outcomes import TrialOutcome
 from tune.train.planned import PlannedCost
 
@@ -191,7 +191,7 @@ class OrderedTrials:
         if self._clock.matters(trial.number, budget):
             self._clock.add(trial.number, Reached(budget, best_auc, step))
 
-    def _decide(self, number: int, event: Reached | Failed) -> None:
+    def _decide(self, number: int, event: ClockEvent) -> None:
         trial = self._trials[number]
         if isinstance(event, Failed):
             self._end(trial, event, stopped=False)
@@ -207,7 +207,7 @@ class OrderedTrials:
         file = self._order.rungs
         if file is None:
             return False
-        passes, entered = enter(self._rungs, key, (event.budget, event.best_auc, event.step), min_steps=0)
+        passes, entered = enter(self._rungs, key, (event.budget, event.best_auc, event.step), MIN_STEPS)
         stops = not passes and event.budget < 1
         stopped = {key: event.budget} if stops else {}
         if self._begun:
@@ -216,7 +216,7 @@ class OrderedTrials:
             file.take(entered, stopped)
         return stops
 
-    def _end(self, trial: _Trial, event: Reached | Failed, stopped: bool) -> None:
+    def _end(self, trial: _Trial, event: ClockEvent, stopped: bool) -> None:
         """Tell the study how a trial ended, with all of its reports up to then."""
         until = event.budget if isinstance(event, Reached) else math.inf
         # The last report of a trial that has not failed comes with its end.

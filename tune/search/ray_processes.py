@@ -15,10 +15,11 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 from ray._private import parameter, services
+
+from tune.logs import replaced
 
 
 @contextlib.contextmanager
@@ -31,20 +32,10 @@ def only_for_trials() -> Iterator[None]:
         yield
         return
     with (
-        _replaced(parameter, "RayParams", functools.partial(params, **_LEFT_OUT)),
-        _replaced(services, "start_api_server", lambda *arguments, **options: (None, None)),
+        replaced(parameter, "RayParams", functools.partial(params, **_LEFT_OUT)),
+        replaced(services, "start_api_server", lambda *arguments, **options: (None, None)),
     ):
         yield
 
 
 _LEFT_OUT = {"no_monitor": True, "include_log_monitor": False}
-
-
-@contextlib.contextmanager
-def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)

@@ -15,6 +15,8 @@ from typing import Any
 import ray
 from ray.tune.execution import tune_controller
 
+from tune.logs import replaced
+
 
 class _PlainClasses:
     """In place of Ray Tune's cache of actor classes: the same, in no environment of their own."""
@@ -31,10 +33,5 @@ class _PlainClasses:
 @contextlib.contextmanager
 def ready_workers() -> Iterator[None]:
     """Within the context, Ray Tune runs trials in workers that are ready. For a cluster started by this process."""
-    controller: Any = tune_controller
-    usual = controller._ActorClassCache
-    controller._ActorClassCache = _PlainClasses
-    try:
+    with replaced(tune_controller, "_ActorClassCache", _PlainClasses):
         yield
-    finally:
-        controller._ActorClassCache = usual

@@ -29,6 +29,8 @@ from ray.actor import ActorClass, ActorHandle
 from ray.exceptions import RayActorError
 from ray.tune.execution import tune_controller
 
+from tune.logs import replaced
+
 _SPARE_THREADS = 16
 """For calls that do not wait, such as a trial's creation and its reset."""
 _ANSWER_SECONDS = 10.0
@@ -37,13 +39,8 @@ _ANSWER_SECONDS = 10.0
 @contextlib.contextmanager
 def shared_actor(trials: int) -> Iterator[None]:
     """Within the context, Ray Tune runs all trials in one actor. trials: how many run at the same time."""
-    controller: Any = tune_controller
-    usual = controller._ActorClassCache
-    controller._ActorClassCache = lambda: _SharedClasses(trials)
-    try:
+    with replaced(tune_controller, "_ActorClassCache", lambda: _SharedClasses(trials)):
         yield
-    finally:
-        controller._ActorClassCache = usual
 
 
 class _SharedClasses:
