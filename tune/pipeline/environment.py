@@ -43,7 +43,7 @@ def check_cache(cache: Path) -> None:
         cache = cache.expanduser()
     except RuntimeError:
         raise UserError(f"[search] cache: {cache}: no such home folder; set HOME, or choose another --cache") from None
-    for folder in (cache, *(sub for name in ("snapshots", "views") if os.path.isdir(sub := cache / name))):
+    for folder in (cache, *(sub for name in ("snapshots", "views", "int8") if os.path.isdir(sub := cache / name))):
         existing = existing_folder_of(folder)
         if not _writable(existing):
             raise UserError(f"[search] cache: {cache} cannot be written ({existing}); choose another --cache")

@@ -14,6 +14,7 @@ from typing import Any
 
 from tune.embed.adapted import ABOUT
 from tune.embed.graph import RUNTIMES, GraphEmbedder
+from tune.embed.graphs.part import CALIBRATION
 from tune.embed.latency import machine_of
 from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.errors import ResultsError, UserError
@@ -23,7 +24,7 @@ from tune.export.about import about
 from tune.export.card import Extras, model_card
 from tune.export.facts import ExportFacts
 from tune.export.formats.card import TITLES, graph_section, instead_of, vectors_section, with_sections
-from tune.export.formats.graph import CALIBRATION, write_graph
+from tune.export.formats.graph import write_graph
 from tune.export.formats.request import Request
 from tune.export.formats.vectors import VECTORS, write_ranges
 from tune.export.trial import chosen_model

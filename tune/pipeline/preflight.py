@@ -7,7 +7,7 @@ from functools import partial
 from tune.config.search import SearchConfig
 from tune.data.guards import check_guards
 from tune.data.pairs import check_data
-from tune.embed.base_models import check_lora, check_source
+from tune.embed.base_models import check_int8, check_lora, check_source
 from tune.errors import ConfigError, UserError
 from tune.pipeline.environment import check_cache, check_hub_cache, check_ray_folder
 from tune.results.layout import check_results
@@ -37,6 +37,7 @@ def check_search(
             for name in here
         ),
         *(partial(check_lora, name) for name in here if config.trained_by_lora(name)),
+        *([partial(check_int8, config.base_models)] if config.search.precision == "int8" else []),
         partial(check_data, config.data),
         partial(check_guards, config.data),
     ]

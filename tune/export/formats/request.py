@@ -1,15 +1,12 @@
 """What is asked of an export beside the trial: format, precision, dims, and how its vectors will be stored."""
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tune.config.trial import TrialConfig
-from tune.errors import ModelError, UserError
-
-NEEDS: dict[str, Sequence[str]] = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino", "nncf")}
-"""Format -> packages that writing it takes."""
+from tune.embed.graph import check_writing
+from tune.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -40,13 +37,7 @@ class Request:
                     "give --vectors int8"
                 )
             return
-        missing = [name for name in NEEDS[self.form] if importlib.util.find_spec(name) is None]
-        if missing:
-            verb = "is" if len(missing) == 1 else "are"
-            raise ModelError(
-                f"--format {self.form}: {' and '.join(missing)} {verb} not installed; "
-                f"run pip install 'embedtune[{self.form}]'"
-            )
+        check_writing(self.form, f"--format {self.form}")
 
     def check_trial(self, config: TrialConfig, dims: Sequence[int], *, closed: bool) -> None:
         """Raise UserError if a trial's model cannot be exported so. dims: those that it is scored at, ascending."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tune.embed.graph import Feed
-from tune.export.formats.onnx import quiet
+from tune.embed.graphs.onnx import quiet
 
 
 def write_openvino(onnx: Path, to: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from tune.embed.graph import Feed
-from tune.errors import ModelError
-from tune.export.formats.network import Network
+from tune.embed.graphs.network import Network
+from tune.embed.graphs.refusal import NotAGraph
 
 _OPSET = 17
 _MOST_BYTES = 2_000_000_000
@@ -22,13 +22,11 @@ _MOST_BYTES = 2_000_000_000
 def write_onnx(network: Network, feed: Feed, outputs: Sequence[str], file: Path) -> None:
     """Write the network as an ONNX file that takes any number of texts and tokens.
 
-    feed: an example of its inputs. Raises ModelError if it is too large, or does something that ONNX has not.
+    feed: an example of its inputs. Raises NotAGraph if it is too large, or does something that ONNX has not.
     """
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     if weights > _MOST_BYTES:
-        raise ModelError(
-            f"the model has {weights / 1e9:.1f} GB of weights, and a graph file holds 2 GB; export it without --format"
-        )
+        raise NotAGraph(f"the model has {weights / 1e9:.1f} GB of weights, and a graph file holds 2 GB")
     axes = {name: {0: "texts", 1: "tokens"} for name in network.names}
     arrays = tuple(torch.from_numpy(feed[name]) for name in network.names)
     try:
@@ -48,7 +46,7 @@ def write_onnx(network: Network, feed: Feed, outputs: Sequence[str], file: Path)
         raise  # the disk's fault, not the model's
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ModelError(f"torch cannot write this model as ONNX ({reason}); export it without --format") from None
+        raise NotAGraph(f"torch cannot write this model as ONNX ({reason})") from None
 
 
 def quantise_onnx(file: Path, to: Path) -> None:

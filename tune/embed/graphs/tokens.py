@@ -4,14 +4,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tune.errors import ModelError
-from tune.export.formats.network import Chain
+from tune.embed.graphs.network import Chain
+from tune.embed.graphs.refusal import NotAGraph
 
 
 def write_tokenizer(chain: Chain, file: Path) -> dict[str, Any]:
     """Write the tokenizer of a chain, with its limit of tokens; return the entries of its side in embedtune.json.
 
-    Raises ModelError if it is not one that the tokenizers package knows.
+    Raises NotAGraph if it is not one that the tokenizers package knows.
     """
     from tokenizers import Tokenizer
 
@@ -19,10 +19,7 @@ def write_tokenizer(chain: Chain, file: Path) -> dict[str, Any]:
     static = type(first).__name__ == "StaticEmbedding"
     backend = first.tokenizer if static else getattr(first.tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
-        raise ModelError(
-            "its tokenizer is written in Python, so it cannot be loaded without transformers; export it without "
-            "--format"
-        )
+        raise NotAGraph("its tokenizer is written in Python, so it cannot be loaded without transformers")
     tokenizer = Tokenizer.from_str(backend.to_str())
     tokenizer.no_padding()
     limit = first.max_seq_length

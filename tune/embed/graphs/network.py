@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import Module, ModuleList
 
 from tune.embed.graph import MASK, TOKENS, TYPES
+from tune.embed.graphs.refusal import NotAGraph
 from tune.embed.routes import all_modules, split_route, task_modules
-from tune.errors import ModelError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -38,7 +38,7 @@ class Chain:
 def chains_of(model: "SentenceTransformer", prompts: tuple[str, str]) -> tuple[Chain, Chain]:
     """Return the modules of first and second texts. prompts: theirs, with routes if the model has any.
 
-    Raises ModelError if their texts do not become plain tokens, or pooling leaves out the prompt.
+    Raises NotAGraph if their texts do not become plain tokens, or pooling leaves out the prompt.
     """
     from sentence_transformers.base.modules import Router
 
@@ -61,27 +61,26 @@ def chains_of(model: "SentenceTransformer", prompts: tuple[str, str]) -> tuple[C
 def _check(modules: Sequence[Module], prompt: str) -> None:
     kind = type(modules[0]).__name__
     if kind not in _FIRST:
-        raise ModelError(
-            f"a model that begins with {kind} cannot be written as a graph, since its texts do not become plain "
-            "tokens; export it without --format"
+        raise NotAGraph(
+            f"a model that begins with {kind} cannot be written as a graph, since its texts do not become plain tokens"
         )
     if prompt and any(getattr(module, "include_prompt", True) is False for module in modules):
-        raise ModelError(
-            f"its pooling leaves out the tokens of the prompt {prompt!r}, which a graph cannot; export it without "
-            "--format"
-        )
+        raise NotAGraph(f"its pooling leaves out the tokens of the prompt {prompt!r}, which a graph cannot")
 
 
 class Network(Module):
-    """Tokens to unit vectors. names: of the inputs, in their order. Returns one output, or that of either side."""
+    """Tokens to vectors, of length 1 unless `unit` is false. names: of the inputs, in their order.
 
-    def __init__(self, chains: Sequence[Chain], names: Sequence[str]) -> None:
+    Returns one output, or that of either side.
+    """
+
+    def __init__(self, chains: Sequence[Chain], names: Sequence[str], *, unit: bool = True) -> None:
         super().__init__()
-        shared = _shared(chains)
+        shared, last = _shared(chains), [_UnitLength()] if unit else []
         self.first = ModuleList(
             [_Mean(module) if _is_static(module) else module for module in chains[0].modules[:shared]]
         )
-        self.rest = ModuleList([ModuleList([*chain.modules[shared:], _UnitLength()]) for chain in _distinct(chains)])
+        self.rest = ModuleList([ModuleList([*chain.modules[shared:], *last]) for chain in _distinct(chains)])
         self.names = tuple(names)
 
     def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
@@ -109,15 +108,13 @@ def share_a_graph(chains: Sequence[Chain]) -> bool:
 
 
 def inputs_of(chain: Chain) -> list[str]:
-    """Return the names of the arrays that a chain takes."""
+    """Return the names of the arrays that a chain takes. Raises NotAGraph for those that are no plain tokens."""
     first: Any = chain.modules[0]
     if _is_static(first):
         return [TOKENS, MASK]
     features: Mapping[str, Any] = first.preprocess(["one"])
     if unknown := [name for name, value in features.items() if torch.is_tensor(value) and name not in _KNOWN]:
-        raise ModelError(
-            f"its transformer takes {unknown[0]}, which a graph of tokens has not; export it without --format"
-        )
+        raise NotAGraph(f"its transformer takes {unknown[0]}, which a graph of tokens has not")
     return [name for name in _KNOWN if name in features]
 
 
