@@ -108,16 +108,24 @@ _MARKS = (
 
 @dataclass
 class _Watched:
-    """A running command. samples: (seconds since its start, bytes). lines: (seconds, line of its output)."""
+    """A running command. lines: (seconds since its start, line of its output).
 
-    samples: list[tuple[float, int]] = field(default_factory=list)
+    samples: (seconds, bytes, CPU seconds so far).
+    """
+
+    samples: list[tuple[float, int, float]] = field(default_factory=list)
     lines: list[tuple[float, str]] = field(default_factory=list)
     cpu: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
 
     def peak(self, begins: float = 0.0, ends: float = float("inf")) -> float:
         """Return the largest sample between two times, in GB."""
-        return max((size for at, size in self.samples if begins <= at <= ends), default=0) / 1e9
+        return max((size for at, size, _ in self.samples if begins <= at <= ends), default=0) / 1e9
+
+    def cpu_seconds(self, begins: float, ends: float) -> float:
+        """Return the CPU seconds between two times, up to a sample more or less."""
+        before, until = ([cpu for at, _, cpu in self.samples if at <= time] for time in (begins, ends))
+        return max(until, default=0.0) - max(before, default=0.0)
 
     def sample(self, at: float, root: int) -> None:
         """Add up what a process and its descendants take now."""
@@ -129,7 +137,7 @@ class _Watched:
             except (OSError, IndexError):
                 # It has ended since.
                 continue
-        self.samples.append((at, found))
+        self.samples.append((at, found, sum(self.cpu.values())))
 
     def phases(self, data_seconds: float) -> dict[str, tuple[float, float]]:
         """Return when each phase begins and ends. data_seconds: of the summary; they end with a line on the pairs."""
@@ -160,7 +168,10 @@ def searched(root: Path, pairs: int) -> dict[str, Any]:
         "validation AUC of the winner": summary["winner"]["val_auc"],
         "seconds": {"whole": watched.seconds, **{phase: end - begin for phase, (begin, end) in phases.items()}},
         "seconds of the summary": summary["seconds"],
-        "cpu_seconds": sum(watched.cpu.values()),
+        "cpu_seconds": {
+            "whole": sum(watched.cpu.values()),
+            **{phase: watched.cpu_seconds(*times) for phase, times in phases.items()},
+        },
         "peak_pss_gb": {"whole": watched.peak(), **{phase: watched.peak(*times) for phase, times in phases.items()}},
         "load_average_1min": os.getloadavg()[0],
         "making_seconds": making.seconds,

@@ -1,5 +1,6 @@
 """Columns that know their equal texts, and the normalisation of many texts at once: the same as text by text."""
 
+import hashlib
 import pickle
 import random
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.data.pair_files import pairs_of
+from tune.data._arrow_texts import ids_of_digests, sorted_order
 from tune.data.clean import clean_pairs, normalise, normalised_ids
 from tune.data.numbered import NumberedTexts, joined, taken, text_ids
 from tune.data.split import split_pairs
@@ -31,8 +33,23 @@ def first_seen(texts: list[str]) -> tuple[list[int], list[str]]:
 @pytest.mark.parametrize("seed", range(12))
 def test_many_texts_are_normalised_as_one_is(seed: int) -> None:
     texts = some_texts(seed)
-    ids, names = normalised_ids(texts)
-    assert (ids.tolist(), names.to_pylist()) == first_seen([normalise(text) for text in texts])
+    ids, digests = normalised_ids(texts)
+    expected, names = first_seen([normalise(text) for text in texts])
+    assert ids.tolist() == expected
+    assert [row.tobytes() for row in digests] == [hashlib.sha256(name.encode()).digest() for name in names]
+
+
+def test_digests_that_begin_alike_have_ids_of_their_own() -> None:
+    digests = np.zeros((4, 32), np.uint8)
+    digests[1, 31] = digests[3, 31] = 1
+    ids, first = ids_of_digests(digests)
+    assert ids.tolist() == [0, 1, 0, 1] and first.tolist() == [0, 1]
+
+
+def test_rows_are_sorted_by_the_next_column_where_one_is_equal() -> None:
+    few, many = np.random.default_rng(0).integers(0, [[3], [9]], (2, 50)).astype(np.uint64)
+    assert sorted_order(few, many).tolist() == np.lexsort((many, few)).tolist()
+    assert sorted_order(np.arange(5, dtype=np.uint64)[::-1], few[:5]).tolist() == [4, 3, 2, 1, 0]
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -10,6 +10,7 @@ from scipy.special import logit
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
+from tune.metrics import intervals
 from tune.metrics.intervals import Bootstrap, ComponentBootstrap
 from tune.metrics.score import roc_auc, score_pairs
 from tune.metrics.weighted import Ranking
@@ -74,6 +75,26 @@ def test_the_same_seed_gives_the_same_draws_in_any_order_of_calls() -> None:
     assert not np.array_equal(one.aucs(scores), ComponentBootstrap(labels, component, seed=8).aucs(scores))
 
 
+@pytest.mark.parametrize("threaded", [False, True])
+def test_several_models_on_shared_draws_are_as_each_alone(threaded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "_ROWS_PER_THREAD", 0 if threaded else 10**9)
+    monkeypatch.setattr(intervals, "_ROWS_AT_ONCE", 7 * 500)
+    scores, labels, component = linked(1)
+    models = [scores, np.round(scores, 1), np.round(-scores), np.zeros(scores.size)]
+    bootstrap = ComponentBootstrap(labels, component, draws=100, seed=7)
+    told: list[tuple[int, int]] = []
+    found = bootstrap.resample_all(models, progress=lambda done, total: told.append((done, total)))
+    for one, model in zip(found, models, strict=True):
+        alone = ComponentBootstrap(labels, component, draws=100, seed=7).resample(model)
+        np.testing.assert_array_equal(one.draws, alone.draws)
+        np.testing.assert_array_equal(one.influence, alone.influence)
+        assert one.value == alone.value
+    assert told == [*((done, 100) for done in range(7, 100, 7)), (100, 100)]
+    few = bootstrap.resample_all(models, draws=10)
+    np.testing.assert_array_equal(few[1].draws, found[1].draws[:10])
+    assert bootstrap.resample_all([]) == []
+
+
 def test_draws_depend_neither_on_row_order_nor_on_gaps_between_numbers() -> None:
     scores, labels, component = linked(2, shared=1.0)
     scores = np.round(scores, 1)
@@ -104,6 +125,9 @@ def test_draws_of_one_class_are_drawn_again_and_counted() -> None:
     # A quarter of the draws miss each of the two components, so about one is rejected per draw kept.
     assert 350 < bootstrap.redraws < 650
     assert all((weights == 1).all() for weights in bootstrap.weights())
+    again = ComponentBootstrap(labels, component, draws=500)
+    again.resample_all([np.arange(3.0)])
+    assert again.redraws == bootstrap.redraws, "counted while drawing or apart"
     np.testing.assert_array_equal(bootstrap.aucs(np.array([0.1, 0.5, 0.3])), np.full(500, 0.5))
     assert ComponentBootstrap(*linked(0)[1:]).redraws == 0
 

@@ -4,8 +4,7 @@ Two texts are the same if their normalised forms are equal (clean.normalise). Ha
 a side depends neither on row order nor on the process.
 """
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,7 +15,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from tune.config.data import SplitMode
-from tune.data._arrow_texts import encoded
+from tune.data._arrow_texts import digests, numbers_of
 from tune.data.clean import normalised_ids
 from tune.data.pairs import Pairs
 from tune.events import Progress
@@ -43,8 +42,8 @@ class Texts:
     @classmethod
     def of(cls, pairs: Pairs, progress: Progress | None = None) -> "Texts":
         """Normalise and hash the texts of these pairs. progress: of texts normalised."""
-        ids, distinct = normalised_ids(pairs.text_a, pairs.text_b, progress=progress)
-        return cls(ids[: len(pairs)], ids[len(pairs) :], _first_bits(encoded(distinct)))
+        ids, found = normalised_ids(pairs.text_a, pairs.text_b, progress=progress)
+        return cls(ids[: len(pairs)], ids[len(pairs) :], numbers_of(found))
 
     def links(self, queries: Column | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the two texts that link each pair to others, [n] each; equal if only one does.
@@ -144,13 +143,7 @@ def components(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[n
 
 def hash64(texts: Sequence[str]) -> NDArray[np.uint64]:
     """Return the first 64 bits of each text's sha256."""
-    return _first_bits(text.encode() for text in texts)
-
-
-def _first_bits(texts: Iterable[bytes]) -> NDArray[np.uint64]:
-    sha256 = hashlib.sha256
-    digests = b"".join([sha256(text).digest()[:8] for text in texts])
-    return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
+    return numbers_of(digests(text.encode() for text in texts))
 
 
 def most_frequent(texts: Texts) -> tuple[float, Column]:
@@ -177,7 +170,9 @@ def _smallest(hashes: NDArray[np.uint64], component: NDArray[np.int64]) -> NDArr
 
 def _sides_of(hashes: NDArray[np.uint64], seed: int, sides: Sequence[str]) -> NDArray[np.str_]:
     """Sides by u(sha256(seed, hash)), [k]; a side that is not in `sides` becomes train."""
-    u = hash64([f"split:{seed}:{value:016x}" for value in hashes.tolist()]) / np.float64(2**64)
+    digits, before = hashes.astype(">u8").tobytes().hex().encode(), f"split:{seed}:".encode()
+    found = digests(before + digits[start : start + 16] for start in range(0, len(digits), 16))
+    u = numbers_of(found) / np.float64(2**64)
     out = np.full(len(hashes), "train", dtype="<U5")
     if "val" in sides:
         out[(u >= VAL_FROM) & (u < TEST_FROM)] = "val"

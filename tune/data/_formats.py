@@ -109,7 +109,9 @@ def _readable_errors(file: DataFile) -> Iterator[None]:
         yield
     except _GZIP_ERRORS:
         raise DataError(f"{file.name} is a truncated or damaged gzip file: copy or compress it again") from None
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        if file.kind != "parquet":
+            raise
         raise DataError(
             f"{file.name} is a truncated or damaged parquet file ({cause(error)}): copy or write it again"
         ) from None

@@ -100,7 +100,7 @@ def parse_labels(
     several tables. Raises DataError showing up to three other values.
     """
     # True == 1 == 1.0 share a key and a meaning.
-    keys = [[_key(value) for value in column.values] for column in columns]
+    keys = [_keys(column.values) for column in columns]
     distinct = [list(dict.fromkeys(table)) for table in keys]
     named = config.positive_from is None
     lists = list(dict.fromkeys(tuple(column.classes) for column in columns if column.classes is not None and named))
@@ -122,7 +122,7 @@ def parse_labels(
                 f"contains {listed(differ)} without class names, and other tables name these classes in different"
                 " ways: write the names of the classes into the column"
             )
-        labels.append(np.fromiter((ways[0][key] for key in table), np.int8, len(table)))
+        labels.append(np.fromiter(map(ways[0].__getitem__, table), np.int8, len(table)))
     return labels, meaning
 
 
@@ -139,8 +139,11 @@ def _refuse_both_ways(union: _Union, known: _Known) -> None:
             )
 
 
-def _key(value: Any) -> Any:
-    return value if value is None or type(value) in (str, int, float, bool) else str(value)
+def _keys(values: Sequence[Any]) -> Sequence[Any]:
+    plain = {str, int, float, bool, type(None)}
+    if plain.issuperset(map(type, values)):
+        return values
+    return [value if type(value) in plain else str(value) for value in values]
 
 
 def _read(distinct: Sequence[Any], column: LabelColumn, lists: Sequence[Sequence[str]]) -> list[_Read]:

@@ -3,7 +3,6 @@
 Reads and writes nothing; the remaining rows keep their order.
 """
 
-import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tune.data._arrow_texts import ids_of, normalised
+from tune.data._arrow_texts import Ids, digests, encoded, ids_of_digests, normalised
 from tune.data._label_values import UNLABELLED
 from tune.data.numbered import NumberedTexts, text_ids
 from tune.data.pairs import Pairs, require_both_classes
@@ -140,30 +139,39 @@ def normalise(text: str) -> str:
     if text.isascii():
         words = text.encode().translate(_ascii_table()).decode()
     else:
-        words = canonical(text).casefold().translate(_punctuation())
+        words = canonical(text).casefold().translate(_punctuation)
     return " ".join(words.split()) or text
 
 
-@cache
-def _punctuation() -> dict[int, str]:
-    codes = (code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("P"))
-    return {**dict.fromkeys(codes, " "), ord("`"): " "}
+class _Table(dict[int, int | str]):
+    """What becomes of each character in `str.translate`: punctuation is a space. Filled in as characters occur, since
+    to look at all of Unicode takes a quarter of a second.
+    """
+
+    def __missing__(self, code: int) -> int | str:
+        character = chr(code)
+        punctuation = character == "`" or unicodedata.category(character).startswith("P")
+        found: int | str = " " if punctuation else code
+        self[code] = found
+        return found
+
+
+_punctuation = _Table()
 
 
 @cache
 def _ascii_table() -> bytes:
     """Return what each byte becomes: letters are case-folded, and punctuation is a space."""
-    table = "".join(map(chr, range(128))).casefold().translate(_punctuation()).encode()
+    table = "".join(map(chr, range(128))).casefold().translate(_punctuation).encode()
     return table + bytes(range(128, 256))
 
 
-def normalised_ids(
-    *columns: Sequence[str], progress: Progress | None = None
-) -> tuple[NDArray[np.int64], pa.LargeStringArray]:
+def normalised_ids(*columns: Sequence[str], progress: Progress | None = None) -> tuple[Ids, NDArray[np.uint8]]:
     """Return an id per text of all columns, one after the other, [n], equal for equal normalised texts, dense and in
-    order of first appearance; and the distinct normalised texts by id. Each distinct text is normalised once.
+    order of first appearance; and the sha256 of the normalised texts by id, [ids, 32]. Each text is normalised once.
     """
     ids, distinct = text_ids(*columns)
     names = normalised(pa.array(distinct, pa.large_string()), normalise, _ascii_table(), progress)
-    again, first = ids_of(names)
-    return again[ids], names.take(pa.array(first))
+    found = digests(encoded(names))
+    again, first = ids_of_digests(found)
+    return again[ids], found[first]

@@ -7,7 +7,6 @@ holds the rules, `_shortage` refuses what leaves too little.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tune.config.data import SplitMode
+from tune.data._arrow_texts import digests, hex_digits, numbers_of, sorted_order
 from tune.data._assign import Column, Texts, all_train, assign, components
 from tune.data._shortage import Search, check_enough
 from tune.data.folds import fold_of
@@ -144,6 +144,14 @@ def _table(split: Split) -> pa.Table:
     )
 
 
+def is_split_of(path: Path, split: Split) -> bool:
+    """Return whether a split.parquet is there, whole, and holds this split."""
+    try:
+        return bool(pq.read_table(path).equals(_table(split)))
+    except (OSError, pa.ArrowException):
+        return False
+
+
 @dataclass(frozen=True, eq=False)
 class SplitRows:
     """The rows of split.parquet, [n] each: row number in the source, hash of texts and label, component."""
@@ -197,11 +205,13 @@ def _digest_of(text: str) -> str:
 
 def row_hashes(pairs: Pairs | LabelledPairs, progress: Progress | None = None) -> list[str]:
     """Return a hash of each row's two texts and label, [n]: 32 hex digits."""
-    # The length comes first because the boundary between the two texts is part of the row.
-    sha256 = hashlib.sha256
-    rows, found = zip(pairs.text_a, pairs.text_b, pairs.label.tolist(), strict=True), list[str]()
-    while part := list(islice(rows, _ROWS_AT_ONCE)):
-        found += [sha256(f"{len(a)}:{a}{b}:{label}".encode()).hexdigest()[:32] for a, b, label in part]
+    found = list[str]()
+    for start in range(0, len(pairs), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        rows = zip(pairs.text_a[part], pairs.text_b[part], pairs.label[part].tolist(), strict=True)
+        # The length comes first because the boundary between the two texts is part of the row.
+        hashes = digests(f"{len(a)}:{a}{b}:{label}".encode() for a, b, label in rows)
+        found += hex_digits(hashes[:, :16])
         if progress is not None:
             progress(len(found), len(pairs))
     return found
@@ -222,9 +232,11 @@ def _sorted_lines(row_hash: Sequence[str], side: NDArray[np.str_]) -> bytes | No
     """Return the sorted lines without scores; None if two rows agree in the first half of their hashes."""
     rows = np.frombuffer("".join(row_hash).encode(), dtype="S32")
     # Lower-case hex digits sort as the bytes that they are.
-    first = np.ascontiguousarray(rows.view(np.uint8).reshape(-1, 32)[:, :16]).view(">u8").astype(np.uint64)
-    order = np.lexsort((first[:, 1], first[:, 0]))
-    if (first[order][1:] == first[order][:-1]).all(axis=1).any():
+    digits = rows.view(np.uint8).reshape(-1, 32)
+    first = [numbers_of(digits, place) for place in (0, 1)]
+    order = sorted_order(*first)
+    one, two = (column[order] for column in first)
+    if ((one[1:] == one[:-1]) & (two[1:] == two[:-1])).any():
         return None
     names = np.char.add(np.char.add(b" ", side.astype("S5")), b"\n")
     lines = np.concatenate([rows[order, None].view(np.uint8), names[order, None].view(np.uint8)], axis=1)
@@ -283,10 +295,9 @@ def train_order(split: "Split", seed: int) -> NDArray[np.int64]:
     if (known := split._orders.get(seed)) is not None:
         return known
     index = np.flatnonzero(split.side == "train")
-    sha256, row_hash = hashlib.sha256, split.row_hash
-    digests = b"".join([sha256(f"order:{seed}:{row_hash[i]}".encode()).digest() for i in index.tolist()])
-    keys = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)
-    order: NDArray[np.int64] = index[np.lexsort(keys.T[::-1])].astype(np.int64)
+    hashes, before = "".join(split.row_hash).encode(), f"order:{seed}:".encode()
+    keys = digests(before + hashes[32 * row : 32 * row + 32] for row in index.tolist())
+    order = index[sorted_order(*(numbers_of(keys, place) for place in range(4)))]
     split._orders[seed] = order
     return order
 

@@ -11,6 +11,9 @@ from tune.embed.view import PairRows
 if TYPE_CHECKING:
     import torch
 
+_PAIRS_AT_ONCE = 1 << 15
+"""Pairs whose unit vectors are in memory at once."""
+
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the rows of `vectors` [n, dims] scaled to length 1; rows of zeros stay zero."""
@@ -19,11 +22,15 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def cosine(vectors: NDArray[np.float32], pairs: PairRows) -> NDArray[np.float64]:
-    """Return the cosine similarity of each pair's rows of `vectors`, float64 [pairs]."""
+    """Return the cosine similarity of each pair's rows of `vectors`, float64 [pairs]. Copies few of them at a time."""
     import torch
 
-    used, (a, b) = used_rows(pairs)
-    return pair_cosine(torch.from_numpy(gathered(vectors, used)), a, b)
+    scores = np.empty(len(pairs))
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        some = pairs.take(slice(start, start + _PAIRS_AT_ONCE))
+        used, (a, b) = used_rows(some)
+        scores[start : start + len(some)] = pair_cosine(torch.from_numpy(gathered(vectors, used)), a, b)
+    return scores
 
 
 def used_rows(pairs: PairRows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -46,8 +53,11 @@ def pair_cosine(vectors: "torch.Tensor", a: NDArray[np.int64], b: NDArray[np.int
     """Return the cosine similarity of rows a[i] and b[i] of `vectors` [n, dims], float64 [pairs], computed by torch."""
     import torch
 
-    normalized = torch.nn.functional.normalize(vectors, dim=1)
-    scores: NDArray[np.float64] = (
-        (normalized[torch.from_numpy(a)] * normalized[torch.from_numpy(b)]).sum(1).double().cpu().numpy()
-    )
+    scores = np.empty(len(a))
+    # As torch's `normalize` does it, but a copy of all unit vectors would be as large as the vectors.
+    lengths = vectors.norm(2.0, 1, keepdim=True).clamp_min(1e-12)
+    for start in range(0, len(a), _PAIRS_AT_ONCE):
+        rows = [torch.from_numpy(side[start : start + _PAIRS_AT_ONCE]).to(vectors.device) for side in (a, b)]
+        first, second = (vectors[side] / lengths[side] for side in rows)
+        scores[start : start + _PAIRS_AT_ONCE] = (first * second).sum(1).double().cpu().numpy()
     return scores

@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.embed.behind import behind
 from tune.embed.keys import Keys
 from tune.events import Progress
 from tune.files import make_directory, write_array, write_atomic
@@ -235,10 +236,11 @@ def _save_vectors(path: Path, vectors: NDArray[np.float32] | Stored) -> int:
         with open(path, "wb") as file:
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False}
             np.lib.format.write_array_header_1_0(file, header | {"shape": shape})
-            for start in range(0, vectors.rows, size):
-                end = min(start + size, vectors.rows)
-                file.write(np.ascontiguousarray(vectors.part(slice(start, end))).data)
-                vectors.progress(end, vectors.rows)
+            with behind(file.write) as write:
+                for start in range(0, vectors.rows, size):
+                    end = min(start + size, vectors.rows)
+                    write(np.ascontiguousarray(vectors.part(slice(start, end))).data)
+                    vectors.progress(end, vectors.rows)
         return vectors.rows
     np.save(path, vectors)
     return len(vectors)

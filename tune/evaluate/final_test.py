@@ -1,7 +1,7 @@
 """Opens test, once: scores the untouched base models and the finalists on it, with intervals on the same draws.
 
-Thresholds come from val. With bf16 snapshots the test texts are embedded in fp32, so the numbers reported are those
-of the exported model (fp32 weights).
+Thresholds come from val. With bf16 or int8 snapshots the test texts are embedded in fp32, so the numbers reported are
+those of the exported model (fp32 weights).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from tune.evaluate.comparisons import judged, planned
 from tune.evaluate.draws import draws_of
 from tune.evaluate.quantised_models import QuantisedModels, chosen_by_val
 from tune.evaluate.tfidf import TFIDF_KEY, TfidfBaseline
-from tune.events import Emit, ignore, working
+from tune.events import Emit, Progress, ignore, working
 from tune.metrics.intervals import Difference, Resampled
 from tune.metrics.score import score_pairs
 from tune.metrics.spearman import correlate
@@ -75,22 +75,25 @@ def open_test(
     quantised = QuantisedModels(test.drawn.bootstrap, test.finals, test.resampled, models.cache, seed, chosen)
     scored, total = 0, len(models.bases) + len(finalists)
     progress = working(opening.emit, "scoring test", "models")
-    for base in models.bases.values():
-        vectors, rows = base.test_rows(models.cache, pairs)
-        final, on_val = base_on_val(base, models.cache)
-        test.add(baseline_key(base.name), final, cosine(vectors, rows), on_val)
-        quantised.add_base(base, (vectors, rows))
-        progress(scored := scored + 1, total)
     if tfidf is not None:
         test.add(TFIDF_KEY, tfidf.final, tfidf.test(pairs), tfidf.val)
-    for model in finalists:
-        of_test = model.test_vectors(pairs)
-        for dims, scores in model.scores(*of_test).items():
-            ranks = model is finalists[0] and dims == model.dims[0]
-            test.add(model.key(dims), model.val()[dims], scores, model.val_scores() if ranks else None)
-        quantised.add_trial(model, of_test)
+    for base in models.bases.values():
+        vectors, rows = of_base = base.test_rows(models.cache, pairs)
+        final, on_val = base_on_val(base, models.cache)
+        test.add(baseline_key(base.name), final, cosine(vectors, rows), on_val)
+        quantised.add_base(base, of_base)
         progress(scored := scored + 1, total)
-    return Opened(_result(test, finalists, models, pairs, tfidf) | quantised.to_json(), test.cosines)
+        # Beside their base, whose vectors take long to gather and are many.
+        for model in [one for one in finalists if one.base.name == base.name]:
+            of_test = model.test_vectors(pairs, of_base)
+            for dims, scores in model.scores(*of_test).items():
+                ranks = model is finalists[0] and dims == model.dims[0]
+                test.add(model.key(dims), model.val()[dims], scores, model.val_scores() if ranks else None)
+            quantised.add_trial(model, of_test)
+            progress(scored := scored + 1, total)
+    order = [*map(baseline_key, models.bases), TFIDF_KEY, *(one.key(dims) for one in finalists for dims in one.dims)]
+    test.resample(order, working(opening.emit, "intervals on test", "draws"))
+    return Opened(_result(test, finalists, models, pairs, tfidf) | quantised.to_json(order), test.cosines)
 
 
 def _result(
@@ -127,7 +130,7 @@ def _result(
 
 
 class _TestScores:
-    """Every model's scores on test, with their bootstrap draws. finals, resampled: by key, in the order of adding.
+    """Every model's scores on test, with their bootstrap draws. finals, resampled: by key, once `resample` was called.
 
     cosines: by key, of the models that were added with those on val.
     """
@@ -138,19 +141,30 @@ class _TestScores:
         self.cosines: dict[str, Cosines] = {}
         self._label, self._grades = pairs.label, pairs.score
         self.resampled: dict[str, Resampled] = {}
+        self._added: dict[str, tuple[Final, NDArray[np.float64]]] = {}
 
     def add(
         self, key: str, final: Final, scores: NDArray[np.float64], on_val: NDArray[np.floating] | None = None
     ) -> None:
-        """Score a model [n] at the thresholds that were fitted on val. on_val: its cosines there, if they are kept."""
+        """Add a model's scores [n]. final: its results on val. on_val: its cosines there, if they are kept."""
         if on_val is not None:
             self.cosines[key] = Cosines(on_val.astype(np.float32), scores.astype(np.float32))
-        resampled = self.resampled[key] = self.drawn.bootstrap.resample(scores)
-        test = score_pairs(scores, self._label, final.threshold, final.logistic_threshold)
-        test = self.drawn.bootstrap.scored(test, resampled)
-        if self._grades is not None and (found := correlate(scores, self._grades, self.drawn.bootstrap)):
-            test = replace(test, spearman=found.rho, spearman_low=found.low, spearman_high=found.high)
-        self.finals[key] = replace(final, test=test)
+        self._added[key] = final, scores
+
+    def resample(self, order: Sequence[str], progress: Progress) -> None:
+        """Score what was added, in this order, at the thresholds fitted on val, each draw made once for all models."""
+        keys = [key for key in order if key in self._added]
+        self.cosines = {key: self.cosines[key] for key in keys if key in self.cosines}
+        bootstrap = self.drawn.bootstrap
+        drawn = bootstrap.resample_all([self._added[key][1] for key in keys], progress=progress)
+        for key, resampled in zip(keys, drawn, strict=True):
+            final, scores = self._added[key]
+            self.resampled[key] = resampled
+            test = score_pairs(scores, self._label, final.threshold, final.logistic_threshold)
+            test = bootstrap.scored(test, resampled)
+            if self._grades is not None and (found := correlate(scores, self._grades, bootstrap)):
+                test = replace(test, spearman=found.rho, spearman_low=found.low, spearman_high=found.high)
+            self.finals[key] = replace(final, test=test)
 
     def spearman(self, key: str) -> dict[str, float | None]:
         """Return a model's correlation with the graded scores, and its interval; None where there is none."""

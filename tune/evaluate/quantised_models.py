@@ -61,15 +61,27 @@ def chosen_by_val(finalists: Sequence[TrialModel], grid: bool) -> dict[str, list
     return chosen
 
 
+@dataclass(frozen=True)
+class _Added:
+    """Quantised vectors of a model at some dims. val_auc, test [n]: their AUC on val and scores on test; None with
+    float32, which are those of the model.
+    """
+
+    key: str
+    names: dict[str, str]
+    dims: int
+    precision: Precision
+    val_auc: float | None = None
+    test: NDArray[np.float64] | None = None
+
+
 @dataclass
 class QuantisedModels:
     """Collects the results of quantised vectors, model by model.
 
     bootstrap: of the test pairs. finals: model key -> its results with float32 vectors, test included; resampled: its
-    draws on test. Both must be there when the model is added. seed: of the sample of train texts. chosen: of
-    `chosen_by_val`. entries: a dict of plain values per model key and precision: key, trial, base_model, dims,
-    precision, bytes (per vector), val_auc, auc (test) and its interval, low and high (None if none can be given). note:
-    why entries are missing, or "".
+    draws on test. Both must be there when `to_json` is called. seed: of the sample of train texts. chosen: of
+    `chosen_by_val`. note: why entries are missing, or "".
     """
 
     bootstrap: Bootstrap
@@ -78,9 +90,8 @@ class QuantisedModels:
     cache: Path
     seed: int
     chosen: dict[str, list[int]]
-    entries: list[dict[str, Any]] = field(default_factory=list, init=False)
     note: str = field(default="", init=False)
-    _of_entry: list[Resampled] = field(default_factory=list, init=False)
+    _added: list[_Added] = field(default_factory=list, init=False)
 
     def add_base(self, base: PreparedBase, test: Side) -> None:
         """Add an untouched base model, unless it has folds in place of val. test: its vectors of the test pairs."""
@@ -108,70 +119,74 @@ class QuantisedModels:
         if keys and not model.base.folds:
             self._add(keys, {"trial": trial, "base_model": model.base.name}, test, val_and_train)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, order: Sequence[str]) -> dict[str, Any]:
         """Return the entries as `quantised` and, if some are missing, the reason as `quantised_note`; {} with folds.
 
-        Entries of trials also have `lost`: the test AUC of the best float32 vectors by val (`lost_from`, their key)
-        minus that of these, and its paired interval, lost_low and lost_high.
+        order: of the entries, model keys. An entry has plain values: key, trial, base_model, dims, precision, bytes
+        (per vector), val_auc, auc (test) and its interval, low and high (None if none can be given). Entries of trials
+        also have `lost`: the test AUC of the best float32 vectors by val (`lost_from`, their key) minus that of these,
+        and its paired interval, lost_low and lost_high.
         """
-        found = {"quantised": self._compared(), "quantised_note": self.note}
+        self._added.sort(key=lambda one: order.index(one.key))  # stable: precisions stay as they were added
+        found = {"quantised": self._compared(self._entries()), "quantised_note": self.note}
         return {name: value for name, value in found.items() if value}
 
-    def _compared(self) -> list[dict[str, Any]]:
-        whole = [
-            place for place, entry in enumerate(self.entries) if entry["precision"] == "float32" and _is_trained(entry)
-        ]
+    def _entries(self) -> list[tuple[dict[str, Any], Resampled]]:
+        scores = [one.test for one in self._added if one.test is not None]
+        pairs = max((len(one) for one in scores), default=1)
+        drawn = iter(self.bootstrap.resample_all(scores, max(_DRAWN_PAIRS // max(pairs, 1), _FEWEST_DRAWS)))
+        entries = []
+        for one in self._added:
+            if one.test is None:
+                final, resampled = self.finals[one.key], self.resampled[one.key]
+                assert final.test is not None
+                auc, low, high = final.test.auc, final.test.auc_low, final.test.auc_high
+                val_auc: float | None = final.val_auc
+            else:
+                resampled, val_auc = next(drawn), one.val_auc
+                auc, (low, high) = resampled.value, self.bootstrap.interval_of(resampled) or (None, None)
+            about = {"key": one.key, **one.names, "dims": one.dims, "precision": one.precision}
+            about["bytes"] = bytes_per_vector(one.dims, one.precision)
+            entries.append(({**about, "val_auc": val_auc, "auc": auc, "low": low, "high": high}, resampled))
+        return entries
+
+    def _compared(self, entries: list[tuple[dict[str, Any], Resampled]]) -> list[dict[str, Any]]:
+        whole = [one for one in entries if one[0]["precision"] == "float32" and _is_trained(one[0])]
         if not whole:
-            return self.entries
-        best = max(whole, key=lambda place: (self.entries[place]["val_auc"], -self.entries[place]["bytes"]))
+            return [entry for entry, _ in entries]
+        best, of_best = max(whole, key=lambda one: (one[0]["val_auc"], -one[0]["bytes"]))
         compared = []
-        for entry, of_entry in zip(self.entries, self._of_entry, strict=True):
+        for entry, of_entry in entries:
             if _is_trained(entry):
-                lost = self.bootstrap.difference_of(self._of_entry[best], of_entry)
+                lost = self.bootstrap.difference_of(of_best, of_entry)
                 ends = {"lost": lost.delta, "lost_low": lost.low, "lost_high": lost.high}
-                entry = {**entry, **ends, "lost_from": self.entries[best]["key"]}
+                entry = {**entry, **ends, "lost_from": best["key"]}
             compared.append(entry)
         return compared
 
     def _add(self, keys: dict[int, str], names: dict[str, str], test: Side, val_and_train: _ValAndTrain) -> None:
         try:
             val, train = val_and_train()
-            scored = self._scored(keys, (val, test), train)
+            self._added += self._scored(keys, names, (val, test), train)
         except Exception as error:
             # The scores on test must not be lost for it, since test is opened once.
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             self.note = self.note or f"quantised vectors of {names['trial']} were not scored ({reason})"
-            return
-        for (dims, precision), (numbers, resampled) in scored.items():
-            about = {"key": keys[dims], **names, "dims": dims, "precision": precision}
-            self.entries.append({**about, "bytes": bytes_per_vector(dims, precision), **numbers})
-            self._of_entry.append(resampled)
 
     def _scored(
-        self, keys: dict[int, str], sides: tuple[Side, Side], train: Vectors
-    ) -> dict[tuple[int, Precision], tuple[dict[str, float | None], Resampled]]:
-        """Return AUC on val, AUC on test with its interval, and draws, by dims and precision. sides: val, test.
-
-        With float32 they are those in `finals`. There is no int8 if there are no train texts.
-        """
+        self, keys: dict[int, str], names: dict[str, str], sides: tuple[Side, Side], train: Vectors
+    ) -> list[_Added]:
+        """Score the vectors at all dims and precisions. sides: val, test. No int8 if there are no train texts."""
         val, test = sides
-        quantised = [one for one in PRECISIONS if one != "float32" and (one != "int8" or len(train))]
-        ranges = {dims: int8_ranges(train, dims) for dims in keys}
-        on_test = [quantised_scores(test, dims, one, ranges[dims]) for dims in keys for one in quantised]
-        draws = _DRAWN_PAIRS // max(len(test[1].label), 1)
-        resampled = iter(self.bootstrap.resample_all(on_test, max(draws, _FEWEST_DRAWS)))
-        scored: dict[tuple[int, Precision], tuple[dict[str, float | None], Resampled]] = {}
+        scored = []
         for dims, key in keys.items():
-            final = self.finals[key]
-            assert final.test is not None
-            low, high = final.test.auc_low, final.test.auc_high
-            own = {"val_auc": final.val_auc, "auc": final.test.auc, "low": low, "high": high}
-            scored[dims, "float32"] = own, self.resampled[key]
-            for one in quantised:
-                of_test = next(resampled)
-                low, high = self.bootstrap.interval_of(of_test) or (None, None)
-                val_auc = roc_auc(quantised_scores(val, dims, one, ranges[dims]), val[1].label)
-                scored[dims, one] = {"val_auc": val_auc, "auc": of_test.value, "low": low, "high": high}, of_test
+            ranges = int8_ranges(train, dims)
+            scored.append(_Added(key, names, dims, "float32"))
+            for one in PRECISIONS:
+                if one != "float32" and (one != "int8" or len(train)):
+                    val_auc = roc_auc(quantised_scores(val, dims, one, ranges), val[1].label)
+                    on_test = quantised_scores(test, dims, one, ranges)
+                    scored.append(_Added(key, names, dims, one, val_auc, on_test))
         return scored
 
     def _train_rows(self, view: View, most: int) -> NDArray[np.int64]:

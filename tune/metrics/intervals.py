@@ -9,16 +9,15 @@ from t need no draws beyond those of the interval, however many comparisons ther
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import islice
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
-from scipy.stats import t as student
 
 from tune.metrics.score import Labels, ModelScore, Scores, checked_pairs
 from tune.metrics.weighted import Ranking
@@ -28,6 +27,12 @@ DRAWS = 2000
 
 SAYS_NOTHING = 0.9
 """An interval that covers more than this share of all possible values is not given."""
+
+_THREADS = 2
+_ROWS_PER_THREAD = 20_000
+"""Draws of fewer rows take less than starting threads for them."""
+_ROWS_AT_ONCE = 1 << 20
+"""Rows of draws that are in memory at once."""
 
 Method = Literal["components", "two-way"]
 
@@ -97,16 +102,22 @@ class Bootstrap(ABC):
         self._ones = self._positive.astype(np.float64)
         self.draws = draws
         self.seed = seed
+        self._redraws: int | None = None
 
-    @cached_property
+    @property
     def redraws(self) -> int:
         """How many draws held only one class and were repeated."""
-        return 0 if self.reason else sum(rejected for _, rejected in self._tries())
+        if self._redraws is None:
+            self._redraws = 0 if self.reason else sum(rejected for _, rejected in self._tries())
+        return self._redraws
 
     def weights(self) -> Iterator[NDArray[np.float64]]:
         """Yield for each draw how often every row counts: [n], whole numbers as float64."""
-        for weights, _ in self._tries():
+        redraws = 0
+        for weights, rejected in self._tries():
+            redraws += rejected
             yield weights
+        self._redraws = redraws
 
     def aucs(self, scores: Scores) -> NDArray[np.float64]:
         """Return the ROC AUC of every draw, [draws].
@@ -124,18 +135,46 @@ class Bootstrap(ABC):
         draws = np.empty(0) if self.reason else np.fromiter(map(statistic.weighted, self.weights()), np.float64)
         return Resampled(statistic.value, draws, statistic.influence())
 
-    def resample_all(self, scores: Sequence[Scores], draws: int | None = None) -> list[Resampled]:
+    def resample_all(
+        self,
+        scores: Sequence[Scores],
+        draws: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Resampled]:
         """Return the same for several models, making each draw once for all of them. Raises ValueError as `aucs`.
 
         draws: only the first so many; of intervals from d draws, the width has an error of about 1 / sqrt(2 d).
+        progress: of draws made, and all of them. Models of many pairs are ranked in two threads.
         """
         few = self.draws if draws is None else min(draws, self.draws)
         rankings = [Ranking(one, self._positive) for one in scores]
         drawn = np.empty((len(rankings), 0 if self.reason else few))
-        for number, weights in enumerate([] if self.reason or not rankings else islice(self.weights(), few)):
-            for place, ranking in enumerate(rankings):
-                drawn[place, number] = ranking.weighted(weights)
+        if drawn.size:
+            self._draw_all(rankings, drawn, progress)
         return [Resampled(one.value, own, one.influence()) for one, own in zip(rankings, drawn, strict=True)]
+
+    def _draw_all(
+        self, rankings: Sequence[Ranking], drawn: NDArray[np.float64], progress: Callable[[int, int], None] | None
+    ) -> None:
+        """Fill in the AUC of every model and draw, drawn [models, draws]."""
+        few, weights = drawn.shape[1], self.weights()
+        # A block keeps several threads busy, and small ones the caches.
+        size = min(max(_ROWS_AT_ONCE // len(self._ones), 1), few)
+        threads = _THREADS if len(self._ones) >= _ROWS_PER_THREAD and len(rankings) > 1 else 0
+        with ThreadPoolExecutor(threads or 1, "draws") as pool:
+            for start in range(0, few, size):
+                block = list(islice(weights, min(size, few - start)))
+
+                def rank(place: int, start: int = start, block: Sequence[NDArray[np.float64]] = block) -> None:
+                    own = drawn[place, start : start + len(block)]
+                    own[:] = [rankings[place].weighted(one) for one in block]
+
+                list((pool.map if threads else map)(rank, range(len(rankings))))
+                if progress is not None:
+                    progress(start + len(block), few)
+        if few == self.draws:
+            # Nothing is left, and what was drawn again has then been counted.
+            next(weights, None)
 
     def interval(self, scores: Scores, level: float = 0.95) -> tuple[float, float] | None:
         """Return the interval (low, high) of the AUC, or None; see `interval_of`.
@@ -168,7 +207,7 @@ class Bootstrap(ABC):
         if error == 0 or not 0 < model.value < 1:
             return "every draw gives the same AUC"
         centre, scale = logit(model.value), error / (model.value * (1 - model.value))
-        half = student.ppf((1 + level) / 2, freedom) * scale
+        half = student().ppf((1 + level) / 2, freedom) * scale
         low, high = float(expit(centre - half)), float(expit(centre + half))
         return "the interval would span nearly every possible AUC" if high - low > SAYS_NOTHING else (low, high)
 
@@ -191,11 +230,11 @@ class Bootstrap(ABC):
             if between.value == 0:
                 return replace(unknown, low=0.0, high=0.0, p=1.0)
             return replace(unknown, reason="the difference is the same in every draw")
-        half = float(student.ppf((1 + level) / 2, freedom)) * error
+        half = float(student().ppf((1 + level) / 2, freedom)) * error
         low, high = between.value - half, between.value + half
         if high - low > 2 * SAYS_NOTHING:
             return replace(unknown, reason="the interval would span nearly every possible difference")
-        p = float(2 * student.sf(abs(between.value) / error, freedom))
+        p = float(2 * student().sf(abs(between.value) / error, freedom))
         return replace(unknown, low=max(low, -1.0), high=min(high, 1.0), p=p)
 
     @abstractmethod
@@ -265,6 +304,13 @@ class ComponentBootstrap(Bootstrap):
     def _error(self, model: Resampled) -> tuple[float, float]:
         k = self.components
         return float(model.draws.std() * np.sqrt(k / (k - 1))), self._freedom
+
+
+def student() -> Any:
+    """Return Student's t of scipy.stats, which takes half a second to import and is first needed after a search."""
+    from scipy.stats import t
+
+    return t
 
 
 def _check_level(level: float) -> None:

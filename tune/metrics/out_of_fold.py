@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
-from tune.metrics.intervals import Bootstrap, ComponentBootstrap, Resampled
+from tune.metrics.intervals import Bootstrap, ComponentBootstrap, Resampled, student
 from tune.metrics.score import Scores, checked_pairs
 
 MOST_DRAWS, LEAST_DRAWS = 1000, 200
@@ -139,7 +138,7 @@ class OutOfBagBootstrap(ComponentBootstrap):
         left = (1 - 1 / k) ** k
         own = float(model.draws.std() * np.sqrt(left / (1 - left) * k / (k - 1))), self._freedom
         usual = self._usual._error(model.plain)
-        return max(own, usual, key=lambda one: one[0] * student.ppf(0.975, one[1]))
+        return max(own, usual, key=lambda one: one[0] * student().ppf(0.975, one[1]))
 
     def _effective(self, rows: NDArray[np.bool_]) -> float:
         """Return how many components of equal size have the same sum of squared shares of these rows."""

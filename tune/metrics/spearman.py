@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from tune.metrics.intervals import Bootstrap
 from tune.metrics.score import Scores
@@ -33,6 +32,8 @@ def spearman(scores: Scores, grades: Grades) -> float | None:
 
     Returns None if all scores or all grades are equal. Raises ValueError if they differ in length or one is not finite.
     """
+    from scipy.stats import spearmanr  # it takes half a second to import
+
     first, second = _checked(scores, grades)
     if first.size < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None

@@ -21,21 +21,29 @@ class Ranking:
         # Per positive: how many negatives are below it, and how many are not above it. They differ only at ties.
         self._below = np.searchsorted(below, above, side="left")
         self._not_above = np.searchsorted(below, above, side="right")
-        self._running = np.zeros(below.size + 1)
         self._not_below = above.size - np.searchsorted(above, below, side="left")
         self._above = above.size - np.searchsorted(above, below, side="right")
         self.value = int(self._below.sum() + self._not_above.sum()) / (2 * above.size * below.size)
+        self._tied = np.flatnonzero(self._below != self._not_above)
+        self._running = np.zeros(below.size + 1)
+        self._buffers = np.empty(above.size), np.empty(above.size), np.empty(below.size)
 
     def weighted(self, weights: NDArray[np.float64]) -> float:
         """Return the ROC AUC with row i counted weights[i] times, [n].
 
-        Sums of whole numbers below 2**53, so exact in any order.
+        Sums of whole numbers below 2**53, so exact in any order. Not for two threads at once.
         """
-        positives = weights[self._positives]
-        running = self._running
-        np.cumsum(weights[self._negatives], out=running[1:])
+        running, (positives, below, negatives) = self._running, self._buffers
+        # Into arrays that exist, and without a check of the places: thrice as fast as indexing.
+        np.take(weights, self._positives, out=positives, mode="clip")
+        np.take(weights, self._negatives, out=negatives, mode="clip")
+        np.cumsum(negatives, out=running[1:])
+        np.take(running, self._below, out=below, mode="clip")
         # Not @: OpenBLAS starts threads for it, which cost several times what they save here.
-        halves = np.einsum("i,i->", positives, running[self._below] + running[self._not_above])
+        halves = 2.0 * np.einsum("i,i->", positives, below)
+        if len(self._tied):
+            more = running[self._not_above[self._tied]] - below[self._tied]
+            halves += np.einsum("i,i->", positives[self._tied], more)
         return float(halves / (2.0 * positives.sum() * running[-1]))
 
     def influence(self) -> NDArray[np.float64]:

@@ -1,16 +1,15 @@
 """Trained models: a trial's best weights as a model that scores pairs and is exported, for every kind of trial.
 
-Scores are keyed by dims: a Matryoshka trial has several, any other trial one.
+Scores are keyed by dims: a Matryoshka trial has several, any other trial one. Torch is imported once it is needed: a
+search starts Ray first, and imports torch meanwhile.
 """
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import Module
 
 from tune.config.trial import TrialConfig
 from tune.data.sides import LabelledPairs
@@ -20,12 +19,19 @@ from tune.embed.similarity import cosine, pair_cosine
 from tune.embed.view import PairRows, View
 from tune.metrics.score import ModelScore, fit_thresholds, roc_auc
 from tune.metrics.spearman import spearman
-from tune.train.frozen.dense import Dense, dense_cosine, dense_vectors, first_dims, load_dense, mapped_pairs
 from tune.train.kinds import TrialKind, kind_of
 from tune.train.outcomes import TrialOutcome
 
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from tune.train.frozen.dense import Dense
+
 Scores = dict[int, NDArray[np.float64]]
 """Cosine similarity of pairs, by dims."""
+
+Vectors = tuple[NDArray[np.float32], PairRows]
+"""Vectors [texts, dims], and pairs as rows of them."""
 
 
 @dataclass(frozen=True)
@@ -200,11 +206,13 @@ class TrialModel:
     def _sample(self, view: View) -> NDArray[np.int64]:
         return view.sample_index(self.config.val_sample)
 
-    def dense(self) -> Dense:
+    def dense(self) -> "Dense":
         """Return the Dense layer that scores test and is exported."""
+        from tune.train.frozen.dense import first_dims, load_dense
+
         return first_dims(load_dense(self.config, self.weights(), self.base.dims), self.kept_dims)
 
-    def modules(self, source: SentenceTransformerSource) -> list[Module]:
+    def modules(self, source: SentenceTransformerSource) -> "list[Module]":
         """Return the model's modules in order, the base model's first, without the final Normalize."""
         # Here: sentence-transformers takes seconds to import, while which Ray can start.
         from tune.train.dense_module import dense_module
@@ -212,6 +220,8 @@ class TrialModel:
         return [*source.model.children(), dense_module(self.dense())]
 
     def _on_val(self, view: View) -> dict[int, Final]:
+        from tune.train.frozen.dense import dense_cosine, load_dense
+
         dense, side = load_dense(self.config, self.best, self.base.dims), self.config.side
         scores = {dims: dense_cosine(dense, view.vectors, view.val, dims, side) for dims in self.dims}
         return self._finals(view, scores)
@@ -229,15 +239,20 @@ class TrialModel:
 
     def scores(self, vectors: NDArray[np.float32], rows: PairRows) -> Scores:
         """Score pairs by the model's vectors [texts, dims] of their texts."""
+        import torch
+
         tensor = torch.from_numpy(vectors)
         return {dims: pair_cosine(tensor[:, :dims], rows.a, rows.b) for dims in self.dims}
 
-    def test_vectors(self, pairs: LabelledPairs) -> tuple[NDArray[np.float32], PairRows]:
+    def test_vectors(self, pairs: LabelledPairs, of_base: Vectors | None = None) -> Vectors:
         """Return the vectors [texts, dims] of the test pairs' texts, not normalised, and the pairs as rows of them.
 
-        If the layer is for queries alone: those of first texts, then the base's own of second texts.
+        If the layer is for queries alone: those of first texts, then the base's own of second texts. of_base: what
+        `PreparedBase.test_rows` returns for these pairs, if it is at hand.
         """
-        return mapped_pairs(self.dense(), *self.base.test_rows(self.cache, pairs), self.config.side)
+        from tune.train.frozen.dense import mapped_pairs
+
+        return mapped_pairs(self.dense(), *(of_base or self.base.test_rows(self.cache, pairs)), self.config.side)
 
     def train_vectors(self, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors, not normalised, of texts of train in some rows of the view: [n, dims].
@@ -251,11 +266,15 @@ class TrialModel:
 
     def view_vectors(self, view: View, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the layer's vectors, not normalised, of the texts in some rows of the base's view: [rows, dims]."""
+        from tune.train.frozen.dense import dense_vectors, load_dense
+
         return dense_vectors(load_dense(self.config, self.best, self.base.dims), np.array(view.vectors[rows]))
 
     def val_vectors(self) -> tuple[NDArray[np.float32], PairRows]:
         """Return the same as `test_vectors` for the validation pairs."""
         view = View.open(self.base.view(self.cache))
+        from tune.train.frozen.dense import load_dense, mapped_pairs
+
         dense = load_dense(self.config, self.best, self.base.dims)
         return mapped_pairs(dense, view.vectors, view.val, self.config.side)
 

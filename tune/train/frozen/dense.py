@@ -101,7 +101,9 @@ def mapped_pairs(
     """
     if side == "both":
         used, (a, b) = used_rows(pairs)
-        return dense_vectors(dense, gathered(vectors, used)), PairRows(a, b, pairs.label, pairs.score)
+        # Vectors of test are in memory, and each is used.
+        given = vectors if len(used) == len(vectors) and vectors.flags.writeable else gathered(vectors, used)
+        return dense_vectors(dense, given), PairRows(a, b, pairs.label, pairs.score)
     first, second, rows = rows_by_side(pairs)
     return np.concatenate([dense_vectors(dense, np.array(vectors[first])), vectors[second]]), rows
 

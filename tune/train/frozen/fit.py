@@ -27,26 +27,31 @@ from tune.train.random_state import Isolated
 from tune.train.schedule import Plan, learning_rate_factors, report_steps
 from tune.train.setup import labels_for, loss_diverged, negatives_for_loss, pairs_for_loss
 
+_FEW = 1 / 16
+"""Of a view's rows, are copied by every trial that uses no more of them."""
+
 
 class TrainingVectors:
     """The vectors to train on, [texts, dims], shared by all fits of a trial.
 
-    On a CPU, `vectors` is the mapped view itself, shared by all trials on the machine; a GPU gets a copy of the rows
-    that `pairs` use.
+    On a CPU, `vectors` is the mapped view itself, shared by all trials on the machine, unless `pairs` use few of its
+    rows: then it is a copy of these, as a GPU gets one in any case. A page that is read brings 15 others with it, so
+    few rows, spread over a map, would have all of it in memory.
     """
 
     def __init__(self, view: View, pairs: PairRows, device: torch.device) -> None:
         self.device = device
         self.same = view.text_rows()
         self._used: NDArray[np.int64] | None = None
-        if device.type == "cpu":
+        used = used_rows(pairs)[0]
+        if device.type == "cpu" and len(used) > _FEW * len(view.vectors):
             with warnings.catch_warnings():
                 # torch warns that the mapped array is read-only; nothing here writes to it.
                 warnings.simplefilter("ignore", UserWarning)
                 self.vectors = torch.from_numpy(view.vectors)
         else:
-            self._used = used_rows(pairs)[0]
-            self.vectors = torch.from_numpy(gathered(view.vectors, self._used)).to(device)
+            self._used = used
+            self.vectors = torch.from_numpy(gathered(view.vectors, used)).to(device)
 
     def rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where these rows of the view are in `vectors`, in the same shape. `pairs` must use them."""

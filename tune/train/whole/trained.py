@@ -17,7 +17,7 @@ from tune.embed.view import PairRows, View, ViewTexts
 from tune.metrics.score import roc_auc
 from tune.train.dense_module import module_first_dims, only_first_dims
 from tune.train.outcomes import TrialOutcome
-from tune.train.trained import Final, Models, TrialModel
+from tune.train.trained import Final, Models, TrialModel, Vectors
 from tune.train.whole.model import Mixed, encode_rows, load_mixed, load_whole_model
 
 _LEAST_ROUNDING = 5e-3
@@ -56,8 +56,8 @@ class WholeModel(TrialModel):
         used, (a, b) = used_rows(view.val)
         return self.view_vectors(view, used), PairRows(a, b, view.val.label)
 
-    def test_vectors(self, pairs: LabelledPairs) -> tuple[NDArray[np.float32], PairRows]:
-        """Return the vectors of the test pairs' texts, and the pairs as rows of them."""
+    def test_vectors(self, pairs: LabelledPairs, of_base: Vectors | None = None) -> Vectors:
+        """Return the vectors of the test pairs' texts, and the pairs as rows of them. of_base: not used."""
         prompts = self.base.prompt_a, self.base.prompt_b
         _, rows = keyed_rows(pairs, *prompts)
         texts = view_texts(self.base.name, pairs, prompts, self.max_length)
