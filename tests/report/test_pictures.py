@@ -12,9 +12,11 @@ from tests.report.folders import made_up_folder
 from tests.report.scored_folders import with_scores
 from tune.report import pictures
 from tune.report.page import Report
-from tune.report.pictures import Pictures, bundle, bundle_ahead, drawing
+from tune.report.pictures import Pictures, bundle, drawing, drawing_ahead, wait_for_drawing
 from tune.report.story import read_story
 from tune.results.layout import ResultsFolder
+
+Started = subprocess.Popen[bytes]
 
 
 def bars(count: int) -> dict[str, Any]:
@@ -47,15 +49,21 @@ def test_a_specification_that_cannot_be_drawn_is_an_error_with_its_reason() -> N
         broken.drawn()
 
 
-def test_processes_end_with_their_context(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[subprocess.Popen[bytes]] = []
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
+    """The processes that are started from now on."""
+    noted: list[Started] = []
     popen = subprocess.Popen
 
-    def noted(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
-        begun.append(popen(*arguments, **options))
-        return begun[-1]
+    def start(*arguments: Any, **options: Any) -> Started:
+        noted.append(popen(*arguments, **options))
+        return noted[-1]
 
-    monkeypatch.setattr(subprocess, "Popen", noted)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    return noted
+
+
+def test_processes_end_with_their_context(begun: list[Started]) -> None:
     with pytest.raises(OSError, match="disk"), drawing([bars(2)] * 20):
         raise OSError("disk")
     assert begun and all(process.poll() is not None for process in begun)
@@ -63,10 +71,30 @@ def test_processes_end_with_their_context(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_bundle_made_ahead_is_the_bundle() -> None:
     bundle.cache_clear()
-    with bundle_ahead():
+    with drawing_ahead():
         ahead = bundle()
     bundle.cache_clear()
     assert ahead == bundle() and "vegaEmbed" in ahead and "</script" not in ahead
+
+
+def test_processes_started_ahead_draw_several_times_and_end_with_their_context(begun: list[Started]) -> None:
+    bundle.cache_clear()
+    with drawing_ahead():
+        ahead = len(begun)
+        assert ahead >= 2, "one for the bundle, and as many as there are cores"
+        wait_for_drawing()
+        for count in (2, 3):
+            with drawing([bars(count)]) as pictures:
+                assert pictures.drawn()[0][0] == vl_convert.vegalite_to_svg(bars(count))
+        with drawing([{"mark": "no such mark"}]) as broken, pytest.raises(RuntimeError, match="could not be drawn: "):
+            broken.drawn()
+        with drawing_ahead(), drawing([bars(4)]) as pictures:
+            assert pictures.drawn()[0][0] == vl_convert.vegalite_to_svg(bars(4)), "another in place of the broken"
+        bundle()
+        assert len(begun) <= ahead + 1
+    assert all(process.poll() is not None for process in begun)
+    with drawing([bars(1)]) as pictures:
+        assert pictures.drawn()[0][0] == vl_convert.vegalite_to_svg(bars(1)), "nothing is left of those that ended"
 
 
 def test_a_drawing_process_imports_none_of_our_modules() -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import sys
 from collections.abc import Sequence
 
 from tune.config.addresses import without_secrets
@@ -9,10 +10,13 @@ from tune.config.search import SearchConfig
 
 
 def no_weight_bars() -> None:
-    """Turn off the bars and notices that transformers and sentence-transformers show while a model loads."""
-    from transformers.utils.logging import disable_progress_bar
+    """Turn off the bars and notices that transformers and sentence-transformers show while a model loads.
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    Does not import transformers, which takes half a second: once imported, it does what HF_HUB_DISABLE_PROGRESS_BARS
+    says (see main).
+    """
+    if (transformers := sys.modules.get("transformers.utils.logging")) is not None:
+        transformers.disable_progress_bar()
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
 

@@ -15,8 +15,10 @@ from tune.config.search import SearchConfig
 from tune.config.space_rules import NO_ATTENTION
 from tune.data.sides import LabelledPairs
 from tune.data.split import Split, labelled_sides
+from tune.embed.base_models import INT8_STATIC
 from tune.embed.closed import ClosedSource
 from tune.embed.closed.prices import estimate_for
+from tune.embed.known import KnownSource, OpenSource, Wanted, open_source
 from tune.embed.leaks import near_copies_by_side
 from tune.embed.left_out import LeftOut, without
 from tune.embed.model_files import cached_commit
@@ -30,9 +32,13 @@ from tune.embed.prepare import (
     with_exact_test,
 )
 from tune.embed.routes import has_routes
-from tune.embed.sources import Source, load_open, load_source
+from tune.embed.sentence_transformer import SentenceTransformerSource
+from tune.embed.sources import EmbeddingSource, Source, load_closed, load_open
+from tune.embed.static import is_static
 from tune.errors import ConfigError
 from tune.events import Bought, Emit, Message, ignore
+
+REDUCED = "embedded in {} for training and validation; test in fp32, as exported"
 
 EmbedAll = Callable[[Sequence["EmbedOrder"], Path, Emit], list[PreparedBase]]
 """(orders, cache, emit) -> the prepared base models, in the order of the orders."""
@@ -135,11 +141,13 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
     Raises ConfigError if the base model does not fit the search, DataError and ModelError as `prepare_base` does.
     """
     name, data, sides = order.base_model, order.data, order.sides
+    # An int8 model is made from the fp32 one, which also scores test.
+    precision = "fp32" if order.precision == "int8" else order.precision
+    source: Source | KnownSource
     if provider_of(name) is None:
-        emit(Message(f"{name}: loading"))
-    source = load_source(
-        name, order.precision, data.max_length, order.closed, trust_remote_code=order.trust_remote_code
-    )
+        source = _open_source(order, precision, cache, emit)
+    else:
+        source = load_closed(name, data.max_length, order.closed)
     _check(order, source)
     given = (data.prompt_a, data.prompt_b)
     prompts = source.prompts(order.query_document, given)
@@ -147,7 +155,7 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
         for remark in source.remarks(prompts, given):
             emit(Message(f"{name}: {remark}"))
 
-    base = prepare_base(source, sides, cache, prompts, order.view, emit)
+    base = prepare_base(_embedding(source, order, cache, emit), sides, cache, prompts, order.view, emit)
     rate = f", {base.embedded} embedded now ({base.embedded / base.seconds:.0f} texts/s)"
     too_long = f", {base.cut_by_server} of them too long for the server and cut" if base.cut_by_server else ""
     emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}{too_long}"))
@@ -157,15 +165,40 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
             emit(Bought(name, base.embedded * price / 1e6))
         return replace(base, closed=source.options.to_json(), usd_per_million_texts=price)
     trusted = order.trust_remote_code and bool(own_classes(source.model))
-    note, commit = source.note(prompts), cached_commit(name)
-    base = replace(base, routed=has_routes(source.model), trusted=trusted, note=note, revision=commit)
-    if order.precision == "bf16":
-        # Test is scored as by the exported model, which has fp32 weights.
-        exact = load_open(name, "fp32", data.max_length, trust_remote_code=order.trust_remote_code)
-        base = with_exact_test(base, exact, [sides["test"], *order.guards], cache, emit)
-    else:
+    notes = [source.note(prompts), "" if order.precision == "fp32" else REDUCED.format(order.precision)]
+    routed = not isinstance(source, KnownSource) and has_routes(source.model)
+    base = replace(base, routed=routed, trusted=trusted, revision=cached_commit(name))
+    base = replace(base, note="; ".join(filter(None, notes)))
+    if order.precision == "fp32":
         embed_pairs(base, source, order.guards, cache, emit)
-    return base
+        return base
+    # Test is scored as by the exported model, which has fp32 weights.
+    exact = source
+    if order.precision == "bf16":
+        exact = _open_source(order, "fp32", cache, ignore)
+    return with_exact_test(base, exact, [sides["test"], *order.guards], cache, emit)
+
+
+def _open_source(order: EmbedOrder, precision: str, cache: Path, emit: Emit) -> OpenSource:
+    """Return the order's open model, loaded unless it is known and the order asks for no more than its vectors."""
+    name, max_length = order.base_model, order.data.max_length
+
+    def load() -> SentenceTransformerSource:
+        emit(Message(f"{name}: loading"))
+        return load_open(name, precision, max_length, trust_remote_code=order.trust_remote_code)
+
+    if order.lora or order.trust_remote_code or order.precision == "int8":
+        return load()
+    return open_source(cache, Wanted(name, precision, max_length), load)
+
+
+def _embedding(source: Source | KnownSource, order: EmbedOrder, cache: Path, emit: Emit) -> EmbeddingSource:
+    """Return what embeds the texts of trials: the source itself, or its model in int8."""
+    if order.precision != "int8" or not isinstance(source, SentenceTransformerSource):
+        return source
+    from tune.embed.int8 import Int8Source
+
+    return Int8Source(source, cache, emit)
 
 
 def _usd_per_million(source: ClosedSource, order: EmbedOrder, prompts: tuple[str, str]) -> float | None:
@@ -175,12 +208,14 @@ def _usd_per_million(source: ClosedSource, order: EmbedOrder, prompts: tuple[str
     return estimate_for(source, sent, order.closed).per_million_texts()
 
 
-def _check(order: EmbedOrder, source: Source) -> None:
+def _check(order: EmbedOrder, source: Source | KnownSource) -> None:
     """Raise ConfigError for what is known to be wrong once the model is loaded, before anything is embedded."""
     if isinstance(source, ClosedSource):
         # The configuration has already refused what closed models cannot do.
         return
     problems = []
+    if order.precision == "int8" and is_static(source.model):
+        problems.append(INT8_STATIC.format(order.base_model))
     if order.lora:
         from tune.embed.attention import lora_targets
 

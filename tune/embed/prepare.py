@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tune.data.folds import fold_of
 from tune.data.numbered import text_ids
 from tune.data.sides import LabelledPairs
+from tune.embed.known import OpenSource
 from tune.embed.left_out import texts_without_vector
-from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.snapshot import Batched, Snapshot, text_keys
 from tune.embed.sources import EmbeddingSource
 from tune.embed.view import PairRows, Stored, ViewTexts, is_sound, view_digest, write_folds, write_texts, write_view
@@ -241,7 +241,7 @@ def view_texts(base_model: str, pairs: LabelledPairs, prompts: tuple[str, str], 
 
 def with_exact_test(
     base: PreparedBase,
-    exact: SentenceTransformerSource,
+    exact: OpenSource,
     scored: Sequence[LabelledPairs],
     cache: Path,
     emit: Emit = ignore,
@@ -257,7 +257,7 @@ def with_exact_test(
 
 def embed_pairs(
     base: PreparedBase,
-    source: SentenceTransformerSource,
+    source: OpenSource,
     scored: Sequence[LabelledPairs],
     cache: Path,
     emit: Emit = ignore,

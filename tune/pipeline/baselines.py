@@ -38,6 +38,6 @@ def run_baselines(config: SearchConfig, backend: Backend, *, command: str, emit:
             test = open_test_once(run, models, [], searched=False)
         write_table(run, models, [], [], test)
         with clock.phase("latency"):
-            measure_latency(run, models, seconds=0.5)
+            measure_latency(run, models)
         run.summary.update(seconds=clock.seconds, finished=now())
     return folder

@@ -22,10 +22,9 @@ def export_model(
 def picture_of(folder: ResultsFolder, trial: str) -> Picture | None:
     """Draw a trial's card; None if test has not scored it, or if it cannot be drawn: the model is whole without it."""
     # Late: Altair takes a second to import.
-    import vl_convert
-
     from tune.report.drawing import check_drawing
     from tune.report.figures.card import beside
+    from tune.report.pictures import drawing
     from tune.report.story import read_story
 
     try:
@@ -33,7 +32,9 @@ def picture_of(folder: ResultsFolder, trial: str) -> Picture | None:
         figure = beside(read_story(folder), trial)
         if figure is None:
             return None
-        return Picture(PICTURE, _TEXT, vl_convert.vegalite_to_png(figure.spec("light"), scale=2))
+        with drawing([figure.spec("light")]) as pictures:
+            [(_, png)] = pictures.drawn()
+        return Picture(PICTURE, _TEXT, png)
     except Exception as error:
         logging.getLogger(__name__).warning("no picture on the card: %s", " ".join(str(error).split())[:200])
         return None

@@ -1,7 +1,7 @@
 """Milliseconds per text of the untouched open base models and of the winner as exported, for the summary.
 
-What this measures depends on the machine, which is named beside it. While a base model is loaded, texts are counted in
-its tokens. None of it ever fails a search.
+What this measures depends on the machine, which is named beside it; nothing of ours computes meanwhile. While a base
+model is loaded, texts are counted in its tokens. None of it ever fails a search.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,6 +17,7 @@ from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.embed.sources import load_open
 from tune.export.about import read_about
 from tune.pipeline.run import Run
+from tune.report.pictures import wait_for_drawing
 from tune.train.trained import Models, baseline_key
 
 _TEXTS = 256
@@ -25,13 +26,13 @@ _COUNTED = 5_000
 """The most distinct texts to count in tokens, which takes a fraction of a second."""
 
 
-def measure_latency(run: Run, models: Models, seconds: float = 1.5) -> None:
+def measure_latency(run: Run, models: Models) -> None:
     """Write `latency` into the summary: machine, texts (how many distinct ones), models (key -> ms_1, ms_64).
 
     Also `tokens`: base model -> `texts` counted, median, p95, longest, `limit` and how many are `cut` there.
 
-    Keeps what an earlier run of the search has measured. seconds: see `measure`, per model and batch size. Closed
-    models, and layers on them, have none. A model that cannot be measured is reported and left out.
+    Keeps what an earlier run of the search has measured. Closed models, and layers on them, have none. A model that
+    cannot be measured is reported and left out.
     """
     if run.summary.get("latency"):
         return
@@ -41,11 +42,12 @@ def measure_latency(run: Run, models: Models, seconds: float = 1.5) -> None:
         return
     counted = "1 model" if len(todo) == 1 else f"{len(todo)} models"
     run.say(f"measuring milliseconds per text: {counted}, in batches of 1 and 64")
+    wait_for_drawing()
     machine, found, tokens = "", {}, {}
     for key, model in todo.items():
         try:
             source = load_open(model.name, "fp32", model.max_length, trust_remote_code=models.trust_remote_code)
-            found[key] = asdict(measure(encoder(source, model.prompt), texts, seconds))
+            found[key] = asdict(measure(encoder(source, model.prompt), texts))
             machine = machine_of(source)
             if model.name in models.bases:
                 tokens[model.name] = _tokens(source, model.prompt, counted_texts)

@@ -9,7 +9,7 @@ from tune.data.pairs import Pairs
 from tune.errors import ResultsError
 from tune.pipeline.report_texts import LEFT_OUT, texts_again, texts_of
 from tune.pipeline.run import Run
-from tune.report.pictures import bundle_ahead
+from tune.report.pictures import drawing_ahead
 from tune.report.prices import Prices
 from tune.results.layout import ResultsFolder
 
@@ -54,7 +54,7 @@ def write_report(
     several. Raises ResultsError if a folder holds no results, or the target cannot be written.
     """
     target = to or (folders[0] if len(folders) == 1 else folders[0] / "compared")
-    with bundle_ahead():
+    with drawing_ahead():
         report = make_report(folders, texts=texts, pairs=pairs, prices=prices)
         return write_page(report.write, target, "report")
 

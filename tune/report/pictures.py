@@ -9,12 +9,15 @@ import json
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tune.errors import UserError
 from tune.machine import usable_cores
+from tune.report.drawing import check_drawing
 
 Picture = tuple[str, bytes]
 """SVG, and the same as PNG."""
@@ -29,36 +32,99 @@ _SCALE = 2
 
 
 class _Drawing:
-    """A process that does one thing and hands it over."""
+    """A process that carries out one order at a time. ahead: whether it was started before there was any."""
 
-    def __init__(self, order: object) -> None:
+    def __init__(self, *, ahead: bool = False) -> None:
+        self.ahead = ahead
+        # Not a pipe, which would fill up while nobody reads it.
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 -- open as long as the process runs
         # -P: the files beside the program are not modules for it to import.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", _PROGRAM],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            [sys.executable, "-P", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said
         )
+        self._open = False
+
+    def order(self, order: dict[str, Any]) -> None:
+        """Let it do something, after what was ordered before."""
+        self.settle()
         assert self._process.stdin is not None
         # If it is gone already, its exit code and what it said come with the result.
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(order).encode())
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdin = None
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+        self._open = True
 
-    def result(self) -> Any:
-        """Wait for what it made. Raises RuntimeError if it failed."""
-        made, said = self._process.communicate()
-        if self._process.returncode:
-            reason = (said.decode(errors="replace").strip().splitlines() or [f"exit {self._process.returncode}"])[-1]
-            raise RuntimeError(f"figures could not be drawn: {reason}")
-        return pickle.loads(made)
+    def settle(self) -> Any:
+        """Wait for what it makes, and return it; None if it has no order. Raises RuntimeError if it failed."""
+        if not self._open:
+            return None
+        self._open = False
+        assert self._process.stdout is not None
+        try:
+            return pickle.load(self._process.stdout)
+        except (EOFError, pickle.UnpicklingError):
+            self._process.wait()
+            self._said.seek(0)
+            said = self._said.read().decode(errors="replace").strip().splitlines()
+            reason = said[-1] if said else f"exit {self._process.returncode}"
+            raise RuntimeError(f"figures could not be drawn: {reason}") from None
+
+    def is_idle(self) -> bool:
+        """Return whether it could take another order at once."""
+        return not self._open and self._process.poll() is None
 
     def end(self) -> None:
         """End the process, if it still runs."""
+        if self._said.closed:
+            return
         self._process.kill()
         self._process.communicate()
+        self._said.close()
+
+
+_waiting: list[_Drawing] = []
+"""Processes started ahead that have begun to start Vega."""
+_bundling: list[_Drawing] = []
+"""The process that makes the bundle, if one was started ahead."""
+
+
+@contextlib.contextmanager
+def drawing_ahead() -> Iterator[None]:
+    """Start what pictures and the page take beside what is done within the context, which asks for them later.
+
+    Nothing starts where figures cannot be drawn.
+    """
+    try:
+        check_drawing()
+    except UserError:
+        yield
+        return
+    begun = [_Drawing(ahead=True) for _ in range(min(usable_cores(), _MOST_PROCESSES) - len(_waiting))]
+    for process in begun:
+        process.order({})
+    _waiting.extend(begun)
+    if not bundle.cache_info().currsize and not _bundling:
+        _bundling.append(_Drawing())
+        _bundling[0].order({"bundle": _EXPORTS})
+        begun += _bundling
+    try:
+        yield
+    finally:
+        for process in begun:
+            process.end()
+            for started in (_waiting, _bundling):
+                if process in started:
+                    started.remove(process)
+
+
+def wait_for_drawing() -> None:
+    """Wait until nothing computes that was started ahead, so that it disturbs no measurement."""
+    # What fails here fails again where it is asked for.
+    with contextlib.suppress(RuntimeError):
+        if _bundling:
+            bundle()
+        for process in _waiting:
+            process.settle()
 
 
 @contextlib.contextmanager
@@ -72,45 +138,42 @@ def drawing(specs: Sequence[dict[str, Any]]) -> Iterator["Pictures"]:
 
 
 class Pictures:
-    """Pictures in the making. processes: how many draw them."""
+    """Pictures in the making. processes: how many draw them; those that were started ahead come first."""
 
     def __init__(self, specs: Sequence[dict[str, Any]], processes: int) -> None:
         self._count = len(specs)
-        shares = [specs[place::processes] for place in range(processes)]
-        self._drawings = [_Drawing({"scale": _SCALE, "specs": list(own)}) for own in shares]
+        self._drawings: list[_Drawing] = []
+        for place in range(processes):
+            self._drawings.append(_waiting.pop(0) if _waiting else _Drawing())
+            self._drawings[-1].order({"scale": _SCALE, "specs": list(specs[place::processes])})
 
     def drawn(self) -> list[Picture]:
         """Wait for the pictures; return them in the order of the specifications. Raises RuntimeError if that fails."""
         drawn: list[Picture] = [("", b"")] * self._count
         for place, process in enumerate(self._drawings):
-            drawn[place :: len(self._drawings)] = process.result()
+            drawn[place :: len(self._drawings)] = process.settle()
         return drawn
 
     def end(self) -> None:
-        """End what still draws."""
+        """End what still draws; processes that were started ahead wait for the next pictures."""
         for process in self._drawings:
-            process.end()
-
-
-_ahead: list[_Drawing] = []
-"""The process that makes the bundle, if one was started."""
-
-
-@contextlib.contextmanager
-def bundle_ahead() -> Iterator[None]:
-    """Make the bundle beside what is done within the context, which asks for it later."""
-    if not bundle.cache_info().currsize:
-        _ahead.append(_Drawing({"bundle": _EXPORTS}))
-    try:
-        yield
-    finally:
-        while _ahead:
-            _ahead.pop().end()
+            if process.ahead and process.is_idle():
+                _waiting.append(process)
+            else:
+                process.end()
+        self._drawings = []
 
 
 @cache
 def bundle() -> str:
     """Return Vega and what it needs as one script, made once. Raises RuntimeError if that fails."""
-    process = _ahead.pop() if _ahead else _Drawing({"bundle": _EXPORTS})
-    made: str = process.result()
+    if _bundling:
+        process = _bundling.pop()
+    else:
+        process = _Drawing()
+        process.order({"bundle": _EXPORTS})
+    try:
+        made: str = process.settle()
+    finally:
+        process.end()
     return made.replace("</script", "<\\/script")

@@ -14,11 +14,6 @@ from tune.train.stream import TrialFailed
 MAX_GRADIENT_NORM = 1.0  # the default of transformers' Trainer
 
 
-def keep_threads() -> None:
-    """Fix torch's number of threads in this process, whatever the environment says later."""
-    torch.set_num_threads(torch.get_num_threads())
-
-
 def training_device() -> torch.device:
     """Return the device that trials train on: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
