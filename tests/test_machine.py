@@ -1,13 +1,17 @@
 """tune.machine: cores and memory that this process may use, from the kernel's and the scheduler's word."""
 
+import math
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tune.machine import core_limits, usable_memory
+from tune import machine
+from tune.machine import core_limits, release_memory, resident_memory, usable_memory
 
 
 def files(root: Path, contents: dict[str, str]) -> Path:
@@ -89,3 +93,24 @@ def test_memory_limits(membership: str, contents: dict[str, str], gigabytes: flo
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     expected = physical if gigabytes is None else int(gigabytes * 2**30)
     assert usable_memory(groups, tmp_path / "membership") == expected
+
+
+def test_resident_memory_is_what_this_process_has(tmp_path: Path) -> None:
+    before = resident_memory()
+    held = np.ones(25_000_000)  # written to, so it is in memory
+    assert resident_memory() - before == pytest.approx(held.nbytes, rel=0.2)
+    assert resident_memory(tmp_path / "none") == math.inf
+
+
+@pytest.mark.parametrize("worth", [0, 1 << 50])
+def test_only_a_large_process_is_tidied(worth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Node:
+        itself: object
+
+    node = Node()
+    node.itself = node
+    left = weakref.ref(node)
+    monkeypatch.setattr(machine, "_WORTH_RELEASING", worth)
+    del node
+    release_memory()
+    assert (left() is None) == (worth == 0)

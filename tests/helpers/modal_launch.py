@@ -15,10 +15,14 @@ VOLUME = "embedtune-results"
 SMALL = ("--base-model", "wordllama", "--dims", "16,32", "--max-concurrent", "2")
 
 
+PRELOAD = ("sentence_transformers", "pandas", "scipy.stats", "sklearn.metrics", "pyarrow.parquet", "networkx", "jinja2")
+"""What a head or a trial imports of other people's, but Ray: that looks at the process that it is in."""
+
+
 def modal_local(root: Path, commit_seconds: float = 30.0, trials: int = 2) -> ModalLocal:
     """Return a stand-in with `trials` containers per function, and one more for the head."""
     env = {"HF_HUB_OFFLINE": "1", "EMBEDTUNE_COMMIT_SECONDS": str(commit_seconds)}
-    return ModalLocal(root / "modal", max_containers=trials + 1, container_env=env)
+    return ModalLocal(root / "modal", max_containers=trials + 1, container_env=env, preload=PRELOAD)
 
 
 def command(*arguments: object, detach: bool = False) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 import ray
 from ray.actor import ActorClass, ActorHandle
-from ray.exceptions import RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError
 from ray.tune.execution import tune_controller
 
 from tune.search import ray_cluster, run
@@ -42,11 +42,14 @@ class _Handle(_TrialHandle):
     def __init__(self, host: ActorHandle[Any], kwargs: dict[str, Any], free: list[ActorHandle[Any]]) -> None:
         super().__init__(host, kwargs)
         self._free = free
+        self._given_back = False
 
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a method of the trainable; return the reference to its result."""
         result = super().call(method, args, kwargs)
-        if method == "__ray_terminate__" and self._host not in self._free:
+        # Ray Tune ends an actor by either.
+        if method in ("stop", "__ray_terminate__") and not self._given_back:
+            self._given_back = True
             self._free.append(self._host)
         return result
 
@@ -70,7 +73,8 @@ class _Class(ActorClass[Any]):
     def _living(self) -> ActorHandle[Any]:
         while self._free:
             host = self._free.pop()
-            with contextlib.suppress(RayActorError):
+            # One that is dead, or still at what it was stopped in, is left.
+            with contextlib.suppress(RayActorError, GetTimeoutError):
                 ray.get(host.ping.remote(), timeout=10)
                 return host
         host_class: Any = ray.remote(num_cpus=0)(_Host)
@@ -109,7 +113,7 @@ class WarmRay:
             yield
 
     @contextlib.contextmanager
-    def _started(self, preload: str = "", **options: Any) -> Iterator[None]:
+    def _started(self, preload: str = "", last_words: object = None, **options: Any) -> Iterator[None]:
         assert options.keys() == {"num_cpus"} and options["num_cpus"] <= CPUS
         if self._running is None:
             before = dict(os.environ)
@@ -135,3 +139,7 @@ class WarmRay:
         if running is not None:
             with running:
                 pass
+
+
+WARM_RAY = WarmRay()
+"""That of this process."""

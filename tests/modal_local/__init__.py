@@ -18,18 +18,20 @@ from modal._utils.grpc_utils import custom_detail_codec
 
 from . import containers
 from .pool import Call, Container, Fault, Pool
+from .rpc_faults import RpcFault
 from .rpcs import PROXY_TOKEN, Rpcs, start_http
 from .simulated import Put, Simulation
 
-__all__ = ["Call", "Container", "Fault", "ModalLocal", "Put", "Simulation"]
+__all__ = ["Call", "Container", "Fault", "ModalLocal", "Put", "RpcFault", "Simulation"]
 
 
 class ModalLocal:
     """A local Modal on 127.0.0.1, with its state under `root`.
 
     `max_containers` limits the live containers per function; `container_env` is added to their environment. Calls of
-    functions in `simulated` get no container. `calls`, `containers`, `unknown_rpcs`, `errors` (bugs in the stand-in
-    itself) and `rpcs` (how many of each) grow as things happen.
+    functions in `simulated` get no container. Containers are forked from a process that has imported the modules of
+    `preload`; without any they are fresh interpreters. `calls`, `containers`, `unknown_rpcs`, `errors` (bugs in the
+    stand-in itself) and `rpcs` (how many of each) grow as things happen. What is in `rpc_faults` goes wrong.
     """
 
     proxy_token = PROXY_TOKEN
@@ -41,12 +43,15 @@ class ModalLocal:
         max_containers: int = 10,
         container_env: Mapping[str, str] = {},
         simulated: Mapping[str, Simulation] = {},
+        preload: Sequence[str] = (),
     ) -> None:
         root = Path(root).resolve()
-        self._pool = Pool(root, root / "store", max_containers, list(faults), dict(container_env), dict(simulated))
+        settings = (dict(container_env), dict(simulated), tuple(preload))
+        self._pool = Pool(root, root / "store", max_containers, list(faults), *settings)
         (root / "store").mkdir(parents=True)
         self.calls, self.containers = self._pool.calls, self._pool.containers
         self.unknown_rpcs, self.errors, self.rpcs = self._pool.unknown_rpcs, self._pool.errors, self._pool.rpcs
+        self.rpc_faults = self._pool.rpc_faults
         self._loop: Future[asyncio.AbstractEventLoop] = Future()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="modal-local", daemon=True)
@@ -67,6 +72,10 @@ class ModalLocal:
     def volume(self, name: str) -> Path:
         """Return the directory with the committed state of a named Volume."""
         return self._pool.objects[self._pool.named["vo", name]]
+
+    def volume_folder(self, name: str) -> Path:
+        """Return the same, for files that are there before the Volume is first used."""
+        return self._pool.root / "volumes" / name
 
     def web_url(self, function: str) -> str:
         """Return the URL of a web function, as deployed last."""
@@ -92,6 +101,10 @@ class ModalLocal:
     def end_container(self, container: Container, kind: str = "kill", grace_s: float = 5.0) -> None:
         """End a container now, as a Fault would."""
         self._loop.result().call_soon_threadsafe(containers.end, container, kind, grace_s)
+
+    def repeat(self, call: Call) -> None:
+        """Call the same function with the same input once more, as a second client with the same order would."""
+        self._loop.result().call_soon_threadsafe(self._pool.submit, call.target, call.item, call.invocation)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -1,6 +1,6 @@
 """Fixtures for the tests of the stand-in: the toy app's files, and a stand-in that must leave nothing behind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,8 +25,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts a stand-in with at most two containers per function; checks at the end that no process is left."""
     started: list[ModalLocal] = []
 
-    def start_one(*faults: Fault) -> ModalLocal:
-        stand_in = ModalLocal(tmp_path / "modal", faults=faults, max_containers=2)
+    def start_one(*faults: Fault, preload: Sequence[str] = ()) -> ModalLocal:
+        stand_in = ModalLocal(tmp_path / "modal", faults=faults, max_containers=2, preload=preload)
         started.append(stand_in.__enter__())
         return stand_in
 

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 from modal_proto import api_pb2 as api
 
+from . import forked
+
 if TYPE_CHECKING:
     from .pool import Container, Pool
 
@@ -44,7 +46,7 @@ async def live(pool: Pool, container: Container) -> None:
     """Run the container to its end, then let the Pool settle its inputs."""
     try:
         env = await asyncio.to_thread(_prepare, pool, container)
-        launcher = _start(container, env)
+        launcher = _start(pool, container, env)
         with container.log.open(errors="replace") as log:
             while container.exit_code is None:
                 _watch(pool, container, launcher.pid)
@@ -98,25 +100,29 @@ def _prepare(pool: Pool, container: Container) -> dict[str, str]:
     return env
 
 
-def _start(container: Container, env: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start(pool: Pool, container: Container, env: dict[str, str]) -> subprocess.Popen[bytes] | forked.Forked:
+    """Start process 1 of the container; return what waits for it."""
     root, python = shlex.quote(str(container.root)), shlex.quote(sys.executable)
     shared = [shlex.quote(name) for name in dict.fromkeys(SYSTEM + PYTHON) if Path(name).is_dir()]
     script = f"""
         mkdir -p {" ".join(f"{root}{name}" for name in ["/root", "/tmp", "/var/tmp", "/run", "/proc", *shared])}
         {"; ".join(f"mount --rbind {name} {root}{name}" for name in shared)}
+        hostname {container.task_id}"""
+    enter = f"""
         mount -t proc proc {root}/proc
-        hostname {container.task_id}
         # SIGINT may be ignored in the tests' process; Modal interrupts with it.
         exec chroot {root} env --chdir=/root --default-signal=INT {python} -m modal._container_entrypoint"""
-    command = [*AS_ROOT, *DIES_WITH_SERVER, *NAMESPACES, "sh", "-e", "-c", script]
     # Not asyncio's subprocess: before Python 3.11.10 its wait() hangs while grandchildren hold the output open.
     with container.log.open("wb") as out:
+        if pool.preload:
+            return forked.start(pool.preload, script, container.root, env, out, [*AS_ROOT, *DIES_WITH_SERVER])
+        command = [*AS_ROOT, *DIES_WITH_SERVER, *NAMESPACES, "sh", "-e", "-c", script + enter]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out}
         return subprocess.Popen(command, env=env, start_new_session=True, **pipes)
 
 
 def _watch(pool: Pool, container: Container, launcher: int) -> None:
-    """Do what is due: find the pid, repeat or enforce a cancel, apply faults, kill."""
+    """Do what is due: find the pid, repeat or enforce a cancel, apply faults, kill. launcher: its pid, 0 if unknown."""
     now = time.monotonic()
     if container.pid is None:
         with contextlib.suppress(OSError, IndexError):  # not started yet
@@ -124,7 +130,8 @@ def _watch(pool: Pool, container: Container, launcher: int) -> None:
     if (call := container.call) is not None:
         cancelled_s = 0.0 if call.cancelled_at is None else now - call.cancelled_at
         if cancelled_s > CANCEL_GRACE_S:
-            end(container)
+            if container.kill_at is None:
+                end(container)
         elif cancelled_s > CANCEL_AGAIN_S:
             container.cancel = True
         mine = (call.function, container.number)
@@ -132,9 +139,10 @@ def _watch(pool: Pool, container: Container, launcher: int) -> None:
             if now >= call.taken_at + fault.after_s:
                 pool.faults.remove(fault)
                 end(container, fault.kind, fault.grace_s)
-    if container.kill_at is not None and now >= container.kill_at:
+    pid = container.pid or launcher
+    if pid and container.kill_at is not None and now >= container.kill_at:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(container.pid or launcher, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
 
 
 def end(container: Container, kind: str = "kill", grace_s: float = 0.0) -> None:

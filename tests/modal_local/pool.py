@@ -18,6 +18,7 @@ from typing import Any, Literal
 from modal_proto import api_pb2 as api
 
 from . import containers, simulated
+from .rpc_faults import RpcFault
 from .simulated import Simulation
 
 Result = api.GenericResult
@@ -120,7 +121,10 @@ class Container:
 
 @dataclass(eq=False)
 class Pool:
-    """The state. limit: most live containers per function. store: all uploaded content, by hash or id."""
+    """The state. limit: most live containers per function. store: all uploaded content, by hash or id.
+
+    preload: modules that containers have imported when they start.
+    """
 
     root: Path
     store: Path
@@ -128,6 +132,7 @@ class Pool:
     faults: list[Fault]
     container_env: dict[str, str]
     simulated: dict[str, Simulation] = field(default_factory=dict)
+    preload: tuple[str, ...] = ()
     rpc_url: str = ""
     http_url: str = ""
     functions: list[Function] = field(default_factory=list)
@@ -138,6 +143,7 @@ class Pool:
     unknown_rpcs: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     rpcs: Counter[str] = field(default_factory=Counter)
+    rpc_faults: list[RpcFault] = field(default_factory=list)
     volume_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)

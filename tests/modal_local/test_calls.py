@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.modal_local.toy import REPOSITORY, TOY_APP, TOY_PACKAGE, Start, modal, run
+from tests.modal_local.toy import REPOSITORY, TOY_APP, TOY_PACKAGE, WAYS, Start, modal, run
 
 pytestmark = [pytest.mark.modal, pytest.mark.timeout(60)]
 
 
-def test_a_container_sees_only_what_was_uploaded(start: Start, toy: Path) -> None:
-    stand_in = start()
+@pytest.mark.parametrize("preload", WAYS)
+def test_a_container_sees_only_what_was_uploaded(preload: tuple[str, ...], start: Start, toy: Path) -> None:
+    stand_in = start(preload=preload)
     reported = run(stand_in, toy, "look", "--flag", "value")
     assert reported["arglist"] == ["--flag", "value"]
     assert stand_in.uploads[reported["where"]].read_text() == TOY_PACKAGE
@@ -25,6 +26,8 @@ def test_a_container_sees_only_what_was_uploaded(start: Start, toy: Path) -> Non
         "CUDA_VISIBLE_DEVICES": None,
     }
     assert [container.gpu for container in stand_in.containers] == ["A10G"]
+    assert reported["numpy"] == bool(preload)
+    assert (reported["pid"], reported["folder"], reported["path"]) == (1, "/root", ["/root", "/root"])
 
 
 def test_a_spawned_call_reports_through_a_queue_and_is_cancelled(start: Start, toy: Path) -> None:

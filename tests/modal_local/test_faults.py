@@ -9,13 +9,16 @@ import pytest
 
 from tests.helpers.command import wait_for
 from tests.modal_local import Fault
-from tests.modal_local.toy import REPOSITORY, Start, modal, run
+from tests.modal_local.toy import REPOSITORY, WAYS, Start, modal, run
 
 pytestmark = [pytest.mark.modal, pytest.mark.timeout(60)]
 
 
-def test_the_input_of_a_killed_container_runs_again_in_another(start: Start, toy: Path) -> None:
-    stand_in = start(Fault("count", container=1, kind="kill", after_s=0.3))
+@pytest.mark.parametrize("preload", WAYS)
+def test_the_input_of_a_killed_container_runs_again_in_another(
+    preload: tuple[str, ...], start: Start, toy: Path
+) -> None:
+    stand_in = start(Fault("count", container=1, kind="kill", after_s=0.3), preload=preload)
     reported = run(stand_in, toy, "count")
     first, second = stand_in.containers
     assert reported["result"] == 4
@@ -50,8 +53,11 @@ def test_a_kill_without_retries_fails_the_call(start: Start, toy: Path) -> None:
     assert [(call.state, call.attempts) for call in stand_in.calls] == [("failure", 1)]
 
 
-def test_a_preempted_container_is_interrupted_and_its_input_runs_again(start: Start, toy: Path) -> None:
-    stand_in = start(Fault("count", container=1, kind="preempt", after_s=0.3))
+@pytest.mark.parametrize("preload", WAYS)
+def test_a_preempted_container_is_interrupted_and_its_input_runs_again(
+    preload: tuple[str, ...], start: Start, toy: Path
+) -> None:
+    stand_in = start(Fault("count", container=1, kind="preempt", after_s=0.3), preload=preload)
     reported = run(stand_in, toy, "count")
     first, second = stand_in.containers
     assert reported["result"] == 4

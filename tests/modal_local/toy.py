@@ -36,7 +36,8 @@ def look():
     import tune
     known = {name: importlib.util.find_spec(name) is not None for name in ("tune", "cluster", "tests")}
     env = {key: os.environ.get(key) for key in ("TOY", "TOY_SECRET", "TOY_HOST", "CUDA_VISIBLE_DEVICES")}
-    return {"where": toypkg.where(), "app": __file__, "tune": tune.__file__, "known": known, "env": env}
+    there = {"numpy": "numpy" in sys.modules, "pid": os.getpid(), "folder": os.getcwd(), "path": sys.path[:2]}
+    return {"where": toypkg.where(), "app": __file__, "tune": tune.__file__, "known": known, "env": env, **there}
 
 
 @app.function(retries=quick)
@@ -250,7 +251,9 @@ def site():
 """
 
 Start = Callable[..., ModalLocal]
-"""Starts a stand-in with the given faults."""
+"""Starts a stand-in with the given faults, and modules that containers have imported when they start."""
+WAYS = ((), ("numpy",))
+"""How containers start: as fresh interpreters, and as forks of a process with these modules."""
 
 
 def modal(*arguments: str) -> list[str]:
