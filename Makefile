@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-all bench clean
+.PHONY: help install demo check format test test-all faults bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ test: $(STAMP) ## the tests, offline, about 13 minutes on 2 cores
 
 test-all: $(STAMP) ## all tests that need no GPU
 	$(PYTEST) -m 'not gpu'
+
+faults: $(STAMP) ## disturb 200 searches, resume and compare them (some hours); output goes to results/faults.md
+	$(BIN)/python -m tests.faults
 
 bench: $(STAMP) ## the benchmarks; output goes to results/benchmarks
 	$(BIN)/python -m tests.benchmarks

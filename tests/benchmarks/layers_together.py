@@ -52,7 +52,7 @@ def run(options: Options) -> Result:
                 }
     result.figures |= {"train_pairs": len(view.train), "epochs": steps_of // pairs}
     name = "trials per CPU second, eight together over one at a time (worth building from 1.8)"
-    result.targets = [Target(name, totals[0] / totals[1], most=1.8)]
+    result.targets = [Target(name, float(totals[0] / totals[1]), most=1.8)]
     return result
 
 

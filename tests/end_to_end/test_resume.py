@@ -126,20 +126,26 @@ def test_kill_9_of_a_worker(tmp_path: Path, cache: Path) -> None:
         assert report_numbers(trial) == list(range(1, 17))
 
 
-def test_ctrl_c_keeps_everything_and_says_how_to_go_on(tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize(
+    ("ended_by", "code", "reason"), [(signal.SIGINT, 130, "by Ctrl-C"), (signal.SIGTERM, 143, "by SIGTERM")]
+)
+def test_a_signal_keeps_everything_and_says_how_to_go_on(
+    ended_by: signal.Signals, code: int, reason: str, tmp_path: Path, cache: Path
+) -> None:
     folder = tmp_path / "stopped"
     options = ("--results", tmp_path, "--cache", cache)
     search = ("search", *SPACES["asha"], *SLOW, *options, "--name", "stopped", "--json")
     with started(*search, log=tmp_path / "log") as process:
         wait_for(lambda: done_trials(folder))
-        os.kill(process.pid, signal.SIGINT)
-        assert process.wait(60) == 130
+        os.kill(process.pid, ended_by)
+        assert process.wait(60) == code
         wait_for(lambda: not children(process.pid, "ray::"), 20)
     said = (tmp_path / "log").read_text()
-    assert "python -m tune search --resume stopped" in said and "Traceback" not in said
+    assert "python -m tune search --resume stopped" in said
+    assert "Traceback" not in said and "received at" not in said
     [line] = [line for line in said.splitlines() if line.startswith("{")]
     answer = json.loads(line)
-    assert answer["winner"] is None and answer["test"] is None and answer["interrupted"] == "by Ctrl-C"
+    assert answer["winner"] is None and answer["test"] is None and answer["interrupted"] == reason
     assert answer["paths"] == {"results": str(folder), "leaderboard": None, "best": None, "report": None}
     assert not (folder / "test.json").exists() and (folder / "search.toml").exists()
 

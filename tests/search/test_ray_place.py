@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.command import environment, wait_for
 from tune.errors import UserError
 from tune.pipeline.environment import existing_folder_of
-from tune.search.ray_place import IGNORED, own_environment, ray_place
+from tune.search.ray_place import IGNORED, RayPlace, new_ray_folder, own_environment, ray_place
 
 LONG = "/" + "long" * 30
 
@@ -65,7 +65,7 @@ def test_variables_of_another_cluster_are_named_and_taken_out(monkeypatch: pytes
     before = dict(os.environ)
     with own_environment(tmp_path):
         assert not set(IGNORED).intersection(os.environ)
-        assert os.environ["OMP_NUM_THREADS"] == "1" and os.environ["RAY_TMPDIR"] == str(tmp_path)
+        assert os.environ["OMP_NUM_THREADS"] == "8" and os.environ["RAY_TMPDIR"] == str(tmp_path)
         assert len(os.environ["RAY_AUTH_TOKEN"]) >= 32, "Ray listens on all addresses of the machine"
     assert dict(os.environ) == before
 
@@ -121,3 +121,25 @@ def ended(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+def test_folders_of_killed_processes_are_removed_and_those_of_living_ones_kept(tmp_path: Path) -> None:
+    holds = (
+        "import sys, time; from pathlib import Path; from tune.search.ray_place import RayPlace, new_ray_folder\n"
+        "with new_ray_folder(RayPlace(Path(sys.argv[1]))) as folder: print(folder, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", holds, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        killed, living = (Path(process.stdout.readline().strip()) for process in processes if process.stdout)
+        (tmp_path / "ray-of-another-program").mkdir()
+        processes[0].kill()
+        processes[0].wait(10)
+        with new_ray_folder(RayPlace(tmp_path)) as own:
+            assert not killed.exists() and living.exists() and (tmp_path / "ray-of-another-program").exists()
+        with new_ray_folder(RayPlace(tmp_path)):
+            assert not own.exists(), "left by a process that did not remove it"
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate(timeout=10)

@@ -1,5 +1,6 @@
 """`python -m tune baselines`: base models untouched, open and closed, in one table."""
 
+from tune.cli.early_end import EarlyEnd
 from tune.cli.loading import command_line, no_weight_bars, show_dry_run
 from tune.cli.options import PAIRS_OPTIONS, plain_request
 from tune.cli.parser import DRY_RUN, Parser, add_options
@@ -39,8 +40,8 @@ def baselines(arguments: list[str]) -> int:
     try:
         with presentation.apart(), display:
             folder = run_baselines(config, LocalBackend(display.asker()), command=command, emit=display.emit)
-    except KeyboardInterrupt:
-        presentation.finish(interrupted_baselines(display.folder))
+    except KeyboardInterrupt as error:
+        presentation.finish(interrupted_baselines(display.folder, EarlyEnd.of(error).reason))
         raise
     present_baselines(folder, presentation)
     return 0

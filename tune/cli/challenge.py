@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tune.cli.early_end import EarlyEnd
 from tune.cli.loading import command_line, no_weight_bars, show_dry_run
 from tune.cli.parser import DRY_RUN, Parser, add_options, unknown_problems
 from tune.cli.presentation import Presentation, add_presentation
 from tune.config.search import OPTIONS, SearchConfig, search_config
-from tune.errors import ConfigError
+from tune.errors import ConfigError, SearchPaused
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,12 +118,13 @@ def _run(job: "ChallengeJob", lines: Sequence[str], presentation: Presentation) 
             for line in lines:
                 display.emit(Message(line))
             folder = run_challenge(job, LocalBackend(display.asker()), display.emit)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SearchPaused) as error:
         from tune.cli.verdict import interrupted_outcome
 
-        print(f"interrupted; finished work is kept. continue with: {job.command}", file=sys.stderr)
-        presentation.finish({**interrupted_outcome(display.folder), "challenge": None})
-        return 130
+        end = EarlyEnd.of(error)
+        print(f"{end.line}; finished work is kept. continue with: {job.command}", file=sys.stderr)
+        presentation.finish({**interrupted_outcome(display.folder, end.reason), "challenge": None})
+        return end.code
     return 0 if _present(folder, presentation) else 1
 
 

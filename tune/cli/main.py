@@ -4,15 +4,17 @@ A command is a module of this room with a function of the same name. Errors that
 with exit code 2.
 """
 
-import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import FrameType
 
+from tune.cli.early_end import EarlyEnd
 from tune.cli.streams import output_lost, prepare_streams
-from tune.errors import ConfigError, UserError
+from tune.errors import FIXES, ConfigError, SearchPaused, Terminated, UserError, described
 from tune.machine import limit_threads
 
 USAGE = """usage: python -m tune COMMAND ...
@@ -34,15 +36,6 @@ USAGE = """usage: python -m tune COMMAND ...
 python -m tune COMMAND --help lists a command's options.
 """
 
-_FIXES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another --results, --cache or TMPDIR"),
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
-    **dict.fromkeys(
-        (errno.EACCES, errno.EPERM, errno.EROFS),
-        "choose folders that you can write to (--results, --cache, TMPDIR, HF_HOME)",
-    ),
-}
-"""Errors of the file system that a user can fix."""
 COMMANDS = (
     "search", "baselines", "challenge", "check-data", "explore", "presets", "report", "export", "apply", "push",
     "score", "serve", "doctor",
@@ -56,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _run(list(arguments))
     prepare_streams()
+    signal.signal(signal.SIGTERM, _terminate)
     code = _run(sys.argv[1:])
     if lost := output_lost():
         print(f"error: output could not be written ({lost})", file=sys.stderr)
@@ -81,14 +75,19 @@ def _run(given: list[str]) -> int:
         show_error(error)
         return 2
     except OSError as error:
-        if error.errno not in _FIXES:
+        if error.errno not in FIXES:
             raise
-        where = f": {error.filename}" if error.filename else ""
-        show_error(UserError(f"{os.strerror(error.errno)}{where}; {_FIXES[error.errno]}"))
+        show_error(UserError(described(error)))
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, SearchPaused) as error:
+        end = EarlyEnd.of(error)
+        print(end.line, file=sys.stderr)
+        return end.code
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """End as Ctrl-C does: systemd, Docker, Kubernetes and SLURM send SIGTERM before they kill."""
+    raise Terminated
 
 
 def _command(name: str) -> Callable[[list[str]], int]:

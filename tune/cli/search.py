@@ -2,10 +2,12 @@
 
 import sys
 
+from tune.cli.early_end import EarlyEnd
 from tune.cli.loading import command_line, no_weight_bars, show_dry_run
 from tune.cli.options import SearchRequest, search_parser, search_request
 from tune.cli.presentation import Presentation
 from tune.config.search import SearchConfig
+from tune.errors import SearchPaused, Terminated
 
 
 def search(arguments: list[str]) -> int:
@@ -30,14 +32,24 @@ def _run(request: SearchRequest, command: str, presentation: Presentation) -> in
     no_weight_bars()
     display = presentation.display()
     job = SearchJob(request.config, command, request.resume)
+
+    def ended(error: KeyboardInterrupt | SearchPaused) -> int:
+        end = EarlyEnd.of(error)
+        hint = f" resume with: {_resume_command(request.config, display.name)}" if display.name else ""
+        print(f"{end.line}; finished work is kept.{hint}", file=sys.stderr)
+        presentation.finish(interrupted_outcome(display.folder, end.reason))
+        return end.code
+
+    def last_words(reason: str) -> int:
+        # From another thread, as this one may wait for Ray.
+        display.close()
+        return ended(SearchPaused(reason) if reason else Terminated())
+
     try:
         with presentation.apart(), display:
-            folder = run_search(job, LocalBackend(display.asker()), display.emit)
-    except KeyboardInterrupt:
-        hint = f" resume with: {_resume_command(request.config, display.name)}" if display.name else ""
-        print(f"interrupted; finished work is kept.{hint}", file=sys.stderr)
-        presentation.finish(interrupted_outcome(display.folder))
-        return 130
+            folder = run_search(job, LocalBackend(display.asker(), last_words), display.emit)
+    except (KeyboardInterrupt, SearchPaused) as error:
+        return ended(error)
     return 0 if present_results(folder, presentation) else 1
 
 

@@ -130,13 +130,13 @@ def outcome(folder: ResultsFolder, summary: Mapping[str, Any], rows: Sequence[Ma
     }
 
 
-def interrupted_outcome(root: str) -> dict[str, Any]:
-    """Return the same of a search that Ctrl-C ended. root: its results folder, "" if there is none yet."""
+def interrupted_outcome(root: str, reason: str) -> dict[str, Any]:
+    """Return the same of a search that ended early. root: its results folder, "" if there is none yet."""
     folder = ResultsFolder(Path(root)) if root else None
     return {
         "name": folder.name if folder else None,
         **dict.fromkeys(("winner", "val", "test", "out_of_fold", "verdict", "outcome")),
-        "interrupted": "by Ctrl-C",
+        "interrupted": reason,
         "paths": paths(folder),
     }
 
@@ -150,10 +150,10 @@ def baselines_outcome(folder: ResultsFolder, rows: Sequence[Mapping[str, str]]) 
     return {"name": folder.name, "models": models, "paths": paths(folder)}
 
 
-def interrupted_baselines(root: str) -> dict[str, Any]:
-    """Return the same if Ctrl-C ended the command. root: its results folder, "" if there is none yet."""
+def interrupted_baselines(root: str, reason: str) -> dict[str, Any]:
+    """Return the same if the command ended early. root: its results folder, "" if there is none yet."""
     folder = ResultsFolder(Path(root)) if root else None
-    return {"name": folder.name if folder else None, "models": [], "interrupted": "by Ctrl-C", "paths": paths(folder)}
+    return {"name": folder.name if folder else None, "models": [], "interrupted": reason, "paths": paths(folder)}
 
 
 def paths(folder: ResultsFolder | None) -> dict[str, str | None]:

@@ -4,10 +4,11 @@ A written file runs again unchanged from the same working directory. It says wha
 folder and Ray address are left out.
 """
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Any, TypedDict
+
+import tomli_w
 
 from tune.config.addresses import without_secrets
 from tune.config.data import NO_GUARD
@@ -83,19 +84,6 @@ def read_resolved(path: Path) -> Tables:
     return tables
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    if isinstance(value, float):
-        return repr(value)
-    # TOML basic strings, integers and booleans are spelled as in JSON.
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _table(head: str, values: dict[str, Any]) -> list[str]:
-    return [head, *(f"{key} = {_value(value)}" for key, value in values.items() if value is not None), ""]
-
-
 def write_toml(config: SearchConfig) -> str:
     """Return the resolved configuration as TOML text."""
     search = config.search.model_dump(mode="json", exclude={"name", "results", "ray_address"})
@@ -106,9 +94,8 @@ def write_toml(config: SearchConfig) -> str:
         data["data"] = without_secrets(config.data.data)
     if config.data.guard is not None:
         data["guard"] = [without_secrets(name) for name in config.data.guard]
-    lines = _table("[search]", search) + _table("[data]", data)
+    tables: dict[str, Any] = {"search": search, "data": data}
     if config.closed_models:
-        lines += _table("[closed]", config.closed.model_dump(mode="json"))
-    for space in config.spaces:
-        lines += _table("[[space]]", space.plain())
-    return "\n".join(lines)
+        tables["closed"] = config.closed.model_dump(mode="json")
+    given = {name: {key: value for key, value in table.items() if value is not None} for name, table in tables.items()}
+    return tomli_w.dumps(given | {"space": [space.plain() for space in config.spaces]})

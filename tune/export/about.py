@@ -8,6 +8,7 @@ from tune.embed.adapted import ABOUT
 from tune.embed.base_card import public_name
 from tune.errors import ModelError
 from tune.export.facts import ExportFacts
+from tune.files import sha256_of
 
 
 def about(facts: ExportFacts) -> dict[str, Any]:
@@ -30,6 +31,26 @@ def about(facts: ExportFacts) -> dict[str, Any]:
         "guard": facts.guard,
         "search": facts.search,
     }
+
+
+def damage(model: Path) -> str:
+    """Return which file of an exported model is missing or not the one that was written, or "".
+
+    Models of earlier versions do not say what belongs to them; of those, nothing is known.
+    """
+    try:
+        hashes = dict(read_about(model).get("sha256") or {})
+    except (ModelError, ValueError, TypeError):
+        return f"{ABOUT} is damaged"
+    if not (model / ABOUT).exists():
+        return f"{ABOUT} is missing"
+    for name, content in hashes.items():
+        file = model / str(name)
+        if not file.is_file():
+            return f"{name} is missing"
+        if sha256_of(file) != content:
+            return f"{name} is damaged"
+    return ""
 
 
 def read_about(model: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from tune.export.facts import ExportFacts
 from tune.export.portable import make_portable, without_inner_lengths
 from tune.export.servers import servers_of
 from tune.export.sides import query_side_modules, query_side_prompts
-from tune.files import make_directory, why_not_new
+from tune.files import make_directory, sha256_of, why_not_new
 from tune.train.trained import TrialModel
 
 CARD = "README.md"
@@ -209,7 +209,8 @@ def write_exported(
         for file, content in {**(files or {}), **more_files}.items():
             (part / file).write_bytes(content.encode() if isinstance(content, str) else content)
         # Last: a directory with this file is complete.
-        written = json.dumps({**about, **more}, indent=1, ensure_ascii=False)
+        content_of = {str(file.relative_to(part)): sha256_of(file) for file in sorted(part.rglob("*")) if _counts(file)}
+        written = json.dumps({**about, **more, "sha256": content_of}, indent=1, ensure_ascii=False)
         (part / ABOUT).write_text(written + "\n", encoding="utf-8")
 
     try:
@@ -217,6 +218,11 @@ def write_exported(
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or error
         raise ResultsError(f"cannot write {directory} ({why}); choose another directory") from None
+
+
+def _counts(file: Path) -> bool:
+    """Return whether a file of a model matters to its vectors; people may edit its card."""
+    return file.is_file() and file.suffix not in (".md", ".png") and file.name != ABOUT
 
 
 def _array(tensor: Any) -> Any:

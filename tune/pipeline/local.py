@@ -1,7 +1,7 @@
 """LocalBackend: trials in worker processes of a Ray cluster, started here or joined."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,20 @@ from tune.embed.purchase import Ask, agree, search_estimates
 from tune.events import Emit, Message
 from tune.machine import usable_cores
 from tune.pipeline.backend import TrialsJob
+from tune.pipeline.meanwhile import AS_RAY_STARTS, AS_TRIALS_RUN, imported
+from tune.pipeline.room import check_room
 
 
 class LocalBackend:
     """Embeds in this process and trains where Ray runs.
 
-    ask: how to ask whether closed models may be bought; None if there is no terminal to ask at.
+    ask: how to ask whether closed models may be bought; None if there is no terminal to ask at. last_words: what to say
+    if Ray dies; see `tune.search.ray_deaths`.
     """
 
-    def __init__(self, ask: Ask | None = None) -> None:
+    def __init__(self, ask: Ask | None = None, last_words: Callable[[str], int] | None = None) -> None:
         self._ask = ask
+        self._last_words = last_words
         self._cluster: tuple[dict[str, float], int] | None = None
 
     @contextlib.contextmanager
@@ -30,19 +34,21 @@ class LocalBackend:
         """See `Backend`: Ray starts, and its workers import what trials need while texts are embedded.
 
         Not in a thread: Ray forks, and a fork while numpy multiplies in another thread leaves OpenBLAS waiting forever.
+        Imports in a thread beside it are safe.
         """
         from tune.search.ray_cluster import connected
         from tune.search.ray_place import ray_place
-        from tune.train.setup import keep_threads
 
         options = config.search
         joined = options.ray_address is not None
         for note in () if joined else ray_place().notes:
             emit(Message(note))
         emit(Message(f"joining Ray at {options.ray_address}" if joined else "starting Ray"))
-        # While Ray runs, the environment limits numeric libraries to one thread per worker.
-        keep_threads()
-        with connected(config, options.jobs or usable_cores()) as self._cluster:
+        with contextlib.ExitStack() as cluster:
+            with imported(AS_RAY_STARTS):
+                self._cluster = cluster.enter_context(
+                    connected(config, options.jobs or usable_cores(), self._last_words)
+                )
             yield
 
     def agree(self, config: SearchConfig, split: Split, emit: Emit) -> None:
@@ -63,6 +69,7 @@ class LocalBackend:
         from tune.search.run import run_trials
         from tune.search.trainable import TrialDirectories
         from tune.train.local import LocalOpener
+        from tune.train.outcomes import trial_outcomes
 
         config, folder, options = job.config, job.folder, job.config.search
         directories = TrialDirectories(folder.trials.resolve(), job.digests, job.options)
@@ -71,11 +78,14 @@ class LocalBackend:
         wanted, own = options.jobs or usable_cores(), options.ray_address is None
         resources, fitting = self._cluster or ({}, wanted)
         jobs = min(wanted, fitting) if own else options.jobs or fitting
+        outcomes = trial_outcomes(folder.trials, folder.asha)
+        check_room(config, job.bases, sum(outcome.status != "halfway" for outcome in outcomes), jobs)
         marks = [StopMarks(folder, directories)] if options.search == "asha" else []
         # Of a cluster that others use too, nobody knows how many trials run at a time; held ones might wait forever.
         cost = job.cost(by_default=True) if own else None
         setup = TrialSetup(directories, opener, jobs, resources, marks, cost=cost)
-        return run_trials(config, folder, setup, emit).interrupted
+        with imported(AS_TRIALS_RUN):
+            return run_trials(config, folder, setup, emit).interrupted
 
     def commit(self) -> None:
         """See `Backend`: results are on this machine's disk already."""

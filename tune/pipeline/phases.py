@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tune.config.toml import write_toml
-from tune.data.split import write_split
+from tune.data.split import is_split_of, write_split
 from tune.embed.near import NEAR_COSINE, counted_text
 from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
@@ -60,6 +60,9 @@ def record_start(run: Run, command: str, kind: str | None = None) -> None:
         raise ResultsError(
             f"{folder.root}: an earlier version compared these trials on different pairs; start a new search"
         )
+    elif not is_split_of(folder.split, run.split):
+        run.say(f"{folder.split.name} is missing or damaged; written again")
+        write_split(run.split, folder.split)
     run.emit(SearchNamed(folder.name, str(folder.root)))
 
 

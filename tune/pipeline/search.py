@@ -5,21 +5,23 @@ Every phase can be repeated: what an earlier run of the same search has finished
 """
 
 import contextlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tune.config.search import SearchConfig
 from tune.embed.orders import embed_bases
 from tune.embed.prepare import PreparedBase
-from tune.errors import DataError, ResultsError
+from tune.errors import DataError, ResultsError, pausing
 from tune.evaluate.finalists import Choice, choose
 from tune.evaluate.training_warnings import training_warnings
 from tune.events import Emit, Message
+from tune.export.about import damage
 from tune.pipeline.backend import Backend, TrialsJob
 from tune.pipeline.export import export_model
 from tune.pipeline.guard import keep_the_rest, record_guards
 from tune.pipeline.latency import measure_latency
-from tune.pipeline.out_of_fold import judge_folds
 from tune.pipeline.pairs import guards_of, read_split, with_train_sizes
 from tune.pipeline.phases import check_same_bases, embed_all, open_test_once, record_start, write_table
 from tune.pipeline.rates import report_rates
@@ -28,12 +30,13 @@ from tune.pipeline.run import Run
 from tune.pipeline.tensorboard import write_pr_curves
 from tune.pipeline.timing import Clock
 from tune.pipeline.val_sample import choose_sample, untouched_aucs
+from tune.report.pictures import drawing_ahead
 from tune.results.layout import ResultsFolder, existing_folder, new_folder
 from tune.results.naming import name_stem
 from tune.results.provenance import now
 from tune.results.summary import Summary
 from tune.search.points import planned_trials, small_space
-from tune.train.outcomes import TrialOutcome, trial_outcomes
+from tune.train.outcomes import TrialOutcome, settle_trials, trial_outcomes
 from tune.train.trained import Models, TrialModel
 
 _BEFORE_TEST = "highest validation AUC, before the test side was opened"
@@ -61,8 +64,8 @@ class SearchJob:
 def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
     """Run a whole search, or what is left of it. Returns the results folder, complete.
 
-    Raises UserError for anything a user can fix, before anything costly; KeyboardInterrupt after Ctrl-C, with
-    everything kept.
+    Raises UserError for anything a user can fix, before anything costly. With everything kept, raises KeyboardInterrupt
+    after Ctrl-C, Terminated after SIGTERM, and SearchPaused if a full disk or the like stops the search.
     """
     config, clock = job.config, Clock()
     with clock.phase("data"):
@@ -83,36 +86,48 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
     if not (begun and begun.test.exists()):
         backend.agree(config, split, emit)
     folder = begun or new_folder(config.search.results, config.search.name, name_stem(config))
-    with folder.locked():
+    with folder.locked(), pausing():
+        folder.sweep()
         run = Run(config, folder, split, facts, Summary(folder.summary), clock, emit, backend, guards)
         record_start(run, job.command)
         backend.commit()
         models, finalists = _search(run) if run.summary.get("winner") is None else _searched(run)
-        outcomes = _outcomes(folder, models.bases)
-        finalists = keep_the_rest(run, models, finalists)
-        with clock.phase("test"):
-            judged = judge_folds(run, models, outcomes, finalists) if split.out_of_fold else None
-            test = judged or open_test_once(run, models, finalists)
-        write_table(run, models, outcomes, finalists, test)
-        backend.commit()
-        with clock.phase("export"):
-            if finalists and not folder.best.exists():
-                trust, pictured = config.search.trust_remote_code, config.search.report
-                export_model(folder, None, folder.best, trust_remote_code=trust, pictured=pictured)
-        backend.commit()
-        if config.search.report:
-            with clock.phase("latency"):
-                measure_latency(run, models)
-        run.summary.update(seconds={**clock.seconds, **(run.summary.get("seconds") or {})}, finished=now())
-        job.then(run)
-        report_on(run)
-        backend.commit()
+        with drawing_ahead() if config.search.report else contextlib.nullcontext():
+            _finish(run, job, models, finalists)
     return folder
+
+
+def _finish(run: Run, job: SearchJob, models: Models, finalists: list[TrialModel]) -> None:
+    """Score test, and write everything that is left to write. finalists: in the order that was fixed."""
+    folder, search, clock = run.folder, run.config.search, run.clock
+    outcomes = _outcomes(folder, models.bases)
+    finalists = keep_the_rest(run, models, finalists)
+    with clock.phase("test"):
+        test = _judged(run, models, outcomes, finalists)
+    write_table(run, models, outcomes, finalists, test)
+    run.backend.commit()
+    with clock.phase("export"):
+        if folder.best.exists() and (damaged := damage(folder.best)):
+            run.say(f"{folder.best.name}: {damaged}; exported again")
+            shutil.rmtree(folder.best)
+        if finalists and not folder.best.exists():
+            trust, pictured = search.trust_remote_code, search.report
+            export_model(folder, None, folder.best, trust_remote_code=trust, pictured=pictured)
+    run.backend.commit()
+    if search.report:
+        with clock.phase("latency"):
+            measure_latency(run, models)
+    run.summary.update(seconds={**clock.seconds, **(run.summary.get("seconds") or {})}, finished=now())
+    job.then(run)
+    report_on(run)
+    run.backend.commit()
 
 
 def _search(run: Run) -> tuple[Models, list[TrialModel]]:
     """Embed, search, and write the winner down; return the finalists, the winner first."""
     options = run.config.search
+    for sentence in settle_trials(run.folder.trials, run.folder.asha):
+        run.say(sentence)
     with contextlib.nullcontext() if _all_ended(run) else run.backend.ahead(run.config, run.emit):
         models = embed_all(run)
         sample = choose_sample(run, models)
@@ -155,6 +170,15 @@ def _searched(run: Run) -> tuple[Models, list[TrialModel]]:
         check_same_bases(run.summary, bases)
     models = run.models(bases)
     return models, _fixed_finalists(run.folder, run.summary, models)
+
+
+def _judged(run: Run, models: Models, outcomes: list[TrialOutcome], finalists: Sequence[TrialModel]) -> dict[str, Any]:
+    """Open test, or judge the winner out of fold if there is no test side."""
+    if run.split.out_of_fold:
+        from tune.pipeline.out_of_fold import judge_folds  # it imports torch, which is not needed before Ray starts
+
+        return judge_folds(run, models, outcomes, finalists)
+    return open_test_once(run, models, finalists)
 
 
 def _outcomes(folder: ResultsFolder, bases: dict[str, PreparedBase]) -> list[TrialOutcome]:

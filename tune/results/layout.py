@@ -1,8 +1,8 @@
 """ResultsFolder: every path under results/NAME in one place; creates and locks the folder."""
 
 import contextlib
-import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tune.errors import ResultsError
-from tune.files import lock_file
+from tune.files import locked, read_object
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,22 @@ class ResultsFolder:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process. Raises ResultsError if another process is writing to it."""
-        with open(self.root / ".lock", "w") as handle:
+        with contextlib.ExitStack() as held:
             try:
-                lock_file(handle, wait=False)
+                held.enter_context(locked(self.root / ".lock", wait=False))
             except BlockingIOError:
                 raise ResultsError(
                     f"{self.root} is being written by another search; wait for it, or choose another --name"
                 ) from None
             yield
+
+    def sweep(self) -> None:
+        """Remove what killed processes have left half written. Only while the folder is locked, and nothing trains."""
+        for directory in (self.root, *self.trials.glob("*/")):
+            for left in directory.glob(".*.part"):
+                left.unlink(missing_ok=True)
+        for left in self.root.glob(f".{self.best.name}.*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def check_results(parent: Path, name: str | None) -> None:
@@ -155,6 +163,6 @@ def existing_folder(path: Path) -> ResultsFolder:
 def read_test(folder: ResultsFolder) -> dict[str, Any]:
     """Read the scores on test. Raises ResultsError if the file is damaged: test is not opened twice."""
     try:
-        return dict(json.loads(folder.test.read_text()))
+        return read_object(folder.test)
     except ValueError:
         raise ResultsError(f"{folder.test} is damaged, and test is scored only once; restore a copy of it") from None

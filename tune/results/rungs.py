@@ -9,7 +9,8 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel
 
 from tune.files import write_atomic
 
@@ -30,7 +31,7 @@ class RungFile:
         self._read = 0
         if path.exists():
             try:
-                self._take_change(json.loads(path.read_text()))
+                self._take_change(path.read_bytes())
             except ValueError:
                 logger.warning("%s is damaged: stopped trials may resume", path)
         self.refresh()
@@ -46,7 +47,7 @@ class RungFile:
         whole = new[: new.rfind(b"\n") + 1]
         for line in whole.splitlines():
             try:
-                self._take_change(json.loads(line))
+                self._take_change(line)
             except ValueError:
                 logger.warning("%s is damaged: stopped trials may resume", self._log)
         self._read += len(whole)
@@ -74,5 +75,12 @@ class RungFile:
         self._log.unlink(missing_ok=True)
         self._read = 0
 
-    def _take_change(self, change: Mapping[str, Any]) -> None:
-        self.take(change.get("rungs", {}), change.get("stopped", {}))
+    def _take_change(self, content: bytes) -> None:
+        """Take what asha.json or a line of the log holds. Raises ValueError if it is something else."""
+        change = _Change.model_validate_json(content)
+        self.take(change.rungs, change.stopped)
+
+
+class _Change(BaseModel):
+    rungs: dict[str, dict[str, float | None]] = {}
+    stopped: dict[str, float] = {}

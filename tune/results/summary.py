@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tune.errors import ResultsError
-from tune.files import write_atomic
+from tune.files import read_object, write_atomic
 
 
 class Summary:
@@ -14,7 +14,7 @@ class Summary:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+            self.facts: dict[str, Any] = read_object(path) if path.exists() else {}
         except ValueError:
             raise ResultsError(f"{path} is damaged; restore a copy of it, or start a new search") from None
 

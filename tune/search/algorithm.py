@@ -12,7 +12,7 @@ from tune.config.search import SearchConfig
 from tune.config.space import point_of
 from tune.config.trial import TrialConfig
 from tune.events import Emit, Message
-from tune.files import write_atomic
+from tune.files import read_object, write_atomic
 from tune.results.layout import ResultsFolder
 from tune.results.rungs import RungFile
 from tune.search.asha import KeptASHA
@@ -134,10 +134,10 @@ def _ordered(
 def _began_so(folder: ResultsFolder, jobs: int, emit: Emit) -> bool:
     """Return whether the search began with decisions in a logical order of as many jobs; if not, say so."""
     try:
-        began = json.loads(folder.order.read_text())["jobs"]
+        began = read_object(folder.order)["jobs"]
     except FileNotFoundError:
         return False
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError):
         emit(Message(f"{folder.order} is damaged: {BY_ARRIVAL}"))
         return False
     if began != jobs:

@@ -1,4 +1,4 @@
-"""Ray callbacks in the driver: emit events, write TensorBoard's logs, mark stopped trials, end the search on Ctrl-C."""
+"""Ray callbacks in the driver: emit events, write TensorBoard's logs, mark stopped trials, and end the search early."""
 
 import contextlib
 import logging
@@ -12,6 +12,7 @@ from typing import Any
 from ray import tune as ray_tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
+from tune.errors import SearchPaused, Terminated, outside_cause
 from tune.events import Emit, TrialEvent
 from tune.results.layout import ResultsFolder
 from tune.results.rungs import RungFile
@@ -33,9 +34,10 @@ class Tally:
 class TrialEvents(ray_tune.Callback):
     """Emit a `TrialEvent` for everything that happens to a trial; count ended trials in `tally`."""
 
-    def __init__(self, directories: TrialDirectories, tally: Tally, emit: Emit) -> None:
+    def __init__(self, directories: TrialDirectories, tally: Tally, interrupt: "Interrupt", emit: Emit) -> None:
         self._directories = directories
         self._tally = tally
+        self._interrupt = interrupt
         self._emit = emit
 
     def __getstate__(self) -> dict[str, Any]:
@@ -50,12 +52,14 @@ class TrialEvents(ray_tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Emit a report. A failure is the trial's end, and is emitted there."""
-        if "failed" not in result:
+        if "best_auc" in result:
             self._emit_status(trial, "running", budget=result["budget"], best_auc=result["best_auc"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Emit the end of a trial: done, stopped by ASHA, or failed."""
+        """Emit the end of a trial: done, stopped by ASHA, or failed. One that had to pause has not ended."""
         result = trial.last_result or {}
+        if "paused" in result:
+            return
         if "failed" in result:
             self._end(trial, "failed", reason=result["failed"])
         else:
@@ -68,10 +72,15 @@ class TrialEvents(ray_tune.Callback):
         self._emit_status(trial, "lost")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Emit failed and record why: the worker died too often, or our own code raised."""
-        reason = _last_line(trial)
-        TrialDirectory(self._directories.directory(trial.config)).lose(self._directories.config(trial.config), reason)
-        self._end(trial, "failed", reason=reason)
+        """Emit failed and record why: the worker died too often, or our own code raised.
+
+        A search that is to end gives no trial up.
+        """
+        with self._interrupt.pausing():
+            if not self._interrupt.stop_all():
+                reason, config = _last_line(trial), self._directories.config(trial.config)
+                TrialDirectory(self._directories.directory(trial.config)).lose(config, reason)
+                self._end(trial, "failed", reason=reason)
 
     def _end(self, trial: Any, status: str, **facts: Any) -> None:
         self._tally.ended[self._directories.digest(trial.config)] = status
@@ -100,7 +109,7 @@ class RunLogs(ray_tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Write a report."""
-        if "failed" in result:
+        if "best_auc" not in result:
             return
         with self._kept():
             self._log(trial).report(result, self._hparams)
@@ -149,7 +158,9 @@ class StopMarks(ray_tune.Callback):
             self._rungs = RungFile(self._folder.asha)
         self._rungs.refresh()
         if digest in self._rungs.stopped:
-            TrialDirectory(self._directories.trials / digest).stop()
+            # asha.json says the same; the mark only saves a wait.
+            with contextlib.suppress(OSError):
+                TrialDirectory(self._directories.trials / digest).stop()
 
 
 class Forget(ray_tune.Callback):
@@ -183,39 +194,68 @@ class Silent(TrialProgressCallback):
 
 
 class Interrupt(ray_tune.Stopper):
-    """A stopper that ends the search cleanly on Ctrl-C; a second Ctrl-C ends it at once.
+    """A stopper that ends the search cleanly on Ctrl-C or SIGTERM, at once if they come twice, and when it must pause.
 
-    requested: whether Ctrl-C was pressed. Ray's own handler stops a search too, but does not report that it did.
+    requested: the signal that arrived, 0 if none. Ray's own handler stops a search too, but does not report that it
+    did. paused: the cause outside the trials that stops the search, or "".
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = 0
+        self.paused = ""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Return False: no single trial is stopped."""
+        # Every report passes here before anything is decided on it.
+        self.paused = self.paused or str(result.get("paused", ""))
         return False
 
     def stop_all(self) -> bool:
-        """Return whether Ctrl-C was pressed."""
-        return self.requested
+        """Return whether the search is to end now."""
+        return bool(self.requested or self.paused)
+
+    @contextlib.contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Pause the search if the block fails for a cause outside the trials."""
+        try:
+            yield
+        except Exception as error:
+            cause = outside_cause(error)
+            if not cause:
+                raise
+            self.paused = self.paused or cause
+
+    def check(self) -> None:
+        """Raise what the search ended early for, if anything: SearchPaused, KeyboardInterrupt or Terminated."""
+        if self.requested == signal.SIGTERM:
+            raise Terminated
+        if self.requested:
+            raise KeyboardInterrupt
+        if self.paused:
+            raise SearchPaused(self.paused)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle Ctrl-C while the block runs; does nothing outside the main thread, which alone can."""
+        """Handle both signals while the block runs; does nothing outside the main thread, which alone can."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        original = signal.getsignal(signal.SIGINT)
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
         def request(number: int, frame: Any) -> None:
-            self.requested = True
-            signal.signal(signal.SIGINT, original)
+            self.requested = number
+            restore()
 
-        signal.signal(signal.SIGINT, request)
+        for number in before:
+            signal.signal(number, request)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, original)
+            restore()
 
 
 def _last_line(trial: Any) -> str:

@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +12,15 @@ from types import FrameType
 from typing import Any
 
 import ray
+from ray._private import utils
 
 from tune.config.search import SearchConfig
-from tune.errors import UserError
-from tune.logs import only_from
+from tune.errors import Terminated, UserError
+from tune.logs import only_from, replaced
 from tune.machine import address_space, usable_cores
-from tune.search.ray_place import last_log_line, new_ray_folder, own_environment, ray_place
-from tune.search.ray_processes import only_for_trials
+from tune.search.ray_deaths import LastWords, watched
+from tune.search.ray_place import keep, last_log_line, new_ray_folder, own_environment, ray_place
+from tune.search.ray_processes import only_for_trials, unprinted
 
 SLOT = "trial_slot"
 """The Ray resource of a trial that only waits here for a container elsewhere."""
@@ -37,14 +38,18 @@ _OBJECT_STORE = 200 * 1024 * 1024
 
 
 @contextlib.contextmanager
-def connected(config: SearchConfig, jobs: int) -> Iterator[tuple[dict[str, float], int]]:
+def connected(
+    config: SearchConfig, jobs: int, last_words: LastWords | None = None
+) -> Iterator[tuple[dict[str, float], int]]:
     """Connect to a Ray cluster: the one at `ray_address`, or one started here with `jobs` CPUs.
+
+    last_words: if given, this process ends after it when a process of the cluster started here dies; see `watched`.
 
     Yields a trial's resources and how many trials fit into the cluster. Raises UserError if there is no cluster at the
     address, or if a trial would never fit into it.
     """
     address = config.search.ray_address
-    with started(WORKER, num_cpus=jobs) if address is None else _joined(address), _ending_on_sigterm():
+    with _ending_on_sigterm(), started(WORKER, last_words, num_cpus=jobs) if address is None else _joined(address):
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = config.search.gpus_per_trial
         if gpus is None:
@@ -70,44 +75,50 @@ def slots(jobs: int) -> Iterator[dict[str, float]]:
 
 
 @contextlib.contextmanager
-def started(preload: str = "", **options: Any) -> Iterator[None]:
+def started(preload: str = "", last_words: LastWords | None = None, **options: Any) -> Iterator[None]:
     """Start Ray on this machine, and stop it at the end. options: of `ray.init`.
 
     preload: a module that Ray's workers import as they start, before they have anything to do; "" for none.
+    last_words: see `watched`.
 
     Raises UserError if Ray does not start; its logs are then kept. Otherwise nothing is left of it.
     """
-    folder = new_ray_folder(ray_place())
-    with own_environment(folder, preload):
-        try:
-            # Ray remarks on tokens while it starts; errors are raised anyway.
-            with _time_limit(folder), only_from(logging.CRITICAL, "ray"), only_for_trials():
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    configure_logging=False,
-                    object_store_memory=_OBJECT_STORE,
-                    _temp_dir=str(folder),
-                    **options,
-                )
-        except Exception as error:
-            raise UserError(_not_started(folder, " ".join(str(error).split()))) from error
-        except BaseException:
-            # Ctrl-C: Ray's processes end with this one, and nobody needs their logs.
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+    with new_ray_folder(ray_place()) as folder, own_environment(folder, preload):
+        _start(folder, options)
         # Ray opens its folder to every user.
         folder.chmod(0o700)
         try:
-            yield
+            with unprinted(), watched(folder, last_words):
+                yield
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _start(folder: Path, options: dict[str, Any]) -> None:
+    try:
+        # Ray remarks on tokens while it starts; errors are raised anyway.
+        with _time_limit(folder), only_from(logging.CRITICAL, "ray"), only_for_trials(), _own_sigterm():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+                object_store_memory=_OBJECT_STORE,
+                _temp_dir=str(folder),
+                **options,
+            )
+    except Exception as error:
+        raise UserError(_not_started(folder, " ".join(str(error).split()))) from error
+    except BaseException:
+        # Ctrl-C: Ray's processes end with this one, and nobody needs their logs.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def _not_started(folder: Path, reason: str) -> str:
+    keep(folder)
     limit = address_space()
     limited = "" if limit is None else f"; ulimit -v limits this process to {limit / 2**30:.3g} GiB, raise that first"
     logged = last_log_line(folder)
@@ -117,21 +128,34 @@ def _not_started(folder: Path, reason: str) -> str:
 
 @contextlib.contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """Within the context, SIGTERM ends this process with exit code 143, and cleanly; only in the main thread.
-
-    Ray's own handler prints where in its code the process is, and may abort it.
-    """
+    """Within the context, SIGTERM raises Terminated, as Ctrl-C does KeyboardInterrupt; only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
+        raise Terminated
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the handler of SIGTERM while Ray starts, which installs its own.
+
+    Those exit with other codes, or print where in Ray's code the process is, and may abort it. If Ray no longer sets
+    them by `ray._private.utils.set_sigterm_handler`, they are replaced when Ray has started.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    known = hasattr(utils, "set_sigterm_handler")
+    with replaced(utils, "set_sigterm_handler", lambda handler: None) if known else contextlib.nullcontext():
+        yield
+    if threading.current_thread() is threading.main_thread():
+        # Also in place of the one in C++.
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
@@ -175,7 +199,8 @@ def _time_limit(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _joined(address: str) -> Iterator[None]:
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with _own_sigterm():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"[search] ray_address: cannot join a Ray cluster at {address} ({reason})") from None

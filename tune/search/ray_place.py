@@ -6,6 +6,7 @@ Does not import Ray, so that commands can check this at once.
 import contextlib
 import os
 import secrets
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune.errors import UserError
+from tune.files import locked
 from tune.machine import one_thread
 
 _MOST_SOCKET_BYTES = 107 if sys.platform == "linux" else 103
@@ -20,6 +22,8 @@ _MOST_SOCKET_BYTES = 107 if sys.platform == "linux" else 103
 _BELOW = len("/ray-abcdefgh/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 """Length of what is added to the chosen folder: one of our own, and in it what Ray creates."""
 _USUAL = Path("/tmp")
+OWNER = "owner.lock"
+"""The file in Ray's folder that the process that has created it keeps locked."""
 
 IGNORED = (
     "RAY_ADDRESS", "RAY_REDIS_ADDRESS", "RAY_GCS_SERVER_PORT", "RAY_OVERRIDE_RESOURCES", "RAY_OVERRIDE_LABELS",
@@ -71,15 +75,14 @@ def own_environment(folder: Path, preload: str = "") -> Iterator[None]:
     """Within the context, this process and the ones it starts know no other cluster, and Ray's folder is `folder`.
 
     Ray listens on all of the machine's addresses, so it gets a token that only these processes know, unless the user
-    has turned tokens off. Trials use one thread each, so workers get no more for their numeric libraries either.
-    preload: a module that workers import as they start, or "".
+    has turned tokens off. preload: a module that workers import as they start, or "".
     """
-    changed = {**dict.fromkeys(IGNORED), **one_thread(), "RAY_TMPDIR": str(folder)}
+    changed = {**dict.fromkeys(IGNORED), "RAY_TMPDIR": str(folder)}
     if preload:
         changed["RAY_preload_python_modules"] = preload
     changed["RAY_AUTH_TOKEN"] = os.environ.get("RAY_AUTH_TOKEN") or _TOKEN
-    # Ray sets RAY_AUTH_MODE itself.
-    before = {name: os.environ.get(name) for name in (*changed, "RAY_AUTH_MODE")}
+    # Ray sets RAY_AUTH_MODE itself, and `only_for_trials` may limit threads.
+    before = {name: os.environ.get(name) for name in (*changed, *one_thread(), "RAY_AUTH_MODE")}
     _set(changed)
     try:
         yield
@@ -87,14 +90,38 @@ def own_environment(folder: Path, preload: str = "") -> Iterator[None]:
         _set(before)
 
 
-def new_ray_folder(place: RayPlace) -> Path:
-    """Create a folder for one cluster. Raises UserError if that fails."""
-    try:
-        return Path(tempfile.mkdtemp(prefix="ray-", dir=place.parent))
-    except OSError as error:
-        raise UserError(
-            f"cannot create a folder for Ray in {place.parent} ({error.strerror}); set RAY_TMPDIR to another"
-        ) from None
+@contextlib.contextmanager
+def new_ray_folder(place: RayPlace) -> Iterator[Path]:
+    """Create a folder for one cluster and hold its lock within the context; whoever enters it removes it.
+
+    Folders that killed processes have left are removed first. Raises UserError if none can be created.
+    """
+    _remove_left(place.parent)
+    with contextlib.ExitStack() as held:
+        try:
+            # Locked before it has its name: another process would take it for left over.
+            made = Path(tempfile.mkdtemp(prefix="ray_", dir=place.parent))
+            held.enter_context(locked(made / OWNER))
+            folder = made.with_name(made.name.replace("ray_", "ray-", 1))
+            made.rename(folder)
+        except OSError as error:
+            raise UserError(
+                f"cannot create a folder for Ray in {place.parent} ({error.strerror}); set RAY_TMPDIR to another"
+            ) from None
+        yield folder
+
+
+def keep(folder: Path) -> None:
+    """Let no later process remove the folder of a cluster, whose logs somebody may want to read."""
+    (folder / OWNER).unlink(missing_ok=True)
+
+
+def _remove_left(parent: Path) -> None:
+    """Remove folders of clusters whose process was killed."""
+    for owner in parent.glob(f"ray-*/{OWNER}"):
+        # Somebody else's, or held by a process that lives.
+        with contextlib.suppress(OSError), locked(owner, wait=False):
+            shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def last_log_line(folder: Path) -> str:

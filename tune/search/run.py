@@ -27,12 +27,14 @@ import ray
 from ray import tune as ray_tune
 
 from tune.config.search import SearchConfig
+from tune.errors import pausing
 from tune.events import Emit, SearchStarted
 from tune.results.layout import ResultsFolder
 from tune.results.rungs import RungFile
 from tune.search.algorithm import Algorithm, TrialSetup, algorithm
 from tune.search.callbacks import Forget, Interrupt, RunLogs, Silent, Tally, TrialEvents
 from tune.search.hparams import Hparams
+from tune.search.pausing import PausingScheduler
 from tune.search.ready_workers import ready_workers
 from tune.search.shared_actor import shared_actor
 from tune.search.tensorboard import restore_logs
@@ -59,7 +61,8 @@ class SearchRun:
 def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, emit: Emit) -> SearchRun:
     """Run the trials of a search, or on resume the remaining ones. Ray must be running (`connected` or `slots`).
 
-    Raises KeyboardInterrupt after Ctrl-C, once the search has ended cleanly.
+    Raises, once the search has ended cleanly: KeyboardInterrupt after Ctrl-C, Terminated after SIGTERM, and
+    SearchPaused if something outside the trials stopped it.
     """
     directories = setup.directories
     outcomes = trial_outcomes(folder.trials, folder.asha)
@@ -76,7 +79,7 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
         return SearchRun(trials=0, past=chosen.finished)
     tally, interrupt = Tally(), Interrupt()
     callbacks = [
-        TrialEvents(directories, tally, emit),
+        TrialEvents(directories, tally, interrupt, emit),
         RunLogs(folder.runs, directories, hparams),
         *setup.callbacks,
         Forget(),
@@ -84,15 +87,14 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     trainable = ray_tune.with_parameters(StreamTrainable, opener=setup.opener, directories=directories)
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trainable, setup.resources),
-        tune_config=_tune_config(config, setup, chosen),
+        tune_config=_tune_config(config, setup, chosen, interrupt),
         run_config=_run_config(folder, interrupt, callbacks),
     )
+    began, actors = time.monotonic(), shared_actor(setup.jobs) if setup.shared else _workers(config)
     # Otherwise Ray Tune would start a Ray of its own.
     assert ray.is_initialized(), "Ray does not run"
-    began = time.monotonic()
-    actors = shared_actor(setup.jobs) if setup.shared else _workers(config)
     try:
-        with _quiet(), interrupt.listening(), actors:
+        with _quiet(), interrupt.listening(), actors, pausing():
             tuner.fit()
             if chosen.study is not None:
                 chosen.study.export(folder.journal)
@@ -102,8 +104,8 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     restore_logs(folder.runs, silent, hparams)
     limit, hours = config.search.max_hours, (time.monotonic() - began) / 3600
     timed_out = limit is not None and hours >= limit
-    if interrupt.requested and not timed_out:
-        raise KeyboardInterrupt
+    if not timed_out:
+        interrupt.check()
     interrupted = f"after {limit:g} hours (--max-hours)" if timed_out else ""
     return SearchRun(trials=len(tally.ended) + len(silent), interrupted=interrupted, past=chosen.finished)
 
@@ -120,11 +122,13 @@ def _ended_silently(folder: ResultsFolder, before: list[TrialOutcome], tally: Ta
     return [outcome for outcome in outcomes if outcome.status != "halfway" and outcome.trial not in known]
 
 
-def _tune_config(config: SearchConfig, setup: TrialSetup, chosen: Algorithm) -> ray_tune.TuneConfig:
+def _tune_config(
+    config: SearchConfig, setup: TrialSetup, chosen: Algorithm, interrupt: Interrupt
+) -> ray_tune.TuneConfig:
     digest = setup.directories.digest
     return ray_tune.TuneConfig(
         search_alg=chosen.searcher,
-        scheduler=chosen.scheduler,
+        scheduler=PausingScheduler(chosen.scheduler, interrupt),
         num_samples=chosen.remaining,
         max_concurrent_trials=setup.jobs,
         time_budget_s=None if config.search.max_hours is None else config.search.max_hours * 3600,
@@ -154,7 +158,9 @@ def _tidy(folder: ResultsFolder) -> None:
     """
     rungs = RungFile(folder.asha)
     if rungs.rungs:
-        rungs.write()
+        # On a full disk everything stays in the log.
+        with contextlib.suppress(OSError):
+            rungs.write()
     shutil.rmtree(folder.experiment, ignore_errors=True)
 
 

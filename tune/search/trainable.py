@@ -10,6 +10,7 @@ from ray import tune as ray_tune
 from ray.tune.result import TIMESTEPS_TOTAL
 
 from tune.config.trial import TrialConfig, trial_config
+from tune.errors import UserError, described
 from tune.search.points import point_key
 from tune.train.stream import Reports, TrialFailed, TrialOpener
 
@@ -60,9 +61,9 @@ class StreamTrainable(ray_tune.Trainable):
         self._last: dict[str, Any] = {}
 
     def step(self) -> dict[str, Any]:
-        """Return the next report, or {"failed": reason} if the trial cannot be trained.
+        """Return the next report; {"failed": reason} if the trial cannot be trained, {"paused": cause} if nothing can.
 
-        For Ray a failed trial ends like any other: raising would kill the actor, and Ray would retry in vain.
+        For Ray such a trial ends like any other: raising would kill the actor, and Ray would retry in vain.
         """
         if self._stream is None:
             self._stream = self._opener(self._directories.config(self._axes), self._directories.directory(self._axes))
@@ -70,6 +71,8 @@ class StreamTrainable(ray_tune.Trainable):
             report = next(self._stream, None)
         except TrialFailed as error:
             return {"failed": str(error), "done": True}
+        except (OSError, UserError) as error:
+            return {"paused": described(error) if isinstance(error, OSError) else str(error), "done": True}
         if report is None:
             # A stopped trial that is drawn again has no new reports.
             return {**self._last, "done": True}

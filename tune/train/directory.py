@@ -16,6 +16,9 @@ The process that trains the trial writes these files, in this order, while it ho
 The driver writes two more. `lost.json`: the trial was given up because its worker died too often; reopening the trial
 removes it. `stopped`: ASHA stopped the trial (a resumed search relies on asha.json, which is written first).
 
+`done` and `stopped` hold the number of reports and the SHA-256 of what belongs to them, so that `settle` finds what has
+been damaged or lost since.
+
 Every file but reports.jsonl and out_of_fold.f32 is written under a temporary name and renamed, so it is complete or
 absent.
 """
@@ -31,11 +34,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from tune.config.trial import TrialConfig
-from tune.files import lock_file, sync_file, write_atomic
+from tune.files import locked, read_object, sha256_of, sync_file, write_atomic
 from tune.train.stream import Report, TrialFailed
 
 STATE_SECONDS = 2.0
 LOCK_SECONDS = 0.05
+OUT_OF_FOLD = "out_of_fold.f32"
 
 
 class TrialDirectory:
@@ -62,16 +66,16 @@ class TrialDirectory:
         released once another trial reuses that process.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "w") as handle:
-            while not self.stopped:
+        while not self.stopped:
+            with contextlib.ExitStack() as held:
                 try:
-                    lock_file(handle, wait=False)
+                    held.enter_context(locked(self.path / ".lock", wait=False))
                 except BlockingIOError:
                     time.sleep(LOCK_SECONDS)
                 else:
                     yield True
                     return
-            yield False
+        yield False
 
     @property
     def stopped(self) -> bool:
@@ -80,7 +84,7 @@ class TrialDirectory:
 
     def stop(self) -> None:
         """Mark the trial as stopped for good: reopening it replays its reports without training."""
-        write_atomic(self._stopped, "", sync=False)
+        write_atomic(self._stopped, self._record() + "\n", sync=False)
 
     @property
     def done(self) -> bool:
@@ -105,7 +109,7 @@ class TrialDirectory:
         """Return the reports so far, up to the first torn, missing or repeated one."""
         reports: list[Report] = []
         with contextlib.suppress(FileNotFoundError):
-            for line in self._reports.read_text().splitlines():
+            for line in self._reports.read_bytes().decode(errors="replace").splitlines():
                 try:
                     report = Report.from_line(line)
                 except ValueError:
@@ -130,8 +134,58 @@ class TrialDirectory:
         """Flush weights and reports to disk, then mark the trial as done."""
         sync_file(self.best)
         sync_file(self._reports)
-        write_atomic(self._done, "")
+        write_atomic(self._done, self._record() + "\n")
         self.state.unlink(missing_ok=True)
+
+    def settle(self) -> str:
+        """Finish what a kill left unfinished, and drop a trial that is damaged; return what is damaged, or "".
+
+        After its last report a trial only needs to be marked as done. One whose files are not those that it ended with
+        is not to be trusted: all but its configuration goes, and it is trained again from the start.
+        """
+        reports = self.reports()
+        ended = self.done or self.stopped
+        damaged = self._damaged(reports) if ended else ""
+        if not ended and reports and reports[-1].last:
+            if self.best.exists():
+                self.finish()
+            else:
+                damaged = f"{self.best.name} is missing"
+        if damaged:
+            self._clear()
+        return damaged
+
+    def _record(self) -> str:
+        """Return what belongs to the trial as it ends, as JSON."""
+        files = [file for file in self._belongings() if file.exists()]
+        return json.dumps({"reports": len(self.reports()), "sha256": {file.name: sha256_of(file) for file in files}})
+
+    def _belongings(self) -> list[Path]:
+        return [self._reports, self.best, self.path / OUT_OF_FOLD]
+
+    def _damaged(self, reports: list[Report]) -> str:
+        """Return which file is not the one that the trial ended with, or ""."""
+        mark = self._done if self.done else self._stopped
+        try:
+            record = read_object(mark) if mark.stat().st_size else {}
+            count, hashes = record.get("reports"), dict(record.get("sha256", {}))
+        except (ValueError, TypeError):
+            return f"{mark.name} is damaged"
+        if not record:
+            # Written by an earlier version.
+            complete = self.stopped or (bool(reports) and reports[-1].last)
+            return "" if complete and self.best.exists() == bool(reports) else "a file is missing or cut short"
+        for file in self._belongings():
+            if (file.name in hashes) != file.exists():
+                return f"{file.name} is missing" if file.name in hashes else f"{file.name} is not the trial's"
+            if file.name in hashes and sha256_of(file) != hashes[file.name]:
+                return f"{file.name} is damaged"
+        return "" if count == len(reports) else f"{self._reports.name} is damaged"
+
+    def _clear(self) -> None:
+        """Remove everything but the configuration, the marks first: what is half removed is trained again, too."""
+        for path in (self._done, self._stopped, self._reports, self.state, self.best, self.path / OUT_OF_FOLD):
+            path.unlink(missing_ok=True)
 
     def state_due(self, pause: float = 0.0) -> bool:
         """Return whether the resume state is at least STATE_SECONDS old (the first call starts the clock).
@@ -148,14 +202,7 @@ class TrialDirectory:
 
     def failure(self) -> dict[str, Any] | None:
         """Return `reason` and `traceback` of a failed trial, else None."""
-        try:
-            failure: dict[str, Any] = json.loads(self._failed.read_text())
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            # Copied half-way: that it failed is known all the same.
-            return {"reason": f"{self._failed.name} is unreadable", "traceback": ""}
-        return failure
+        return _reason_in(self._failed)
 
     def fail(self, error: BaseException) -> str:
         """Record the reason and the traceback, for people to read; return the reason."""
@@ -167,16 +214,26 @@ class TrialDirectory:
     def lose(self, config: TrialConfig, reason: str) -> None:
         """Record that the driver gave the trial up (its worker died too often, perhaps before training began).
 
-        The trial is unfinished, not failed: reopening it resumes it.
+        For the search it has failed. Its state is kept: reopening it resumes it.
         """
         self.begin(config)
         write_atomic(self._lost, json.dumps({"reason": reason}))
 
     def lost(self) -> str:
         """Return why the driver gave the trial up, or ""."""
-        try:
-            return str(json.loads(self._lost.read_text())["reason"])
-        except FileNotFoundError:
-            return ""
-        except ValueError:
-            return f"{self._lost.name} is unreadable"
+        found = _reason_in(self._lost)
+        return "" if found is None else str(found["reason"])
+
+
+def _reason_in(path: Path) -> dict[str, Any] | None:
+    """Return what failed.json or lost.json says, with a `reason`; None without the file.
+
+    That there is one says enough: one that cannot be read stands for a failure too.
+    """
+    try:
+        found = read_object(path)
+        return {"traceback": "", **found, "reason": str(found["reason"])}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError):
+        return {"reason": f"{path.name} is unreadable", "traceback": ""}

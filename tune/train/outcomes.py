@@ -1,5 +1,6 @@
 """TrialOutcome: the status and reports of each trial of a search, read from the trial directories alone."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,7 @@ class TrialOutcome:
     """A trial that has begun.
 
     status: halfway means neither done, failed nor stopped by ASHA; a resumed search resumes the trial. error: why the
-    trial failed or was given up (its worker died); "" otherwise.
+    trial failed, or was given up because its worker died too often; "" otherwise.
     """
 
     trial: str
@@ -52,12 +53,28 @@ def _outcome(path: Path, stopped: dict[str, float]) -> TrialOutcome | None:
     if config is None:
         return None
     failure = directory.failure()
+    error = str(failure["reason"]) if failure else directory.lost()
     status: Status = "halfway"
     if directory.done:
-        status = "done"
-    elif failure is not None:
+        status, error = "done", ""
+    elif error:
         status = "failed"
     elif path.name in stopped:
         status = "stopped"
-    error = str(failure["reason"]) if failure else directory.lost()
     return TrialOutcome(path.name, path, config, status, directory.reports(), error)
+
+
+def settle_trials(trials: Path, rungs: Path) -> Iterator[str]:
+    """Finish trials that a kill left unfinished and drop damaged ones; yield a sentence on each that is dropped.
+
+    Only while none of them is trained: when a search begins. trials: their folder; rungs: asha.json.
+    """
+    stops = RungFile(rungs)
+    for path in sorted(trials.glob("*/trial.json")):
+        damaged = TrialDirectory(path.parent).settle()
+        if damaged:
+            if path.parent.name in stops.stopped:
+                # Otherwise it would count as stopped, without a report.
+                del stops.stopped[path.parent.name]
+                stops.write()
+            yield f"trial {path.parent.name} is trained again: {damaged}"

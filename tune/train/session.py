@@ -27,6 +27,7 @@ def open_trial_directory(
         if failure := trial.failure():
             raise TrialFailed(failure["reason"])
         trial.begin(config)
+        trial.settle()
         if trial.done:
             yield from (report for report in trial.reports() if report.number > after)
             return

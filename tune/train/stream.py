@@ -100,7 +100,8 @@ class TrialOpener(Protocol):
         """Yield the reports of `config` numbered above `after`, in order.
 
         directory: the trial's own, named by the digest of its configuration and data; created if missing.
-        Raises TrialFailed if the trial cannot be trained.
+        Raises TrialFailed if the trial cannot be trained, and OSError or UserError if something outside it (disk,
+        permission, network) prevents it: the trial is as good as before, and can be opened again.
         """
         ...
 

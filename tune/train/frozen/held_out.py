@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.train.directory import OUT_OF_FOLD as FILE
 from tune.train.stream import Report
-
-FILE = "out_of_fold.f32"
 
 
 def keep_scores(trial: Path, number: int, scores: NDArray[np.float64]) -> None:
