@@ -12,7 +12,10 @@ from importlib import import_module
 AS_RAY_STARTS = ("tune.train.frozen.trial", "tune.search.tensorboard", "scipy.stats")
 """What a search imports while Ray starts: torch, and what it needs later. Nothing of Ray, which imports its own."""
 
-AS_TRIALS_RUN = ("sentence_transformers", "tune.report.page", "sklearn.metrics", "sklearn.ensemble")
+AS_TRIALS_RUN = (
+    "sentence_transformers", "tune.report.page", "sklearn.feature_extraction.text", "sklearn.metrics",
+    "sklearn.ensemble",
+)  # fmt: skip
 """What a search imports while its trials run in other processes: for test, the export and the report."""
 
 
