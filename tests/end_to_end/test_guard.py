@@ -4,12 +4,14 @@ import csv
 import json
 import re
 import shutil
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from sentence_transformers import SentenceTransformer
 from sklearn.metrics import roc_auc_score
@@ -276,8 +278,8 @@ def test_a_changed_guard_set_is_refused_on_resume(
     shutil.copytree(guarded.folder, folder, symlinks=True)
     (folder / "test.json").unlink()
     write_wordings(tmp_path / "wordings.csv", pairs=60)
-    settings = (folder / "search.toml").read_text()
-    changed = re.sub(r'guard = \[".*?"\]', f'guard = ["{tmp_path / "wordings.csv"}"]', settings)
-    (folder / "search.toml").write_text(changed)
+    settings = tomllib.loads((folder / "search.toml").read_text())
+    settings["data"]["guard"] = [str(tmp_path / "wordings.csv")]
+    (folder / "search.toml").write_text(tomli_w.dumps(settings))
     ran = tune_here(capsys, "search", "--resume", "kept", "--results", tmp_path, "--report", "false")
     assert ran.code == 2 and "guard set wordings.csv has changed since this search began" in ran.err

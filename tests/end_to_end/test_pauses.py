@@ -112,6 +112,7 @@ def test_what_a_kill_or_a_bad_disk_left_of_trials_is_finished_or_trained_again(
     (flipped / "best.safetensors").write_bytes(weights)
     (cut / "best.safetensors").write_bytes((cut / "best.safetensors").read_bytes()[:-1])
     trained = (whole / "reports.jsonl").stat().st_mtime_ns
+    (folder / "split.parquet").unlink()
 
     ran = tune_inside("search", "--resume", "damaged", "--results", tmp_path, "--cache", cache)
     assert ran.code == 0, ran.err
@@ -120,6 +121,8 @@ def test_what_a_kill_or_a_bad_disk_left_of_trials_is_finished_or_trained_again(
     assert f"trial {cut.name} is trained again: best.safetensors is damaged" in ran.out
     assert ran.out.count("is trained again") == 3 and (unmarked / "done").exists()
     assert (whole / "reports.jsonl").stat().st_mtime_ns == trained
+    assert "split.parquet is missing or damaged; written again" in ran.out
+    assert (folder / "split.parquet").read_bytes() == (undisturbed / "split.parquet").read_bytes()
     assert numbers(folder) == numbers(undisturbed)
 
 
@@ -130,14 +133,14 @@ def test_a_finished_search_makes_again_what_is_damaged(undisturbed: Path, cache:
     name = weights.relative_to(folder / "best")
     weights.write_bytes(weights.read_bytes()[:-1])
     (folder / "best" / "README.md").write_text("edited")
-    (folder / "split.parquet").unlink()
+    (folder / "split.parquet").write_bytes(b"PAR1")
     (folder / ".best.abcdefgh").mkdir()
     (folder / ".summary.json.1234.part").touch()
     ran = tune_inside("search", "--resume", "finished", "--results", tmp_path, "--cache", cache)
     assert ran.code == 0, ran.err
     assert f"best: {name} is damaged; exported again" in ran.out
-    assert "split.parquet is missing or damaged; written again" in ran.out
-    for file in ("split.parquet", f"best/{name}", "test.json", "leaderboard.csv"):
+    assert "split.parquet is missing or damaged; restore a copy" in ran.out, "the scores' rows are in its order"
+    for file in (f"best/{name}", "test.json", "leaderboard.csv"):
         assert (folder / file).read_bytes() == (undisturbed / file).read_bytes(), file
     assert not [path for path in folder.iterdir() if path.name.endswith(".part") or path.name.startswith(".best")]
 

@@ -145,11 +145,9 @@ def _table(split: Split) -> pa.Table:
 
 
 def is_split_of(path: Path, split: Split) -> bool:
-    """Return whether a split.parquet is there, whole, and holds this split."""
-    try:
-        return bool(pq.read_table(path).equals(_table(split)))
-    except (OSError, pa.ArrowException):
-        return False
+    """Return whether a split.parquet is there, whole, and holds the rows of this split, in any order."""
+    rows = read_split_rows(path)
+    return rows is not None and sorted(rows.row_hash) == sorted(split.row_hash)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +166,18 @@ def read_split_rows(path: Path) -> SplitRows | None:
     except (OSError, pa.ArrowException):
         return None
     return SplitRows(table["row"].to_numpy(), table["row_hash"].to_pylist(), table["component"].to_numpy())
+
+
+def stored_digest(path: Path) -> str:
+    """Return the digest of the split in a split.parquet, as `Split.digest` is for pairs without scores.
+
+    "" if the file is missing or damaged.
+    """
+    try:
+        table = pq.read_table(path)
+        return _digest(table["row_hash"].to_pylist(), np.array(table["side"].to_pylist(), np.str_), None)
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
+        return ""
 
 
 def text_overlaps(split: Split) -> dict[str, int]:

@@ -17,7 +17,7 @@ from tune.errors import ResultsError
 from tune.evaluate.final_test import Opening, open_test
 from tune.evaluate.rows import TableFacts, base_notes, leaderboard_rows
 from tune.evaluate.tfidf import TFIDF_KEY, TfidfBaseline, tfidf_on_val
-from tune.events import SearchNamed
+from tune.events import Bought, SearchNamed
 from tune.files import write_atomic
 from tune.machine import cpu_name, usable_cores
 from tune.pipeline.guard import record_guards
@@ -61,9 +61,21 @@ def record_start(run: Run, command: str, kind: str | None = None) -> None:
             f"{folder.root}: an earlier version compared these trials on different pairs; start a new search"
         )
     elif not is_split_of(folder.split, run.split):
-        run.say(f"{folder.split.name} is missing or damaged; written again")
-        write_split(run.split, folder.split)
+        _restore_split(run)
     run.emit(SearchNamed(folder.name, str(folder.root)))
+
+
+def _restore_split(run: Run) -> None:
+    """Write a missing or damaged split.parquet again, if nothing depends on the order that its rows had."""
+    path = run.folder.split
+    if run.folder.scores.exists():
+        run.say(
+            f"Warning: {path} is missing or damaged; restore a copy of it: it says which pairs the rows of "
+            f"{run.folder.scores.name} are"
+        )
+        return
+    run.say(f"{path.name} is missing or damaged; written again")
+    write_split(run.split, path)
 
 
 def embed_all(run: Run) -> Models:
@@ -71,7 +83,10 @@ def embed_all(run: Run) -> Models:
     record_guards(run)
     with run.clock.phase("embedding"):
         guards = [guard.pairs for guard in run.guards]
+        if earlier := bought_usd(run.summary):
+            run.emit(Bought("", earlier))
         bases, near = embed_bases(run.config, run.split, run.cache, run.emit, run.backend.embed, guards)
+    record_bought(run.summary, bases)
     check_same_bases(run.summary, bases)
     run.say(_leaks_line(run.facts["leaks"]["texts_seen_in_train"], near))
     run.facts["leaks"]["near_copies_in_train"] = near
@@ -82,6 +97,17 @@ def embed_all(run: Run) -> Models:
     check_labels(run, models)
     run.backend.commit()
     return models
+
+
+def bought_usd(summary: Summary) -> float:
+    """Return what all runs of the search have bought of closed models' vectors, in USD."""
+    return float((summary.get("usd") or {}).get("vectors", 0.0))
+
+
+def record_bought(summary: Summary, bases: dict[str, PreparedBase]) -> None:
+    """Add to the summary what this run has bought."""
+    if now := sum(base.bought_usd for base in bases.values()):
+        summary.update(usd={"vectors": bought_usd(summary) + now})
 
 
 def _leaks_line(seen: dict[str, int], near: dict[str, Any]) -> str:
