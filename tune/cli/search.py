@@ -7,7 +7,7 @@ from tune.cli.loading import command_line, no_weight_bars, show_dry_run
 from tune.cli.options import SearchRequest, search_parser, search_request
 from tune.cli.presentation import Presentation
 from tune.config.search import SearchConfig
-from tune.errors import SearchPaused, Terminated
+from tune.errors import SearchPaused, Terminated, UserError
 
 
 def search(arguments: list[str]) -> int:
@@ -49,6 +49,9 @@ def _run(request: SearchRequest, command: str, presentation: Presentation) -> in
         with presentation.apart(), display:
             folder = run_search(job, LocalBackend(display.asker(), last_words), display.emit)
     except (KeyboardInterrupt, SearchPaused) as error:
+        if isinstance(error, SearchPaused) and not display.name:
+            # There is nothing to resume yet.
+            raise UserError(str(error)) from error
         return ended(error)
     return 0 if present_results(folder, presentation) else 1
 
