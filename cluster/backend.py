@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import modal
 
 from cluster import settings
+from cluster.calls import patiently, pausing_unreachable, result_of
+from cluster.claims import Claims
 from cluster.embed_snapshot import embed_closed, embed_snapshot
 from cluster.keeper import Keeper
-from cluster.ledger import end_calls
+from cluster.ledger import CallsLeft, end_calls
 from cluster.train_trial import train_trial
 from tune.config.closed import provider_of
 from tune.config.search import SearchConfig
@@ -22,10 +24,14 @@ from tune.events import Emit, Message
 
 if TYPE_CHECKING:
     # Every container imports this module; most need only their own function.
+    from cluster.call_stream import CallOpener
     from tune.data.split import Split
     from tune.embed.orders import EmbedOrder
     from tune.embed.prepare import PreparedBase
     from tune.pipeline.backend import TrialsJob
+
+_NAMED = 20
+"""How many calls are named in a message; all are in the ledgers, calls.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +39,32 @@ class CallOptions:
     """The user's options for calls.
 
     events: partition of the Queue for progress. gpu, trial_timeout (seconds): for trials; None is the default.
-    agreed_usd: the estimated embedding price that the user agreed to.
+    agreed_usd: the estimated embedding price that the user agreed to. run: id of the search, the same for all its
+    heads.
     """
 
     events: str
     gpu: str | None = None
     trial_timeout: int | None = None
     agreed_usd: float = 0.0
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Object ids of what all searches share. queue: for news and progress. claims: a Dict."""
+
+    queue: str
+    claims: str
 
 
 class ModalBackend:
-    """Implements `tune.pipeline.backend.Backend`. queue: object id of the Queue for news and progress."""
+    """Implements `tune.pipeline.backend.Backend`. left: the calls that are not known to have ended."""
 
-    def __init__(self, options: CallOptions, queue: str, keeper: Keeper) -> None:
-        self.left_running = 0
+    def __init__(self, options: CallOptions, shared: Shared, keeper: Keeper) -> None:
+        self.left = CallsLeft()
         self._options = options
-        self._queue = queue
+        self._shared = shared
         self._keeper = keeper
         self._gpu: str | list[str] = options.gpu or settings.TRIAL_GPUS
 
@@ -61,7 +77,7 @@ class ModalBackend:
         from tune.embed.purchase import search_estimates, within_agreed
 
         if config.closed_models:
-            settings.snapshots_volume.reload()
+            _patiently(settings.snapshots_volume.reload)
             within_agreed(search_estimates(config, split, settings.CACHE), self._options.agreed_usd)
             # A memory-mapped file would prevent reloading the Volume after embedding.
             gc.collect()
@@ -74,39 +90,41 @@ class ModalBackend:
         closed = [provider_of(order.base_model) is not None for order in orders]
         if closed == [False]:
             bases = embed_in_turn(orders, cache, emit)
-            settings.snapshots_volume.commit()
-            settings.hub_volume.commit()
+            _patiently(settings.snapshots_volume.commit)
+            _patiently(settings.hub_volume.commit)
             return bases
-        calls = [
-            (embed_closed if is_closed else embed_snapshot).spawn(order, self._queue, self._options.events)
-            for order, is_closed in zip(orders, closed, strict=True)
-        ]
+        calls: list[Any] = []
         try:
-            answers = [call.get() for call in calls]
+            # Not repeated if Modal does not answer: a second call would buy the same texts.
+            with pausing_unreachable():
+                for order, is_closed in zip(orders, closed, strict=True):
+                    function = embed_closed if is_closed else embed_snapshot
+                    calls.append(function.spawn(order, self._shared.queue, self._options.events))
+            answers = [result_of(call.object_id) for call in calls]
         except BaseException:
             for call in calls:
                 with contextlib.suppress(Exception):
-                    call.cancel()
+                    patiently(call.cancel, settings.END_SECONDS)
             raise
         for answer in answers:
             if "error" in answer:
                 raise ModelError(answer["error"])
-        settings.snapshots_volume.reload()
-        settings.hub_volume.reload()
+        _patiently(settings.snapshots_volume.reload)
+        _patiently(settings.hub_volume.reload)
         return [PreparedBase.from_json(answer["base"]) for answer in answers]
 
     def share_cache(self) -> None:
         """Put what was added to the snapshots on their Volume."""
-        settings.snapshots_volume.commit()
+        _patiently(settings.snapshots_volume.commit)
 
     def search(self, job: "TrialsJob", emit: Emit) -> str:
         """Run the trials as Modal calls; however it ends, cancel all that still run."""
-        from cluster.call_stream import CallOpener
         from cluster.callbacks import EndCalls, StopOnCancel
         from tune.search.algorithm import TrialSetup
         from tune.search.ray_cluster import slots
         from tune.search.run import run_trials
         from tune.search.trainable import TrialDirectories
+        from tune.train.outcomes import settle_trials
 
         config, folder = job.config, job.folder
         if config.whole and self._options.gpu is None:
@@ -114,17 +132,10 @@ class ModalBackend:
         trials = folder.trials.resolve()
         self._keeper.watch(trials)
         collect(folder.name, trials)
+        for sentence in settle_trials(trials, folder.asha):
+            emit(Message(sentence))
         directories = TrialDirectories(trials, job.digests, job.options)
-        opener = CallOpener(
-            function=self._trial_function(config.whole),
-            queue=self._queue,
-            search=folder.name,
-            root=trials,
-            views=job.digests,
-            poll_seconds=settings.POLL_SECONDS,
-            end_seconds=settings.END_SECONDS,
-        )
-        end = EndCalls(directories)
+        end, opener = EndCalls(directories), self._opener(job, trials)
         jobs = config.search.jobs or settings.JOBS
         emit(Message("starting Ray"))
         try:
@@ -137,16 +148,37 @@ class ModalBackend:
                 finally:
                     # Before Ray ends: its actors write to the ledgers while they live.
                     end.close()
-                    self.left_running = end_calls(trials, settings.END_SECONDS)
+                    self._end_calls(trials, settings.ASK_SECONDS)
         finally:
-            self.left_running = end_calls(trials, settings.END_SECONDS)
-            emit(Message(_calls_line(self._keeper.totals().calls, self.left_running)))
+            # Once more for calls that were spawned meanwhile. What could not be asked has been waited for.
+            self._end_calls(trials, 0.0 if self.left.unknown else settings.ASK_SECONDS)
+            emit(Message(calls_line(self._keeper.totals().calls, self.left)))
+            # After the last commit of each container: Modal says "over" when its function has returned.
             collect(folder.name, trials)
         return run.interrupted
 
+    def _opener(self, job: "TrialsJob", trials: Path) -> "CallOpener":
+        from cluster.call_stream import CallOpener
+
+        return CallOpener(
+            function=self._trial_function(job.config.whole),
+            queue=self._shared.queue,
+            search=job.folder.name,
+            root=trials,
+            views=job.digests,
+            poll_seconds=settings.POLL_SECONDS,
+            end_seconds=settings.END_SECONDS,
+            claims=self._shared.claims,
+            run=self._options.run,
+        )
+
+    def _end_calls(self, trials: Path, patience: float) -> None:
+        self.left = end_calls(trials, settings.END_SECONDS, patience, Claims.of(self._shared.claims))
+
     def commit(self) -> None:
         """Commit the results to the Volume."""
-        self._keeper.commit()
+        with pausing_unreachable():
+            self._keeper.commit(settings.OUTAGE_SECONDS)
 
     def facts(self) -> dict[str, Any]:
         """Return what the calls used, and on which GPUs."""
@@ -156,7 +188,8 @@ class ModalBackend:
                 "calls": totals.calls,
                 "containers": totals.containers,
                 "container_seconds": round(totals.seconds, 1),
-                "left_running": self.left_running,
+                "left_running": len(self.left.running),
+                "unknown": len(self.left.unknown),
                 "gpu": self._gpu,
             }
         }
@@ -173,16 +206,29 @@ class ModalBackend:
         function = train_trial.with_options(**options) if options else train_trial
         # Hydrated once, here: actors get the id.
         try:
-            function.hydrate()
+            _patiently(function.hydrate)
         except modal.exception.Error as error:
             raise ConfigError([f"--gpu, --trial-timeout: Modal does not accept {options}: {error}"]) from error
         return str(function.object_id)
 
 
-def _calls_line(calls: int, left: int) -> str:
+def _patiently(work: Callable[[], Any]) -> None:
+    """Do `work` through an outage; raise SearchPaused if it lasts."""
+    with pausing_unreachable():
+        patiently(work, settings.OUTAGE_SECONDS)
+
+
+def calls_line(calls: int, left: CallsLeft) -> str:
+    """Return the sentence on what the calls of a search have come to, with the ids of those that may still cost."""
     if not left:
         return f"{calls} trial calls, 0 left running"
-    return f"{calls} trial calls, {left} LEFT RUNNING; stop them with: modal app stop {settings.APP_NAME}"
+    parts = [
+        f"{len(ids)} {what} ({', '.join(ids[:_NAMED])}{', ...' if len(ids) > _NAMED else ''})"
+        for ids, what in ((left.running, "LEFT RUNNING"), (left.unknown, "COULD NOT BE ASKED, maybe still running"))
+        if ids
+    ]
+    stop = f"modal app stop {settings.app.app_id or settings.APP_NAME}"
+    return f"{calls} trial calls, {', '.join(parts)}; once this search has ended, stop them with: {stop}"
 
 
 def collect(search: str, trials: Path) -> None:
@@ -190,7 +236,7 @@ def collect(search: str, trials: Path) -> None:
 
     Call it only while none of the search's trials runs.
     """
-    settings.trials_volume.reload()
+    _patiently(settings.trials_volume.reload)
     for source in sorted((settings.TRIALS / search).glob("*")):
         target = trials / source.name
         if (target / "done").exists() or not source.is_dir():
@@ -210,4 +256,4 @@ def _copy(source: Path, target: Path) -> None:
     part.replace(target)
 
 
-__all__ = ["CallOptions", "ModalBackend", "collect"]
+__all__ = ["CallOptions", "ModalBackend", "Shared", "calls_line", "collect"]

@@ -4,8 +4,10 @@ Ray never closes a stream that it has parked (an actor waits for its next trial 
 ended here, by their ids in the ledger. Import this module lazily: it imports Ray.
 """
 
+import math
 import os
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
@@ -55,11 +57,15 @@ class StopOnCancel(ray_tune.Callback):
 
 
 class EndCalls(ray_tune.Callback):
-    """Cancels a trial's calls when Ray's driver is done with the trial, whether or not its stream is ever closed."""
+    """Cancels a trial's calls when Ray's driver is done with the trial, whether or not its stream is ever closed.
+
+    While Modal cannot be reached, cancels are repeated: each second of a stopped trial is paid for.
+    """
 
     def __init__(self, directories: TrialDirectories) -> None:
         self._directories = directories
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="cancel")
+        self._closed = threading.Event()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Ray pickles callbacks into a state that is never read back, and threads cannot be pickled."""
@@ -77,10 +83,11 @@ class EndCalls(ray_tune.Callback):
         directory = self._directories.directory(trial.config)
         for entry in Ledger(directory).entries().values():
             if entry.over is None and not entry.ending:
-                self._pool.submit(cancel, directory, entry.call)
+                self._pool.submit(cancel, directory, entry.call, math.inf, self._closed)
 
     def close(self) -> None:
-        """Wait until all cancels are sent."""
+        """Wait until all cancels are sent; those that Modal has not taken yet are tried once more."""
+        self._closed.set()
         self._pool.shutdown(wait=True)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import modal
 
 from cluster import settings
+from cluster.calls import as_own, patiently
 
 
 @settings.app.function(
@@ -30,13 +31,18 @@ def embed_snapshot(order: Any, queue: str, partition: str) -> dict[str, Any]:
     order: tune.embed.orders.EmbedOrder. queue, partition: where progress is reported. A UserError is returned as
     `error`: Modal would retry a raised one.
     """
+    with as_own():
+        return _embedded_open(order, queue, partition)
+
+
+def _embedded_open(order: Any, queue: str, partition: str) -> dict[str, Any]:
     gc.collect()
     # It fails if an earlier call's files are still open; the only cost is that a model may be downloaded again.
     with contextlib.suppress(RuntimeError):
-        settings.hub_volume.reload()
+        patiently(settings.hub_volume.reload, settings.ASK_SECONDS)
     answer = _embedded(order, queue, partition)
     if "error" not in answer:
-        settings.hub_volume.commit()
+        patiently(settings.hub_volume.commit, settings.ASK_SECONDS)
     return answer
 
 
@@ -56,7 +62,8 @@ def embed_closed(order: Any, queue: str, partition: str) -> dict[str, Any]:
 
     Purchases are committed as they arrive: a lost container costs at most COMMIT_SECONDS of buying.
     """
-    return _embedded(order, queue, partition, commit_seconds=settings.COMMIT_SECONDS)
+    with as_own():
+        return _embedded(order, queue, partition, commit_seconds=settings.COMMIT_SECONDS)
 
 
 def _embedded(order: Any, queue: str, partition: str, commit_seconds: float | None = None) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def _embedded(order: Any, queue: str, partition: str, commit_seconds: float | No
     # Only after a reload does a warm container see what others have committed. It needs all files of the Volume closed,
     # so an earlier call's memory maps must be collected first.
     gc.collect()
-    settings.snapshots_volume.reload()
+    patiently(settings.snapshots_volume.reload, settings.ASK_SECONDS)
     sender = EventSender(modal.Queue.from_id(queue), partition)
     committed = time.monotonic()
 
@@ -82,7 +89,7 @@ def _embedded(order: Any, queue: str, partition: str, commit_seconds: float | No
             and isinstance(event, Embedding)
             and time.monotonic() - committed >= commit_seconds
         ):
-            settings.snapshots_volume.commit()
+            patiently(settings.snapshots_volume.commit, settings.ASK_SECONDS)
             committed = time.monotonic()
 
     try:
@@ -91,7 +98,7 @@ def _embedded(order: Any, queue: str, partition: str, commit_seconds: float | No
         return {"error": str(error)}
     finally:
         sender.close()
-        settings.snapshots_volume.commit()
+        patiently(settings.snapshots_volume.commit, settings.ASK_SECONDS)
     return {"base": base.to_json()}
 
 

@@ -1,25 +1,32 @@
-"""Keeper: commits a search's results to the Volume while it runs, and reports what its calls cost."""
+"""Keeper: commits a search's results to the Volume while it runs, unless a newer head does, and reports the costs."""
 
 import logging
+import os
+import sys
 import threading
 import time
 from pathlib import Path
 
 import modal
 
+from cluster.calls import Pauses, patiently
+from cluster.claims import Fence, Superseded
 from cluster.ledger import FILE_NAME, CallEntry, CallTotals, Ledger, totals
 from tune.events import Cost, Emit
 
 logger = logging.getLogger(__name__)
 
 _TICK_SECONDS = 1.0
+SUPERSEDED = 3
+"""Exit code of a container whose head was replaced by a newer one."""
 
 
 class Keeper:
     """A thread that commits the results Volume: every `every` seconds, or `ledger_every` if a ledger has changed."""
 
-    def __init__(self, volume: modal.Volume, emit: Emit, every: float, ledger_every: float) -> None:
+    def __init__(self, volume: modal.Volume, fence: Fence, emit: Emit, every: float, ledger_every: float) -> None:
         self._volume = volume
+        self._fence = fence
         self._emit = emit
         self._every = every
         self._ledger_every = ledger_every
@@ -35,10 +42,19 @@ class Keeper:
         """Set the folder of the trial directories, with the ledgers to watch."""
         self._trials = trials
 
-    def commit(self) -> None:
-        """Commit the current results to the Volume."""
+    def commit(self, patience: float = 0.0) -> None:
+        """Commit the current results to the Volume; try for up to `patience` seconds while Modal cannot be reached.
+
+        If a newer head runs the search, this process ends here.
+        """
         with self._lock:
-            self._volume.commit()
+            try:
+                patiently(self._fence.check, patience)
+            except Superseded as error:
+                # The end of a search would write, and cancel the calls that the newer head follows.
+                print(error, file=sys.stderr, flush=True)
+                os._exit(SUPERSEDED)
+            patiently(self._volume.commit, patience)
 
     def totals(self) -> CallTotals:
         """Return what the search's calls have used so far."""
@@ -62,15 +78,20 @@ class Keeper:
 
     def _run(self) -> None:
         committed, waiting = time.monotonic(), False
+        pauses, resume_at = Pauses(), 0.0
         while not self._closed.wait(_TICK_SECONDS):
             try:
                 waiting = self._read_ledgers() or waiting
                 self._report_cost()
                 age = time.monotonic() - committed
+                if time.monotonic() < resume_at:
+                    continue
                 if age >= self._every or (waiting and age >= self._ledger_every):
                     self.commit()
                     committed, waiting = time.monotonic(), False
+                    pauses.reset()
             except Exception as error:
+                resume_at = time.monotonic() + pauses.next()
                 logger.warning("could not commit the results, will retry: %r", error)
 
     def _report_cost(self) -> None:
@@ -81,4 +102,4 @@ class Keeper:
             self._emit(cost)
 
 
-__all__ = ["Keeper"]
+__all__ = ["SUPERSEDED", "Keeper"]

@@ -12,10 +12,10 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import modal
 
@@ -25,9 +25,9 @@ if modal.is_local() and str(Path(__file__).resolve().parents[1]) not in sys.path
 
 from cluster import settings
 from cluster.backend import CallOptions
+from cluster.calls import ask, described, passes, patiently
 from cluster.embed_snapshot import embed_closed, embed_snapshot
 from cluster.head import HEADS, HeadOrder, search_head
-from cluster.ledger import is_over
 from cluster.train_trial import train_trial
 from cluster.volume_files import names_in, read_text, upload_data
 from cluster.watch import fetch_results, quiet_modal, stop_status_line, watch
@@ -41,6 +41,7 @@ from tune.errors import ConfigError, ResultsError, UserError
 from tune.events import Message, ignore
 
 app = settings.app
+T = TypeVar("T")
 
 _GPUS = f"{', '.join(settings.TRIAL_GPUS)}; with freeze=false {settings.WHOLE_TRIAL_GPU}"
 _TIMEOUTS = f"{settings.TRIAL_TIMEOUT}; with freeze=false {settings.WHOLE_TRIAL_TIMEOUT}"
@@ -70,6 +71,8 @@ class Options:
     head_gpu: str | None
     trial_timeout: int | None
     private_server: bool
+    weights: bool = False
+    """Download the weights of all trials."""
 
 
 def make_parser() -> Parser:
@@ -85,6 +88,12 @@ def make_parser() -> Parser:
         action="store_true",
         default=False,
         help="allow a server (--base-url) at a private address, if containers can reach it, for example by VPN",
+    )
+    group.add_argument(
+        "--download",
+        choices=("best", "all"),
+        default="best",
+        help="what to fetch at the end: all but the weights of single trials (best, the default), or everything",
     )
     assert parser.common is not None
     parser.common |= {"gpu", "max_concurrent"}
@@ -106,10 +115,10 @@ def launch(arguments: Sequence[str]) -> int:
         return _resume(SearchRequest(config, request.resume), options, command, presentation)
     check_servers(config, options.private_server)
     config, agreed_usd = _checked(config, presentation)
-    calls = CallOptions(uuid.uuid4().hex, options.gpu, options.trial_timeout, agreed_usd)
+    calls = CallOptions(uuid.uuid4().hex, options.gpu, options.trial_timeout, agreed_usd, run=uuid.uuid4().hex)
     data = upload_data(settings.results_volume, config.data.data)
     order = HeadOrder(config, command, calls, data, _uploaded_guards(config))
-    return watch(_spawn(order, options), calls.events, config, presentation)
+    return watch(_spawn(order, options), calls.events, config, presentation, options.weights)
 
 
 def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -> tuple[Options, SearchConfig]:
@@ -132,15 +141,17 @@ def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -
     for name in ("ray_address", "gpus_per_trial"):
         if getattr(config.search, name):
             problems.append(f"[search] {name}: not available on Modal, where each trial has its own GPU; remove it")
+    if config.search.precision == "int8":
+        problems.append("[search] precision: int8 runs on CPUs, and on Modal a GPU embeds; use fp32 or bf16")
     if config.search.cache != DEFAULT_CACHE:
         problems.append("[search] cache: not available on Modal, where texts are kept on a Volume; remove it")
     if problems:
         raise ConfigError(problems)
     if jobs is not None:
         config = config.model_copy(update={"search": config.search.model_copy(update={"jobs": jobs})})
-    return Options(
-        given.get("gpu"), given.get("head_gpu"), numbers["trial_timeout"], parsed.allow_private_server
-    ), config
+    gpus = given.get("gpu"), given.get("head_gpu")
+    weights = parsed.download == "all"
+    return Options(*gpus, numbers["trial_timeout"], parsed.allow_private_server, weights), config
 
 
 def _checked(config: SearchConfig, presentation: Presentation) -> tuple[SearchConfig, float]:
@@ -231,9 +242,9 @@ def _searches() -> set[str]:
 
 def _begun_on_modal(folder: Path) -> Path:
     """Copy the search.toml of a search on the Volume to a local file; return its path. Raises ResultsError."""
-    text = read_text(settings.results_volume, f"{folder.name}/search.toml")
+    text = _reached(lambda: read_text(settings.results_volume, f"{folder.name}/search.toml"))
     if text is None:
-        known = ", ".join(sorted(_searches())[-5:])
+        known = ", ".join(sorted(_reached(_searches))[-5:])
         raise ResultsError(
             f"the Volume embedtune-results has no search {folder.name} to resume"
             + (f"; it has {known}" if known else "")
@@ -251,14 +262,14 @@ def _resume(request: SearchRequest, options: Options, command: str, presentation
     from tune.embed.base_models import check_source
 
     config, name = request.config, str(request.resume)
-    summary = json.loads(read_text(settings.results_volume, f"{name}/summary.json") or "{}")
+    summary = _on_volume(f"{name}/summary.json")
     if summary.get("finished"):
         presentation.display().emit(Message(f"search {name} is finished; downloading its results"))
-        return fetch_results(config, presentation)
-    about = json.loads(read_text(settings.results_volume, f"{HEADS}/{name}.json") or "{}")
-    if about.get("call") and not is_over(about["call"]):
+        return fetch_results(config, presentation, options.weights)
+    about = _on_volume(f"{HEADS}/{name}.json")
+    if about.get("call") and _reached(lambda: _is_running(about["call"])):
         presentation.display().emit(Message(f"search {name} is running; watching it"))
-        return watch(modal.FunctionCall.from_id(about["call"]), about["events"], config, presentation)
+        return watch(about["call"], about["events"], config, presentation, options.weights)
     check_servers(config, options.private_server)
     for model in config.closed_models:
         check_source(model, config.closed, sdk=False)
@@ -267,23 +278,58 @@ def _resume(request: SearchRequest, options: Options, command: str, presentation
         gpu=options.gpu or about.get("gpu"),
         trial_timeout=options.trial_timeout or about.get("trial_timeout"),
         agreed_usd=config.closed.max_embed_usd,
+        run=about.get("run") or uuid.uuid4().hex,
     )
-    order = HeadOrder(config, command, calls, about.get("data"), tuple(about.get("guards") or ()))
-    return watch(_spawn(order, options), calls.events, config, presentation)
+    guards, epoch = tuple(about.get("guards") or ()), about.get("epoch", 0) + 1
+    order = HeadOrder(config, command, calls, about.get("data"), guards, epoch)
+    return watch(_spawn(order, options), calls.events, config, presentation, options.weights)
 
 
-def _spawn(order: HeadOrder, options: Options) -> Any:
-    """Spawn the head, as the last call made from here; return its call. Raises ConfigError for an unknown GPU."""
+def _on_volume(path: str) -> dict[str, Any]:
+    """Return the object in a JSON file on the results Volume; {} if there is none."""
+    found: dict[str, Any] = json.loads(_reached(lambda: read_text(settings.results_volume, path)) or "{}")
+    return found
+
+
+def _is_running(call: str) -> bool:
+    """Return whether a head still runs. Raises what asking raised, if that leaves it open."""
+    answer = ask(call)
+    if answer.state == "unknown" and answer.error is not None:
+        raise answer.error
+    return answer.state == "running"
+
+
+def _reached(work: Callable[[], T]) -> T:
+    """Return `work()`; while Modal cannot be reached, say so once and wait. Raises ResultsError after ASK_SECONDS."""
+
+    def say(error: BaseException) -> None:
+        minutes = settings.ASK_SECONDS / 60
+        print(f"Modal cannot be reached ({described(error)}); trying for {minutes:.0f} minutes", file=sys.stderr)
+
+    try:
+        return patiently(work, settings.ASK_SECONDS, say)
+    except (modal.exception.Error, OSError) as error:
+        if isinstance(error, modal.exception.NotFoundError):
+            raise
+        hint = "try again" if passes(error) else "check your token and connection, and try again"
+        raise ResultsError(f"Modal cannot be asked ({described(error)}); nothing was started; {hint}") from error
+
+
+def _spawn(order: HeadOrder, options: Options) -> str:
+    """Spawn the head, as the last call made from here; return its id. Raises ConfigError for an unknown GPU.
+
+    If Modal does not answer it is spawned again: of two heads with one epoch, one leaves.
+    """
     search = order.config.search.model_copy(update={"results": settings.RESULTS})
     order = replace(order, config=order.config.model_copy(update={"search": search}))
     if options.head_gpu is None:
-        return search_head.spawn(order)
+        return str(patiently(lambda: search_head.spawn(order), settings.ASK_SECONDS).object_id)
     head = search_head.with_options(gpu=options.head_gpu)
     try:
-        head.hydrate()
+        patiently(head.hydrate, settings.ASK_SECONDS)
     except modal.exception.Error as error:
         raise ConfigError([f"--head-gpu {options.head_gpu}: Modal does not accept this GPU: {error}"]) from error
-    return head.spawn(order)
+    return str(patiently(lambda: head.spawn(order), settings.ASK_SECONDS).object_id)
 
 
 __all__ = ["app", "embed_closed", "embed_snapshot", "launch", "main", "search_head", "train_trial"]

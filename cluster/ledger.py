@@ -1,13 +1,16 @@
 """Ledger: every Modal call made for a trial, in the trial's directory on the head's disk.
 
-A call is recorded before its first report is read, so that anyone who comes later (another actor, the driver, a new
-head) can find it, read on, or cancel it by its id. `end_calls` checks at a search's end that none still runs.
+The intent is recorded before a call is spawned, and its id before its first report is read, so that anyone who comes
+later (another actor, the driver, a new head) can find it, read on, or cancel it. `end_calls` checks at a search's end
+that none still runs.
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +20,9 @@ from typing import Any
 
 import modal
 
-from tune.files import lock_file
+from cluster.calls import CallState, Pauses, call_state, patiently
+from cluster.claims import ENDED, Claims
+from tune.files import locked
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +68,24 @@ class Ledger:
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE_NAME
 
+    def next_key(self, search: str) -> str:
+        """Return the key of the trial's next call; the same until that call is recorded. search: id of the search."""
+        ended = {facts["ended"] for facts in self._facts() if "ended" in facts}
+        number = len(ended | {entry.key for entry in self.entries().values()})
+        return hashlib.sha256(f"{search}/{self.path.parent.name}/{number}".encode()).hexdigest()[:32]
+
+    def intends(self, key: str, partition: str) -> None:
+        """Record that a call with this key is about to be spawned."""
+        self._append(intent=key, partition=partition, time=time.time())
+
     def spawned(self, call: str, partition: str, key: str = "") -> CallEntry:
         """Record a new call."""
         self._append(call=call, partition=partition, key=key, spawned=time.time())
         return self.entries()[call]
+
+    def ended(self, key: str) -> None:
+        """Record that a call with this key, should it ever begin, will leave."""
+        self._append(ended=key)
 
     def note(self, call: str, **facts: Any) -> None:
         """Record further facts of a call: container, began, cancelled, finished, over."""
@@ -75,17 +94,23 @@ class Ledger:
     def entries(self) -> dict[str, CallEntry]:
         """Return all calls by id, oldest first."""
         entries: dict[str, CallEntry] = {}
-        with contextlib.suppress(FileNotFoundError):
-            for line in self.path.read_text().splitlines():
-                try:
-                    facts = json.loads(line)
-                except ValueError:
-                    continue  # torn by a kill
-                if "partition" in facts:
-                    entries[facts["call"]] = CallEntry(**facts)
-                elif facts["call"] in entries:
-                    _add_facts(entries[facts["call"]], facts)
+        for facts in self._facts():
+            if "intent" in facts:
+                continue
+            if "partition" in facts:
+                entries[facts["call"]] = CallEntry(**facts)
+            elif facts.get("call") in entries:
+                _add_facts(entries[facts["call"]], facts)
         return entries
+
+    def doubtful_keys(self) -> dict[str, str]:
+        """Return the keys that a call unknown to the ledger may have, with their partitions.
+
+        A call was spawned with each, or was about to be, and none that is known here has begun.
+        """
+        begun = {entry.key for entry in self.entries().values() if entry.began is not None}
+        keys = {facts.get("intent", ""): str(facts["partition"]) for facts in self._facts() if "partition" in facts}
+        return {key: partition for key, partition in keys.items() if key and key not in begun}
 
     def latest(self) -> CallEntry | None:
         """Return the call that was spawned last."""
@@ -95,9 +120,16 @@ class Ledger:
     def locked(self) -> Iterator[None]:
         """Lock the decision whether a trial gets a new call, so that two readers do not both spawn one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path.with_name(".calls.lock"), "w") as handle:
-            lock_file(handle)
+        with locked(self.path.with_name(".calls.lock")):
             yield
+
+    def _facts(self) -> Iterator[dict[str, Any]]:
+        with contextlib.suppress(FileNotFoundError):
+            for line in self.path.read_text().splitlines():
+                with contextlib.suppress(ValueError):  # torn by a kill
+                    facts = json.loads(line)
+                    if isinstance(facts, dict):
+                        yield facts
 
     def _append(self, **facts: Any) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,34 +150,17 @@ def _add_facts(entry: CallEntry, facts: dict[str, Any]) -> None:
             setattr(entry, name, facts[name])
 
 
-def is_over(call: str) -> bool:
-    """Return whether a call has ended, in any way. A call that Modal no longer knows is over."""
+def cancel(directory: Path, call: str, seconds: float = 0.0, stop: threading.Event | None = None) -> bool:
+    """Cancel a call and record it; return whether Modal took it. Tries for up to `seconds`, or until `stop`."""
     try:
-        modal.FunctionCall.from_id(call).get(timeout=0)
-    except TimeoutError:
-        # The builtin one means "no result yet"; a call that exceeded its own timeout raises another.
-        return False
+        patiently(modal.FunctionCall.from_id(call).cancel, seconds, stop=stop)
+    except modal.exception.NotFoundError:
+        pass  # nothing is left to cancel
     except Exception as error:
-        logger.debug("call %s is over: %r", call, error)
-    return True
-
-
-def has_returned(call: str) -> bool:
-    """Return whether a call has ended with a result that Modal still has."""
-    try:
-        modal.FunctionCall.from_id(call).get(timeout=0)
-    except Exception:
+        logger.warning("could not cancel call %s, will try again at the end of the search: %s", call, error)
         return False
-    return True
-
-
-def cancel(directory: Path, call: str) -> None:
-    """Cancel a call and record that it was cancelled; never raises."""
-    try:
-        modal.FunctionCall.from_id(call).cancel()
-    except Exception as error:
-        logger.warning("could not cancel call %s: %s", call, error)
     Ledger(directory).note(call, cancelled=time.time())
+    return True
 
 
 def open_calls(trials: Path) -> list[tuple[Path, CallEntry]]:
@@ -158,26 +173,88 @@ def open_calls(trials: Path) -> list[tuple[Path, CallEntry]]:
     ]
 
 
-def end_calls(trials: Path, seconds: float) -> int:
-    """Cancel every call of a search that still runs; wait up to `seconds` for them to end.
+@dataclass(frozen=True)
+class CallsLeft:
+    """Calls of a search that are not known to have ended. running: by id. unknown: nobody could be asked about them."""
 
-    Returns how many are left running. Modal is asked about every call, including those that have sent their last
-    report.
+    running: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.running or self.unknown)
+
+
+def end_calls(trials: Path, seconds: float, patience: float = 0.0, claims: Claims | None = None) -> CallsLeft:
+    """Cancel every call of a search that still runs; wait up to `seconds` for them to end; return those left.
+
+    Modal is asked about every call, including those that have sent their last report. Cancels that fail are repeated,
+    and a Modal that does not answer is asked again, for up to `patience` seconds. claims: to find, and keep from
+    training, calls that were spawned without an answer.
     """
-    deadline = time.monotonic() + seconds
-    left = open_calls(trials)
+    began, pauses = time.monotonic(), Pauses(longest=15.0)
+    settle_by = began + seconds
+    doubtful = [] if claims is None else _doubtful_calls(trials, claims)
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        needed = [(directory, entry) for directory, entry in left if not entry.ending]
-        list(pool.map(lambda call: cancel(call[0], call[1].call), needed))
         while True:
-            over = list(pool.map(lambda call: is_over(call[1].call), left))
-            for (directory, entry), ended in zip(left, over, strict=True):
-                if ended:
-                    Ledger(directory).note(entry.call, over=time.time())
-            left = [call for call, ended in zip(left, over, strict=True) if not ended]
-            if not left or time.monotonic() >= deadline:
-                return len(left)
-            time.sleep(0.2)
+            ended = list(pool.map(_DoubtfulCall.end, doubtful))
+            doubtful = [call for call, done in zip(doubtful, ended, strict=True) if not done]
+            left = open_calls(trials)
+            states = list(pool.map(lambda call: _end_call(*call), left))
+            running = [entry.call for (_, entry), state in zip(left, states, strict=True) if state == "running"]
+            unknown = [entry.call for (_, entry), state in zip(left, states, strict=True) if state == "unknown"]
+            unknown += [call.name for call in doubtful]
+            now = time.monotonic()
+            if unknown:
+                settle_by = now + seconds
+            if now >= (began + patience if unknown else settle_by) or not (running or unknown):
+                return CallsLeft(tuple(running), tuple(unknown))
+            time.sleep(pauses.next() if unknown else 0.2)
+
+
+@dataclass(frozen=True)
+class _DoubtfulCall:
+    """A call that was spawned, or was about to be, without anyone learning its id."""
+
+    directory: Path
+    key: str
+    partition: str
+    claims: Claims
+
+    @property
+    def name(self) -> str:
+        return f"the last call of trial {self.directory.name}"
+
+    def end(self) -> bool:
+        """Keep it from training, or record it if it has begun; return whether Modal could be asked."""
+        try:
+            holder = self.claims.claim(self.key, ENDED)
+        except Exception as error:
+            logger.warning("could not ask about %s: %s", self.name, error)
+            return False
+        ledger = Ledger(self.directory)
+        if holder == ENDED:
+            ledger.ended(self.key)
+        elif holder not in ledger.entries():
+            ledger.spawned(holder, self.partition, self.key)
+        return True
+
+
+def _doubtful_calls(trials: Path, claims: Claims) -> list[_DoubtfulCall]:
+    return [
+        _DoubtfulCall(path.parent, key, partition, claims)
+        for path in sorted(trials.glob(f"*/{FILE_NAME}"))
+        for key, partition in Ledger(path.parent).doubtful_keys().items()
+    ]
+
+
+def _end_call(directory: Path, entry: CallEntry) -> CallState:
+    """Cancel a call unless that is done or it has sent its last report; return its state."""
+    reached = bool(entry.ending) or cancel(directory, entry.call)
+    state = call_state(entry.call)
+    if state == "over":
+        Ledger(directory).note(entry.call, over=time.time())
+    # It still runs, and nobody has asked it to end.
+    return "unknown" if state == "running" and not reached else state
 
 
 @dataclass(frozen=True)
@@ -204,11 +281,10 @@ def totals(entries: Iterable[CallEntry]) -> CallTotals:
 __all__ = [
     "CallEntry",
     "CallTotals",
+    "CallsLeft",
     "Ledger",
     "cancel",
     "end_calls",
-    "has_returned",
-    "is_over",
     "open_calls",
     "totals",
 ]

@@ -17,14 +17,19 @@ from typing import Any
 
 import modal
 
+from cluster.calls import Pauses
+
 logger = logging.getLogger(__name__)
 
 TrialNews = dict[str, Any]
 """reports: all so far, as plain values. failed: reason, or None. container, began: where it trains, since when.
-key: of the call, among those on its partition ("" in searches begun with a version that had a partition per call)."""
+key: of the call, among those on its partition ("" in searches begun with a version that had a partition per call).
+call: its id. elsewhere: instead of reports, the call that trains, as another one with the same key does."""
 
 _BATCH = 100
 _PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE = 15.0
+"""While Modal cannot be reached: news is the first to tell that it can be again."""
 _CHECKS_PER_SECOND = 50
 """How many silent calls are asked whether they still run, all readers together."""
 
@@ -52,10 +57,13 @@ class News:
         self._seconds = seconds
         self._seen: TrialNews | None = None
 
-    def next(self) -> TrialNews | None:
-        """Wait for newer news and return it; None if the call was silent for so long that it should be looked at."""
+    def next(self, patience: float = 0.0) -> TrialNews | None:
+        """Wait for newer news and return it; None if the call was silent for so long that it should be looked at.
+
+        patience: at least this many seconds.
+        """
         # Trials that begin together are not asked together.
-        silent = max(self._seconds, random.uniform(0.5, 1.5) * self._reader.readers / _CHECKS_PER_SECOND)
+        silent = max(patience, self._seconds, random.uniform(0.5, 1.5) * self._reader.readers / _CHECKS_PER_SECOND)
         with self._box.change:
             self._box.change.wait_for(lambda: self._box.latest is not self._seen, silent)
             if self._box.latest is self._seen:
@@ -98,7 +106,7 @@ class _PartitionReader:
                     del self._boxes[key]
 
     def _run(self) -> None:
-        queue = modal.Queue.from_id(self._queue)
+        queue, pauses = modal.Queue.from_id(self._queue), Pauses(_LONGEST_PAUSE)
         while True:
             with self._lock:
                 if not self._boxes:
@@ -107,12 +115,14 @@ class _PartitionReader:
             try:
                 messages = queue.get_many(_BATCH, timeout=self._seconds, partition=self._partition)
             except standard_queue.Empty:
+                pauses.reset()
                 continue
             except Exception as error:
-                # Readers meanwhile ask about their calls; an error that lasts ends them there.
-                logger.warning("could not read the news of trials, will retry: %s", error)
-                time.sleep(self._seconds)
+                # Readers meanwhile ask about their calls.
+                logger.warning("could not read the news of trials, will try again: %s", error)
+                time.sleep(pauses.next())
                 continue
+            pauses.reset()
             for message in messages:
                 self._deliver(message)
             if len(messages) < _BATCH:

@@ -34,6 +34,9 @@ QUEUE_NAME = "embedtune"
 restart. Each search has a partition for the news of its calls, each watched search one for its events; Modal clears a
 partition a day after its last put."""
 
+DICT_NAME = "embedtune"
+"""One named Dict for all searches: which call of a trial may train, and which head runs a search (`claims.py`)."""
+
 KEYS = ("HF_TOKEN", "OPENAI_API_KEY", "COHERE_API_KEY", "CO_API_KEY")
 # Always one Secret with the same keys: a list that depends on the user's machine would differ in the container.
 keys = modal.Secret.from_dict({key: os.environ.get(key, "") for key in KEYS})
@@ -81,6 +84,11 @@ POLL_SECONDS = 2.0
 """How long a reader waits for a report before it asks whether the call is still alive; longer if there are over 100."""
 END_SECONDS = 30.0
 """How long cancelled calls may take to end."""
+ASK_SECONDS = float(os.environ.get("EMBEDTUNE_ASK_SECONDS", "300"))
+"""How long a command or the end of a search waits for Modal's control plane before it says that nobody answers.
+EMBEDTUNE_ASK_SECONDS in the environment sets it."""
+OUTAGE_SECONDS = 1800.0
+"""How long a running search waits for it where it cannot go on without. Longer, and the search pauses."""
 
 
 def make_image(*extras: str) -> modal.Image:
@@ -124,6 +132,11 @@ def mounts(**volumes: modal.Volume) -> dict[str | PurePosixPath, modal.Volume | 
 def quiet() -> None:
     """Silence the libraries' notices in a container: its output goes to the user's terminal."""
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+
+
+def claims() -> modal.Dict:
+    """Return the Dict of all searches."""
+    return modal.Dict.from_name(DICT_NAME, create_if_missing=True)
 
 
 def queue() -> modal.Queue:

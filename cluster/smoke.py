@@ -1,13 +1,13 @@
 """Check a real Modal account: `modal run cluster/smoke.py`. Costs a few cents; prints a line per check.
 
 Each check is one that only Modal itself can answer, and is bounded in time. A failed check does not stop the others;
-the exit code is 1 if any failed. Findings are reported, not judged.
+the exit code is 1 if any failed. Findings are reported, not judged. `modal run cluster/smoke.py WORD` runs the checks
+with that word in their name.
 """
 
 import contextlib
-import fcntl
-import os
 import queue as standard_queue
+import subprocess
 import sys
 import time
 import uuid
@@ -22,134 +22,27 @@ if modal.is_local() and str(Path(__file__).resolve().parents[1]) not in sys.path
     # Modal imports a file given by path alone; our packages are next to its folder.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cluster import settings
-from cluster.ledger import is_over
+from cluster.calls import call_state
+from cluster.smoke_functions import (
+    OUTLIVE_SECONDS,
+    SHORT,
+    abandoned_head,
+    app,
+    commit_last,
+    dying_head,
+    echo,
+    from_ray,
+    gpu,
+    lose_container,
+    read,
+    tick,
+    use_files,
+    volume,
+    write,
+)
 
-app = modal.App("embedtune-smoke")
-volume = modal.Volume.from_name("embedtune-smoke", create_if_missing=True, version=2)
-FILES = Path("/smoke")
-SHORT = 2
-"""Seconds that an idle container stays up: short, because a check waits for it to exit."""
-
-cheap: dict[str, Any] = {"image": settings.image, "timeout": 120, "scaledown_window": SHORT}
-with_files: dict[str, Any] = {**cheap, "volumes": {str(FILES): volume}}
-
-
-@app.function(**cheap)
-def echo(queue_id: str, partition: str, count: int, pause: float) -> str:
-    """Put the current time `count` times; if interrupted, put the exception's name on the partition."""
-    queue = modal.Queue.from_id(queue_id)
-    try:
-        for _ in range(count):
-            queue.put(time.time(), partition=partition)
-            time.sleep(pause)
-    except BaseException as error:
-        queue.put(type(error).__name__, partition=partition)
-        raise
-    return os.environ.get("MODAL_TASK_ID", "")
-
-
-@app.function(**cheap)
-def from_ray(function_id: str, queue_id: str, partition: str) -> list[str]:
-    """Spawn a call by id from a Ray worker process, as the head's actors do, and read the queue there."""
-    import ray
-
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
-
-    @ray.remote
-    def work() -> list[str]:
-        call = modal.Function.from_id(function_id).spawn(queue_id, partition, 1, 0.0)
-        modal.Queue.from_id(queue_id).get(partition=partition, timeout=60)
-        return [call.object_id, str(call.get(timeout=60))]
-
-    try:
-        answer: list[str] = ray.get(work.remote(), timeout=100)
-        return answer
-    finally:
-        ray.shutdown()
-
-
-@app.function(**with_files)
-def write(name: str) -> str:
-    """Write and commit a file."""
-    (FILES / name).write_text(name)
-    volume.commit()
-    return os.environ.get("MODAL_TASK_ID", "")
-
-
-@app.function(**with_files)
-def read(name: str) -> str:
-    """Return the file as another function's container sees it after a reload."""
-    volume.reload()
-    return (FILES / name).read_text()
-
-
-@app.function(**with_files)
-def use_files(name: str) -> list[str]:
-    """Do what the search does with files on a Volume; return what fails."""
-    folder = FILES / name
-    folder.mkdir()
-
-    def lock() -> None:
-        with open(folder / "lock", "w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def replace_open() -> None:
-        (folder / "a").write_text("1")
-        with open(folder / "a") as handle:
-            (folder / "b").write_text("2")
-            (folder / "b").replace(folder / "a")
-            handle.read()
-
-    def rename_folder() -> None:
-        (folder / "part").mkdir()
-        (folder / "part" / "x").write_text("x")
-        os.rename(folder / "part", folder / "whole")
-
-    def append() -> None:
-        for text in ("one", "two"):
-            with open(folder / "log", "a") as handle:
-                handle.write(text)
-        if (folder / "log").read_text() != "onetwo":
-            raise OSError("appended text was lost")
-
-    failures = []
-    for work in (lock, replace_open, rename_folder, append, volume.commit, volume.reload):
-        try:
-            work()
-        except Exception as error:
-            failures.append(f"{getattr(work, '__name__', 'volume')}: {error!r}")
-    return failures
-
-
-@app.function(**{**with_files, "gpu": settings.TRIAL_GPUS})
-def gpu() -> str:
-    """Return the name of the GPU, "" if there is none."""
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-
-
-@app.function(**with_files, retries=modal.Retries(max_retries=2, initial_delay=0.0, backoff_coefficient=1.0))
-def lose_container(name: str) -> int:
-    """Lose the container in the first attempt, after a commit; return the number of the attempt that ends."""
-    volume.reload()
-    marker = FILES / name
-    attempt = int(marker.read_text()) + 1 if marker.exists() else 1
-    marker.write_text(str(attempt))
-    volume.commit()
-    if attempt == 1:
-        os._exit(137)  # like a lost container: no exit handler, no result
-    return attempt
-
-
-@app.function(**cheap)
-def dying_head(function_id: str, queue_id: str, partition: str) -> None:
-    """Spawn a call and die."""
-    call = modal.Function.from_id(function_id).spawn(queue_id, partition, 15, 1.0)
-    modal.Queue.from_id(queue_id).put(call.object_id, partition=f"{partition}-id")
-    time.sleep(1)
-    os._exit(137)
+AWAY = "embedtune-smoke"
+"""A named Queue: one of this run's own would end with it."""
 
 
 def check_spawn_from_ray(queue: modal.Queue) -> str:
@@ -178,7 +71,7 @@ def check_cancel(queue: modal.Queue) -> str:
     while not isinstance(outcome := queue.get(partition=partition, timeout=30), str):
         pass
     reached = time.monotonic() - began
-    while not is_over(call.object_id):
+    while call_state(call.object_id) != "over":
         assert time.monotonic() - began < 60, "the call has not ended after 60 s"
         time.sleep(0.2)
     return f"{outcome} in the trial after {reached:.1f} s, call over after {time.monotonic() - began:.1f} s"
@@ -217,6 +110,58 @@ def check_lost_container(queue: modal.Queue) -> str:
     return f"attempt {attempts} found what attempt 1 committed"
 
 
+def check_last_commit(queue: modal.Queue) -> str:
+    partition, name = uuid.uuid4().hex, uuid.uuid4().hex
+    call = commit_last.spawn(queue.object_id, partition, name)
+    queue.get(partition=partition, timeout=90)
+    began = time.monotonic()
+    call.cancel()
+    while call_state(call.object_id) != "over":
+        assert time.monotonic() - began < 60, "the call has not ended after 60 s"
+        time.sleep(0.1)
+    over = time.monotonic() - began
+    try:
+        there = b"".join(volume.read_file(name)).decode() == name
+    except (modal.exception.NotFoundError, FileNotFoundError):
+        there = False
+    assert there, (
+        f"Modal said over after {over:.1f} s, before the call's last commit: reports of stopped trials get lost"
+    )
+    return f"over after {over:.1f} s, with what it committed last"
+
+
+def leave(partition: str) -> None:
+    """Spawn a head and wait to be killed."""
+    queue = modal.Queue.from_name(AWAY, create_if_missing=True)
+    queue.hydrate()
+    abandoned_head.spawn(tick.object_id, queue.object_id, partition)
+    time.sleep(600)
+
+
+def check_closed_laptop(queue: modal.Queue) -> str:
+    queue, partition = modal.Queue.from_name(AWAY, create_if_missing=True), uuid.uuid4().hex
+    line = [sys.executable, "-m", "modal", "run", "--detach", str(Path(__file__).resolve()), "leave", partition]
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
+        try:
+            ids: Any = queue.get(partition=f"{partition}-ids", timeout=180)
+            queue.get(partition=f"{partition}-call", timeout=90)
+        finally:
+            client.kill()  # no disconnect, as when a laptop is closed
+    call, stop = modal.FunctionCall.from_id(ids[0]), [sys.executable, "-m", "modal", "app", "stop", "--yes", ids[1]]
+    left, last = time.time(), dict.fromkeys(("the head", "its call"), 0.0)
+    try:
+        while time.time() - left < OUTLIVE_SECONDS:
+            for who, place in zip(last, (partition, f"{partition}-call"), strict=True):
+                with contextlib.suppress(standard_queue.Empty):
+                    last[who] = max([last[who], *queue.get_many(100, timeout=2, partition=place)])
+    finally:
+        call.cancel()
+        subprocess.run(stop, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=False)
+    ended = [f"{who} after {max(0.0, at - left):.0f} s" for who, at in last.items() if at < left + OUTLIVE_SECONDS - 15]
+    assert not ended, f"ended although detached: {', '.join(ended)}"
+    return f"the head and its call still run {OUTLIVE_SECONDS} s after the client was killed"
+
+
 def finding_calls_of_a_dead_head(queue: modal.Queue) -> str:
     partition = uuid.uuid4().hex
     head = dying_head.spawn(echo.object_id, queue.object_id, partition)
@@ -243,6 +188,8 @@ CHECKS: dict[str, Callable[[modal.Queue], str]] = {
     "file operations on a Volume": check_files,
     "GPU": check_gpu,
     "recovery from a lost container": check_lost_container,
+    "last commit of a cancelled call": check_last_commit,
+    "detached calls outlive the client": check_closed_laptop,
     "finding: calls of a dead head": finding_calls_of_a_dead_head,
 }
 
@@ -256,6 +203,9 @@ def _timed() -> Iterator[Callable[[], float]]:
 @app.local_entrypoint()
 def main(*arglist: str) -> None:
     """Run all checks, or those with one of the given words in their name."""
+    if arglist[:1] == ("leave",):
+        leave(arglist[1])
+        return
     failed = 0
     with modal.Queue.ephemeral() as queue:
         for name, check in CHECKS.items():

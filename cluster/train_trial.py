@@ -13,6 +13,8 @@ from typing import Any
 import modal
 
 from cluster import settings
+from cluster.calls import as_own, patiently
+from cluster.claims import Claims
 from cluster.news import TrialNews
 
 logger = logging.getLogger(__name__)
@@ -40,34 +42,42 @@ def train_trial(order: dict[str, Any]) -> TrialNews:
     """Train, resume or replay a trial; return the last message.
 
     order: config (of the trial), place (its directory under the trials Volume), view (digest), queue, partition and
-    key (for its news). A trial that cannot be trained is returned as `failed`. Only errors that another container may
-    not meet are raised: Modal retries them.
+    key (for its news), claims (Dict). A trial that cannot be trained is returned as `failed`. Only errors that another
+    container may not meet are raised: Modal retries them. If another call has the key, it is returned as `elsewhere`,
+    and nothing is done.
     """
-    try:
-        return _train(order)
-    except TimeoutError as error:
-        # A reader would take the builtin TimeoutError for "no result yet".
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+    with as_own():
+        message: TrialNews = {
+            "reports": [],
+            "failed": None,
+            "container": os.environ.get("MODAL_TASK_ID", ""),
+            "began": time.time(),
+            "key": order["key"],
+            "call": modal.current_function_call_id() or "",
+        }
+        holder = _holder(order, message["call"])
+        return message | {"elsewhere": holder} if holder != message["call"] else _train(order, message)
 
 
-def _train(order: dict[str, Any]) -> TrialNews:
+def _holder(order: dict[str, Any], call: str) -> str:
+    """Return the call that trains for the order's key; this one, if it is the first."""
+    if not (order.get("claims") and order["key"]):
+        return call  # an order of an earlier version
+    claims = Claims.of(order["claims"])
+    return patiently(lambda: claims.claim(order["key"], call), settings.ASK_SECONDS)
+
+
+def _train(order: dict[str, Any], message: TrialNews) -> TrialNews:
     from tune.config.trial import TrialConfig
     from tune.train.directory import TrialDirectory
     from tune.train.kinds import kind_of
     from tune.train.stream import TrialFailed
 
-    message: TrialNews = {
-        "reports": [],
-        "failed": None,
-        "container": os.environ.get("MODAL_TASK_ID", ""),
-        "began": time.time(),
-        "key": order["key"],
-    }
     news = _NewsSender(order["queue"], order["partition"])
     news.send(message)
     directory = settings.TRIALS / order["place"]
     # Another container may have started this trial.
-    settings.trials_volume.reload()
+    patiently(settings.trials_volume.reload, settings.ASK_SECONDS)
     config = TrialConfig(**order["config"])
     view = _view(order["view"], config)
     saved = time.monotonic()
@@ -76,7 +86,7 @@ def _train(order: dict[str, Any]) -> TrialNews:
         for report in stream:
             message["reports"].append(report.metrics())
             if report.last or time.monotonic() - saved >= settings.COMMIT_SECONDS:
-                settings.trials_volume.commit()
+                patiently(settings.trials_volume.commit, settings.ASK_SECONDS)
                 saved = time.monotonic()
             news.send(message)
     except TrialFailed as error:
@@ -89,7 +99,7 @@ def _train(order: dict[str, Any]) -> TrialNews:
     finally:
         # Also after a cancel or an interrupt: the training so far is paid for.
         stream.close()
-        _uninterrupted(settings.trials_volume.commit)
+        _uninterrupted(lambda: patiently(settings.trials_volume.commit, settings.ASK_SECONDS))
     news.send(message)
     news.close()
     return message
@@ -105,7 +115,7 @@ def _view(digest: str, config: Any) -> Any:
 
     directory = settings.CACHE / "views" / digest
     if not all((directory / name).exists() for name in kind_of(config).view_files(config)):
-        settings.snapshots_volume.reload()
+        patiently(settings.snapshots_volume.reload, settings.ASK_SECONDS)
     if digest not in _views:
         _views[digest] = View.open(directory, map_memory=False)
         while len(_views) > _KEPT_VIEWS:

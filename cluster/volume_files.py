@@ -1,29 +1,31 @@
 """Copy files between the user's machine and the results Volume: pairs up, results down."""
 
 import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 import modal
-from modal.types import FileEntryType
+from modal.types import FileEntry, FileEntryType
 
 from cluster import settings
+from cluster.calls import patiently
 from tune.data.local_files import local_files
 from tune.files import replace_atomic
 
 DATA = ".data"
 """Folder of uploaded pairs on the results Volume; each upload is in a folder named by its content."""
 
+_PARALLEL = 8
+"""Files fetched at the same time; most are small, so a fetch is mostly waiting."""
 _SKIPPED = (".lock", ".calls.lock")
 
 
 def names_in(volume: modal.Volume, folder: str, recursive: bool = False) -> list[str]:
     """Return the paths of the files in a folder of a Volume; empty if there is no such folder."""
-    try:
-        entries = volume.listdir(folder, recursive=recursive)
-    except (modal.exception.NotFoundError, FileNotFoundError):
-        return []
-    return [entry.path.lstrip("/") for entry in entries if entry.type == FileEntryType.FILE]
+    return [entry.path.lstrip("/") for entry in _entries(volume, folder, recursive)]
 
 
 def read_text(volume: modal.Volume, path: str) -> str | None:
@@ -59,24 +61,63 @@ def upload_data(volume: modal.Volume, data: str | None) -> str | None:
     return f"{settings.RESULTS / inside}{found.rest}"
 
 
-def download(volume: modal.Volume, name: str, to: Path) -> int:
-    """Copy the results folder `name` from the Volume to the folder `to`; return the number of files."""
-    paths = [path for path in names_in(volume, name, recursive=True) if _wanted(path)]
-    for path in paths:
-        target = to / PurePosixPath(path).relative_to(name)
-        replace_atomic(target, partial(_fetch, volume, path), sync=False)
-    return len(paths)
+def download(volume: modal.Volume, name: str, to: Path, weights: bool = True) -> int:
+    """Copy what is missing of the results folder `name` from the Volume to the folder `to`; return how many files.
+
+    Modal gives no hashes of files: one that has the size and the time of the file on the Volume is taken for the same.
+    weights: of all trials; without, of the winner alone.
+    """
+    folder = to.resolve()
+    summary = json.loads(read_text(volume, f"{name}/summary.json") or "{}")
+    winner = (summary.get("winner") or {}).get("trial", "")
+
+    def wanted(entry: FileEntry) -> bool:
+        path = PurePosixPath(entry.path.lstrip("/")).relative_to(name)
+        of_trial = path.parts[0] == "trials" and path.name == "best.safetensors"
+        if of_trial and not weights and path.parent.name != winner:
+            return False
+        return _wanted(path.name) and not _is_here(entry, folder / path)
+
+    def fetch(entry: FileEntry) -> None:
+        path = entry.path.lstrip("/")
+        work = partial(replace_atomic, folder / PurePosixPath(path).relative_to(name), partial(_fetch, volume, entry),
+                       sync=False)  # fmt: skip
+        patiently(work, settings.ASK_SECONDS)
+
+    found = patiently(lambda: _entries(volume, name, recursive=True), settings.ASK_SECONDS)
+    missing = [entry for entry in found if wanted(entry)]
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        list(pool.map(fetch, missing))
+    return len(missing)
 
 
-def _wanted(path: str) -> bool:
-    last = PurePosixPath(path).name
-    return last not in _SKIPPED and not last.endswith(".part")
+def _entries(volume: modal.Volume, folder: str, recursive: bool) -> list[FileEntry]:
+    """Return the files in a folder of a Volume; empty if there is no such folder."""
+    try:
+        entries = volume.listdir(folder, recursive=recursive)
+    except (modal.exception.NotFoundError, FileNotFoundError):
+        return []
+    return [entry for entry in entries if entry.type == FileEntryType.FILE]
 
 
-def _fetch(volume: modal.Volume, path: str, part: Path) -> None:
+def _is_here(entry: FileEntry, file: Path) -> bool:
+    try:
+        stat = file.stat()
+    except OSError:
+        return False
+    return bool(entry.mtime) and (stat.st_size, int(stat.st_mtime)) == (entry.size, entry.mtime)
+
+
+def _wanted(name: str) -> bool:
+    return name not in _SKIPPED and not name.endswith(".part")
+
+
+def _fetch(volume: modal.Volume, entry: FileEntry, part: Path) -> None:
     with open(part, "wb") as out:
-        for chunk in volume.read_file(path):
+        for chunk in volume.read_file(entry.path.lstrip("/")):
             out.write(chunk)
+    if entry.mtime:
+        os.utime(part, (entry.mtime, entry.mtime))
 
 
 __all__ = ["DATA", "download", "names_in", "read_text", "upload_data"]

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from cluster.ledger import Ledger
 from tests.helpers.command import background, wait_for
 from tests.helpers.simulated_trials import SimulatedTrials, head_command
-from tests.modal_local import Call, ModalLocal
+from tests.modal_local import Call, ModalLocal, RpcFault
 from tune.train.outcomes import trial_outcomes
 
 pytestmark = [pytest.mark.modal, pytest.mark.timeout(180)]
@@ -96,3 +97,19 @@ def test_calls_share_a_partition_and_stopped_ones_are_cancelled(stand_in: ModalL
     cancelled = {entry.call for entry in entries if entry.cancelled is not None}
     assert {call.call_id for call in trained(stand_in) if call.state == "cancelled"} <= cancelled, "by their ids"
     assert trial_outcomes(root / "trials", root / "asha.json")
+
+
+def test_an_outage_loses_no_trial_and_spawns_no_call_twice(stand_in: ModalLocal, tmp_path: Path) -> None:
+    root, dims = tmp_path / "outage", list(range(16, 28))
+    outage = RpcFault(on=False)
+    stand_in.rpc_faults.append(outage)
+    with head(stand_in, root, 6, search="grid", space={"dims": dims, "learning_rate": [1e-3]}) as process:
+        wait_for(lambda: len(trained(stand_in)) >= 6 and any(call.done for call in trained(stand_in)), 90)
+        # Longer than the client itself tries; some calls end and others are due to be spawned meanwhile.
+        outage.on = True
+        time.sleep(4)
+        outage.on = False
+        result = result_of(process, root)
+    assert outage.hit > 0 and result["trials"] == len(dims) and result["left_running"] == 0
+    assert len(trained(stand_in)) == len(dims) and {call.state for call in trained(stand_in)} == {"success"}
+    assert result["events"]["done"] == len(dims) and "lost" not in result["events"], "no trial lost its worker"

@@ -95,7 +95,8 @@ def test_a_killed_head_is_resumed_by_another(stand_in: ModalLocal, tmp_path: Pat
 
 
 def test_ctrl_c_ends_every_call_and_prints_how_to_resume(stand_in: ModalLocal, tmp_path: Path) -> None:
-    arguments = (*GRID, "--results", tmp_path, "--name", "stopped")
+    # Long enough for a resume state on the Volume, as above.
+    arguments = (*GRID, "--epochs", 200, "--results", tmp_path, "--name", "stopped")
     with launched(stand_in, *arguments, log=tmp_path / "log") as process:
         wait_for(lambda: trial_running(stand_in, "stopped", past=4), 120)
         process.send_signal(signal.SIGINT)
@@ -142,6 +143,21 @@ def test_a_preempted_head_resumes_by_itself(stand_in: ModalLocal, tmp_path: Path
     rows = [row for row in leaderboard(tmp_path / "again") if row["status"] != "baseline"]
     assert [row["status"] for row in rows] == ["done"] * 2
     assert all(reports(tmp_path / "again" / "trials" / row["trial"]) == list(range(1, 17)) for row in rows)
+
+
+def test_a_second_head_with_the_same_order_leaves(stand_in: ModalLocal, tmp_path: Path) -> None:
+    arguments = ("--search", "grid", *SMALL, "--loss", "cosent", "--epochs", 60, "--finalists", 1)
+    with launched(stand_in, *arguments, "--results", tmp_path, "--name", "one", log=tmp_path / "log") as process:
+        wait_for(lambda: trial_running(stand_in, "one", past=1), 120)
+        first = head_call(stand_in)
+        stand_in.repeat(first)
+        second = wait_for(lambda: [call for call in stand_in.calls if call.function == "search_head"][1:], 20)[0]
+        wait_for(lambda: second.done, 60)
+        assert second.state == "success" and not first.done, "it returns an error that its caller shows"
+        assert process.wait(150) == 0, (tmp_path / "log").read_text() + stand_in.logs()
+    assert len([call for call in stand_in.calls if call.function == "train_trial"]) == 2
+    about = json.loads((stand_in.volume(VOLUME) / ".heads" / "one.json").read_text())
+    assert about["call"] == first.call_id and about["epoch"] == 1
 
 
 def test_base_models_are_embedded_in_parallel(stand_in: ModalLocal, tmp_path: Path) -> None:

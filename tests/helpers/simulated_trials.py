@@ -99,7 +99,7 @@ def head(root: Path, jobs: int, options: dict[str, Any], shared: bool) -> dict[s
     return {
         "trials": run.trials,
         "events": dict(events),
-        "left_running": left,
+        "left_running": len(left.running) + len(left.unknown),
         "seconds": seconds,
         "driver_cpu_seconds": cpu,
     }

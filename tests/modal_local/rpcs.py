@@ -27,6 +27,7 @@ from modal_proto import api_pb2 as api
 
 from .containers import HEARTBEAT_S, TICK_S
 from .pool import App, Call, Function, Pool
+from .rpc_faults import RpcFault
 
 SERVICE = api.DESCRIPTOR.services_by_name["ModalClient"]
 BUILDER = {"image_builder_version": "2025.06"}
@@ -45,10 +46,11 @@ SAME_FOR_ALL: dict[str, Fields] = {name: {} for name in EMPTY} | {
 
 @dataclass
 class Rpcs:
-    """The RPC handlers. container: the caller; None for a client outside any container."""
+    """The RPC handlers. container: the caller; None for a client outside any. request_id: the same for each retry."""
 
     pool: Pool
     container: Any = None
+    request_id: str = ""
 
     def __mapping__(self) -> dict[str, Handler]:
         """Return what the gRPC server serves: a path for every RPC of Modal."""
@@ -62,12 +64,14 @@ class Rpcs:
 
     async def _serve(self, name: str, answer: Any, stream: Any) -> None:
         # Few requests name the calling container, but its host name is its id.
-        rpcs = Rpcs(self.pool, self.pool.objects.get(stream.metadata.get("x-modal-node", "")))
+        container = self.pool.objects.get(stream.metadata.get("x-modal-node", ""))
+        rpcs = Rpcs(self.pool, container, stream.metadata.get("x-idempotency-key", ""))
         self.pool.rpcs[name] += 1
         handler = getattr(rpcs, name, SAME_FOR_ALL.get(name))
         if handler is None:
             self.pool.unknown_rpcs.append(name)
             raise GRPCError(Status.UNIMPLEMENTED, f"tests/modal_local does not emulate the RPC {name}")
+        fault = await self._rpc_fault(name)
         try:
             request = await stream.recv_message()
             given = handler(request) if callable(handler) else handler
@@ -76,6 +80,8 @@ class Rpcs:
                     await stream.send_message(answer(**fields))
             else:
                 fields = await given if inspect.isawaitable(given) else given
+                if fault is not None:
+                    raise GRPCError(fault.status, f"injected: the answer to {name} is lost")
                 await stream.send_message(answer(**(fields or {})))
         except (GRPCError, StreamTerminatedError, ProtocolError):
             raise  # an answer, or a caller that did not wait
@@ -83,6 +89,16 @@ class Rpcs:
             # Not INTERNAL or UNKNOWN: the client would retry those, and our bug would look like a hang.
             self.pool.errors.append(f"{name}: {traceback.format_exc()}")
             raise GRPCError(Status.FAILED_PRECONDITION, f"bug in tests/modal_local, {name}: {error!r}") from error
+
+    async def _rpc_fault(self, name: str) -> RpcFault | None:
+        """Do what the test wants of this RPC; return the fault if its answer is to be lost."""
+        fault = next((fault for fault in self.pool.rpc_faults if fault.hits(name)), None)
+        if fault is None:
+            return None
+        await asyncio.sleep(fault.delay_s)
+        if fault.status is not None and not fault.lost:
+            raise GRPCError(fault.status, f"injected into {name}")
+        return fault if fault.lost else None
 
     def _keep(self, data: bytes) -> str:
         """Store data by its hash; return the hash."""
@@ -185,8 +201,7 @@ class Rpcs:
     async def VolumeListFiles2(self, request: Any) -> AsyncIterator[Fields]:
         root, start = self._in_volume(request)
         paths = [start] if start.is_file() else sorted(start.rglob("*") if request.recursive else start.iterdir())
-        kinds = {True: api.FileEntry.DIRECTORY, False: api.FileEntry.FILE}
-        yield {"entries": [{"path": str(path.relative_to(root)), "type": kinds[path.is_dir()]} for path in paths]}
+        yield {"entries": [_file_entry(path, root) for path in paths]}
 
     def VolumeGetFile2(self, request: Any) -> Fields:
         _, path = self._in_volume(request)
@@ -226,6 +241,23 @@ class Rpcs:
         items = self._object(request.queue_id)[request.partition_key]
         await self.pool.until(lambda: bool(items), request.timeout)
         return {"values": [items.popleft() for _ in range(min(len(items), request.n_values or 1))]}
+
+    def DictGetOrCreate(self, request: Any) -> Fields:
+        return {"dict_id": self._get_or_create("di", request, {}), "metadata": {"name": request.deployment_name}}
+
+    def DictGetById(self, request: Any) -> Fields:
+        self._object(request.dict_id)
+        return {"dict_id": request.dict_id, "metadata": {}}
+
+    def DictUpdate(self, request: Any) -> Fields:
+        entries: dict[bytes, bytes] = self._object(request.dict_id)
+        new = [update for update in request.updates if not (request.if_not_exists and update.key in entries)]
+        entries.update((update.key, update.value) for update in new)
+        return {"created": bool(new)}
+
+    def DictGet(self, request: Any) -> Fields:
+        value = self._object(request.dict_id).get(request.key)
+        return {"found": value is not None, "value": value}
 
     def FunctionPrecreate(self, request: Any) -> Fields:
         draft, app = api.Function(function_name=request.function_name), self.pool.objects[request.app_id]
@@ -268,7 +300,11 @@ class Rpcs:
 
     def FunctionMap(self, request: Any) -> Fields:
         [first] = request.pipelined_inputs  # more would be a .map
-        call = self.pool.submit(self._object(request.function_id), first.input, request.function_call_invocation_type)
+        # The client repeats a request whose answer was lost.
+        call = self.pool.objects.get(f"request-{self.request_id}")
+        if call is None or not self.request_id:
+            function, invocation = self._object(request.function_id), request.function_call_invocation_type
+            call = self.pool.objects[f"request-{self.request_id}"] = self.pool.submit(function, first.input, invocation)
         answers = [{"input_id": call.input_id, "input_jwt": call.input_id}]
         # The server retries, for .remote() as well.
         return {"function_call_id": call.call_id, "pipelined_inputs": answers, "sync_client_retries_enabled": False}
@@ -309,6 +345,11 @@ class Rpcs:
 
     def FunctionCallPutDataOut(self, request: Any) -> None:
         self._object(request.function_call_id).data_out.extend(request.data_chunks)
+
+
+def _file_entry(path: Path, root: Path) -> Fields:
+    kind, stat = api.FileEntry.DIRECTORY if path.is_dir() else api.FileEntry.FILE, path.stat()
+    return {"path": str(path.relative_to(root)), "type": kind, "mtime": int(stat.st_mtime), "size": stat.st_size}
 
 
 async def start_http(pool: Pool) -> web.AppRunner:
