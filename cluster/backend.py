@@ -1,6 +1,7 @@
 """ModalBackend: runs embedding and trials as Modal calls, from the head's container."""
 
 import contextlib
+import functools
 import gc
 import shutil
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from cluster.keeper import Keeper
 from cluster.ledger import CallsLeft, end_calls
 from cluster.train_trial import train_trial
 from tune.config.closed import provider_of
+from tune.config.prices import modal_usd
 from tune.config.search import SearchConfig
 from tune.errors import ConfigError, ModelError
 from tune.events import Emit, Message
@@ -130,7 +132,8 @@ class ModalBackend:
         if config.whole and self._options.gpu is None:
             self._gpu = settings.WHOLE_TRIAL_GPU
         trials = folder.trials.resolve()
-        self._keeper.watch(trials)
+        price = functools.partial(modal_usd, gpus=self._gpu, usd_per_hour=config.search.gpu_usd_per_hour)
+        self._keeper.watch(trials, price)
         collect(folder.name, trials)
         for sentence in settle_trials(trials, folder.asha):
             emit(Message(sentence))
@@ -142,7 +145,10 @@ class ModalBackend:
             with slots(jobs) as resources, StopOnCancel() as stop:
                 # Containers start seconds to minutes after they are asked for, which no plan knows.
                 cost = job.cost(by_default=False)
-                setup = TrialSetup(directories, opener, jobs, resources, [end, stop], shared=True, cost=cost)
+                setup = TrialSetup(
+                    directories, opener, jobs, resources, [end, stop], shared=True, cost=cost,
+                    spent=lambda: job.bought_usd + (self._keeper.usd() or 0.0),
+                )  # fmt: skip
                 try:
                     run = run_trials(config, folder, setup, emit)
                 finally:
@@ -191,6 +197,7 @@ class ModalBackend:
                 "left_running": len(self.left.running),
                 "unknown": len(self.left.unknown),
                 "gpu": self._gpu,
+                "usd": self._keeper.usd(),
             }
         }
 

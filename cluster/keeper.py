@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import modal
@@ -31,6 +32,7 @@ class Keeper:
         self._every = every
         self._ledger_every = ledger_every
         self._trials: Path | None = None
+        self._price: Callable[[float], float | None] = lambda seconds: None
         self._ledgers: dict[Path, tuple[int, list[CallEntry]]] = {}
         self._last_cost = Cost(0, 0.0)
         self._lock = threading.Lock()
@@ -38,9 +40,12 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def watch(self, trials: Path) -> None:
-        """Set the folder of the trial directories, with the ledgers to watch."""
-        self._trials = trials
+    def watch(self, trials: Path, price: Callable[[float], float | None]) -> None:
+        """Set the folder of the trial directories, with the ledgers to watch.
+
+        price: returns what container seconds cost in USD, None if that is unknown.
+        """
+        self._trials, self._price = trials, price
 
     def commit(self, patience: float = 0.0) -> None:
         """Commit the current results to the Volume; try for up to `patience` seconds while Modal cannot be reached.
@@ -60,6 +65,13 @@ class Keeper:
         """Return what the search's calls have used so far."""
         self._read_ledgers()
         return totals(entry for _, entries in list(self._ledgers.values()) for entry in entries)
+
+    def usd(self) -> float | None:
+        """Return what the calls have cost so far, by the seconds that their containers were at work; None if unknown.
+
+        Containers' starts and the idle time of warm ones come on top.
+        """
+        return self._price(self.totals().seconds)
 
     def close(self) -> None:
         """End the thread; the caller makes the last commit."""
@@ -96,7 +108,7 @@ class Keeper:
 
     def _report_cost(self) -> None:
         now = self.totals()
-        cost = Cost(now.running, round(now.seconds))
+        cost = Cost(now.running, round(now.seconds), self._price(round(now.seconds)))
         if cost != self._last_cost and now.calls:
             self._last_cost = cost
             self._emit(cost)

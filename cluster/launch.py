@@ -36,6 +36,7 @@ from tune.cli.parser import Parser
 from tune.cli.presentation import Presentation
 from tune.config.addresses import without_secrets
 from tune.config.data import GENERAL
+from tune.config.prices import modal_usd
 from tune.config.search import DEFAULT_CACHE, SearchConfig
 from tune.errors import ConfigError, ResultsError, UserError
 from tune.events import Message, ignore
@@ -143,6 +144,9 @@ def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -
             problems.append(f"[search] {name}: not available on Modal, where each trial has its own GPU; remove it")
     if config.search.precision == "int8":
         problems.append("[search] precision: int8 runs on CPUs, and on Modal a GPU embeds; use fp32 or bf16")
+    gpus = given.get("gpu") or (settings.WHOLE_TRIAL_GPU if config.whole else settings.TRIAL_GPUS)
+    if config.search.max_usd is not None and modal_usd(1.0, gpus, config.search.gpu_usd_per_hour) is None:
+        problems.append(f"[search] max_usd: the price of {gpus} is unknown; give it with --gpu-usd-per-hour")
     if config.search.cache != DEFAULT_CACHE:
         problems.append("[search] cache: not available on Modal, where texts are kept on a Volume; remove it")
     if problems:

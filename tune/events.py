@@ -64,7 +64,8 @@ class Working:
 class TrialEvent:
     """A trial started (no best_auc yet), reported or ended.
 
-    status: running, done, stopped, failed, lost (its worker died; it is restarted).
+    status: running, done, stopped, failed, unfinished (a limit of the search ended it), lost (its worker died; it is
+    restarted).
     """
 
     trial: str
@@ -86,15 +87,22 @@ class SearchStarted:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a search on Modal has used so far: containers at work now, and container seconds at work."""
+    """What a search on Modal has used so far: containers at work now, container seconds at work, and USD for these.
+
+    usd: None if the price of the GPU is unknown.
+    """
 
     containers: int
     seconds: float
+    usd: float | None = None
 
 
 @dataclass(frozen=True)
 class Bought:
-    """Vectors of a closed model have been bought. usd: what they cost by their estimated tokens."""
+    """Vectors of a closed model have been bought. usd: what they cost by their estimated tokens.
+
+    base_model: "" for all that earlier runs of the search bought.
+    """
 
     base_model: str
     usd: float

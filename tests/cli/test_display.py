@@ -48,7 +48,7 @@ def test_the_live_table(width: int) -> None:
     display.emit(trial("32", "done", auc=0.9123))
     display.emit(trial("33", "failed", reason="a learning rate without measure"))
     display.emit(trial("64", "running", auc=0.8, budget=0.25))
-    display.emit(Cost(3, 421.4))
+    display.emit(Cost(3, 421.4, usd=0.07))
     lines = screen(display, file)
     assert max(map(len, lines)) <= width
     shown = [line.split() for line in lines if "cosent" in line and "org" not in line]
@@ -58,7 +58,8 @@ def test_the_live_table(width: int) -> None:
     assert "trials 1 done, 12 stopped early, 1 failed, 1 running, of 36" in text
     assert "best AUC 0.9123 on validation: minilm, layer, 32 dims, cosent, learning rate 0.0012" in text
     assert "trials/min, about" in text and "left" in text
-    assert "cost 3 containers running, 421 container seconds paid, about 1.75 USD of vectors bought" in text
+    paid = "421 container seconds paid (about 0.07 USD), about 1.75 USD of vectors bought"
+    assert f"cost 3 containers running, {paid}" in text
 
 
 def test_the_time_left_follows_from_ended_trials() -> None:

@@ -88,6 +88,7 @@ def test_the_search_ends_and_prints_what_matters(asha: Search) -> None:
     assert "8 trial calls, 0 left running" in asha.out
     facts = summary(asha.folder)
     assert facts["modal"]["left_running"] == 0 and facts["modal"]["container_seconds"] > 1
+    assert facts["modal"]["usd"] == pytest.approx(facts["modal"]["container_seconds"] / 3600 * 1.1016, rel=0.1)
     assert facts["command"].startswith("modal run cluster/launch.py --search asha")
     assert "beats" in (asha.folder / "report.md").read_text() and (asha.folder / "report.html").stat().st_size > 800_000
 

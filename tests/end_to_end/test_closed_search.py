@@ -116,6 +116,7 @@ def test_the_price_is_told_before_and_the_verdicts_after(searched: Searched, pai
     [*_, last] = [line for line in said.splitlines(keepends=True) if line.startswith("trials: ")]
     [cost] = [line for line in said.splitlines(keepends=True) if line.startswith("cost ")]
     assert last.endswith(f", {bought}") and cost.endswith(f", {bought}")
+    assert facts["usd"]["vectors"] == pytest.approx(sum(prices) * len(texts_of(pairs)) / 1e6)
     assert facts["correction"] == "p-values of the 3 primary comparisons are Holm-corrected"
 
 
@@ -210,6 +211,8 @@ def test_without_a_terminal_a_price_above_the_limit_is_refused(
     server: EmbedServer, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = options(server, pairs, tmp_path, "--base-model", ALL)
+    [line] = refused(capsys, tmp_path, [*arguments, "--max-usd", "0.0001"])
+    assert "embedding alone costs" in line and "above --max-usd 0.0001; allow at least 0.0" in line
     [line] = refused(capsys, tmp_path, [*arguments, "--max-embed-usd", "0.0001"])
     assert "nothing was bought" in line and "approve it with --max-embed-usd 0.0" in line
     unknown = [*arguments, "--base-model", "openai:brand-new", "--base-url", "https://example.com/v1"]

@@ -39,5 +39,5 @@ def test_trials_with_one_cause_of_failure_fix_no_winner(tmp_path: Path) -> None:
     assert summary(folder).get("winner") is None and not (folder / "test.json").exists()
     assert not list(folder.glob("trials/*/failed.json"))
     on = tune_inside("search", "--resume", "one", *place, "--max-failures", 100)
-    assert on.code == 1 and "No trial produced a model" in on.err
+    assert on.code == 1 and "No trial produced a model" in on.out + on.err
     assert summary(folder)["trials"]["failed"] == 6

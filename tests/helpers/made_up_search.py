@@ -25,10 +25,10 @@ def search(
 ) -> tuple[SearchRun, list[TrialOutcome], list[Event]]:
     space = {"base_model": "wordllama", "loss": "cosent", "learning_rate": [1e-3], **options.pop("space")}
     events: list[Event] = []
-    emit = options.pop("emit", events.append)
+    emit, spent = options.pop("emit", events.append), options.pop("spent", lambda: 0.0)
     config: SearchConfig = search_config(options, space=space)
     folder = ResultsFolder(root)
     directories = TrialDirectories(root / "trials", {"wordllama": "data"}, {"seed": 0})
-    setup = TrialSetup(directories, opener, options.get("jobs", 2), resources, cost=cost)
+    setup = TrialSetup(directories, opener, options.get("jobs", 2), resources, cost=cost, spent=spent)
     run = run_trials(config, folder, setup, emit)
     return run, trial_outcomes(folder.trials, folder.asha), events

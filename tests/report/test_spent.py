@@ -10,10 +10,11 @@ from tests.helpers.command import tune_here
 from tests.report.folders import made_up_folder
 from tests.report.test_odd_results import changed, report_of, rewritten
 from tests.report.test_stored import column, story_of
+from tune.config.prices import MODAL_USD_PER_HOUR
 from tune.report.facts import answer, cost
 from tune.report.figures.parallel import parallel, shared_by_best
 from tune.report.figures.spent import paid, statuses
-from tune.report.prices import MODAL_USD_PER_HOUR, Prices
+from tune.report.prices import Prices
 from tune.report.tables import failures, models
 from tune.results.layout import ResultsFolder
 

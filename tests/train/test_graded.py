@@ -138,7 +138,7 @@ def test_pairs_without_scores_have_the_views_that_they_had(topics: Prepared, bas
     view = prepare(tmp_path, base, sides).view(tmp_path)
     names = {f"{side}_{part}.npy" for side in ("train", "val") for part in ("a", "b", "label")}
     assert {path.name for path in view.iterdir()} == {*names, "vectors.npy", "view.json", "texts.json"}
-    assert set(json.loads((view / "view.json").read_text())) == {"digest", "texts", "train", "val"}
+    assert set(json.loads((view / "view.json").read_text())) == {"digest", "texts", "train", "val", "sha256"}
     assert View.open(view).train.score is None and View.open(view).train_and_val().score is None
     assert view.name != topics.view.digest, "trials on grades have directories of their own"
     rows = PairRows(np.array([0, 1]), np.array([2, 3]), np.array([1, 0], np.int8))

@@ -26,6 +26,7 @@ USAGE = """usage: python -m tune COMMAND ...
   explore    write a page on labelled pairs, before any search
   presets    list ready-made searches: python -m tune search --preset NAME
   report     write a page, tables and pictures of results
+  check      verify a results folder, and say what --resume would make again
   export     write a trial of a finished search as a model directory
   apply      turn stored vectors of a base model into those of a layer trained on it
   push       upload a search's model to the Hugging Face hub
@@ -37,8 +38,8 @@ python -m tune COMMAND --help lists a command's options.
 """
 
 COMMANDS = (
-    "search", "baselines", "challenge", "check-data", "explore", "presets", "report", "export", "apply", "push",
-    "score", "serve", "doctor",
+    "search", "baselines", "challenge", "check-data", "explore", "presets", "report", "check", "export", "apply",
+    "push", "score", "serve", "doctor",
 )  # fmt: skip
 """Each is the function of its name in the module of its name, which is imported only when the command is given."""
 _LOADS_MODELS = ("search", "baselines", "challenge", "explore", "export", "push", "score", "serve")

@@ -23,6 +23,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "search": {
         "search": "grid|random|optuna|asha", "trials": "N", "jobs": "N", "seed": "N", "max_hours": "HOURS",
+        "max_usd": "USD", "target_auc": "AUC", "max_failures": "N", "gpu_usd_per_hour": "USD",
         "finalists": "N", "folds": "N", "name": "NAME", "results": "DIR", "report": "true|false", "cache": "DIR",
         "precision": "fp32|bf16|int8", "deterministic": "true|false",
         "trust_remote_code": "true|false",

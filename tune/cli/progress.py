@@ -61,7 +61,7 @@ class Progress:
     @property
     def ended(self) -> int:
         """The number of trials of this run that have ended."""
-        return self.count("done", "stopped", "failed")
+        return self.count("done", "stopped", "failed", "unfinished")
 
     @property
     def over(self) -> bool:
@@ -84,9 +84,10 @@ class Progress:
 
     def counts(self) -> str:
         """Return how many trials are in which state."""
+        cut = f"{unfinished} unfinished, " if (unfinished := self.count("unfinished")) else ""
         return (
             f"{self.count('done')} done, {self.count('stopped')} stopped early, {self.count('failed')} failed, "
-            f"{self.count('running', 'lost')} running, of {self.planned}"
+            f"{cut}{self.count('running', 'lost')} running, of {self.planned}"
         )
 
     def timing(self) -> str:
@@ -103,7 +104,9 @@ class Progress:
         """Return what the search has cost so far; "" if nothing is known."""
         parts = []
         if self._cost is not None:
-            parts += [f"{self._cost.containers} containers running, {self._cost.seconds:.0f} container seconds paid"]
+            price = "" if self._cost.usd is None else f" (about {usd(self._cost.usd)} USD)"
+            paid = f"{self._cost.seconds:.0f} container seconds paid{price}"
+            parts += [f"{self._cost.containers} containers running, {paid}"]
         if self._bought:
             parts += [f"about {usd(sum(self._bought.values()))} USD of vectors bought"]
         return ", ".join(parts)

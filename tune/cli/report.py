@@ -5,7 +5,8 @@ import math
 from pathlib import Path
 
 from tune.cli.parser import Parser
-from tune.report.prices import MODAL_ORIGIN, STORAGE_ORIGIN, STORAGE_USD_PER_GB_MONTH, Prices
+from tune.config.prices import MODAL_ORIGIN
+from tune.report.prices import STORAGE_ORIGIN, STORAGE_USD_PER_GB_MONTH, Prices
 
 
 def report(arguments: list[str]) -> int:

@@ -229,15 +229,19 @@ def _cost_line(summary: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) ->
     if seconds:
         parts.append(f"{duration(sum(seconds.values()))} of training")
     if modal := summary.get("modal"):
-        parts.append(f"{modal['container_seconds']:,.0f} container seconds on Modal")
-    if bought := _bought(summary.get("bases") or {}):
+        price = "" if modal.get("usd") is None else f" (about {usd(modal['usd'])} USD)"
+        parts.append(f"{modal['container_seconds']:,.0f} container seconds on Modal{price}")
+    if bought := _bought(summary):
         parts.append(f"about {usd(bought)} USD of vectors bought")
     return ", ".join(parts)
 
 
-def _bought(bases: Mapping[str, Mapping[str, Any]]) -> float:
-    """Return the USD of the vectors that this run bought; those of an earlier one are not known any more."""
-    known = [one for one in bases.values() if one.get("closed") and one.get("usd_per_million_texts")]
+def _bought(summary: Mapping[str, Any]) -> float:
+    """Return the USD of the vectors that all runs of the search bought; by earlier versions, of the last run."""
+    if summary.get("usd"):
+        return float(summary["usd"]["vectors"])
+    bases = (summary.get("bases") or {}).values()
+    known = [one for one in bases if one.get("closed") and one.get("usd_per_million_texts")]
     return sum(float(one.get("embedded", 0) * one["usd_per_million_texts"]) / 1e6 for one in known)
 
 

@@ -39,7 +39,25 @@ class SearchOptions(BaseModel):
             "jobs repeat the search; false: as reports arrive (default: true for frozen base models on this machine)"
         ),
     ] = None
-    max_hours: Annotated[float | None, Field(gt=0, description="stop the search after this many hours")] = None
+    max_usd: Annotated[
+        float | None,
+        Field(gt=0, description="end the search once closed models' vectors and Modal's GPUs have cost this many USD"),
+    ] = None
+    max_hours: Annotated[float | None, Field(gt=0, description="end the search after this many hours")] = None
+    target_auc: Annotated[
+        float | None, Field(gt=0.5, le=1, description="end the search once a trial reports this validation AUC")
+    ] = None
+    max_failures: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="end the search once more trials than this have failed (default: if the first five that end "
+            "fail for one reason)",
+        ),
+    ] = None
+    gpu_usd_per_hour: Annotated[
+        float | None, Field(gt=0, description="on Modal: price of a trial's GPU for --max-usd (default: list price)")
+    ] = None
     finalists: Annotated[int, Field(ge=1, description="best trials by validation to score on test")] = 5
     guard_loss: Annotated[
         float,
@@ -51,7 +69,11 @@ class SearchOptions(BaseModel):
         ),
     ] = 0.01
     precision: Annotated[
-        Literal["fp32", "bf16"], Field(description="precision of base model weights for embedding")
+        Literal["fp32", "bf16", "int8"],
+        Field(
+            description="weights of base models for embedding; int8: by OpenVINO on the CPU, for frozen transformers "
+            "(extra openvino)"
+        ),
     ] = "fp32"
     trust_remote_code: Annotated[
         bool,
@@ -155,7 +177,8 @@ OPTIONS: dict[str, tuple[str, type[BaseModel]]] = {
 
 
 RESUMABLE = (
-    "results", "report", "jobs", "deterministic", "max_hours", "cache", "ray_address", "gpus_per_trial",
+    "results", "report", "jobs", "deterministic", "max_usd", "max_hours", "target_auc",
+    "max_failures", "gpu_usd_per_hour", "cache", "ray_address", "gpus_per_trial",
     "texts_per_request", "max_in_flight", "request_timeout", "request_retries", "max_embed_usd", "price_per_million",
 )  # fmt: skip
 """Options that may be given together with --resume: they change no trial's numbers."""
@@ -193,6 +216,24 @@ def _section(
         return model(**{key: value for key, value in values.items() if key not in bad}), set(bad)
 
 
+def _option_problems(options: SearchOptions, spaces: Sequence[Space]) -> list[str]:
+    """Return a line for each option that contradicts another, or a space."""
+    problems = []
+    if options.folds == 1:
+        problems.append("[search] folds: 1 fold is not cross-validation; use 2 or more, or 0 for one validation side")
+    if options.precision == "int8" and any(False in space.freeze for space in spaces):
+        problems.append(
+            "[search] precision: int8 is for layers on frozen base models, and with freeze=false models are trained in "
+            "fp32; leave out --precision"
+        )
+    if options.deterministic and options.ray_address is not None:
+        problems.append(
+            "[search] deterministic: a joined cluster may run fewer trials at a time than the order needs; leave out "
+            "--ray-address or --deterministic"
+        )
+    return problems
+
+
 def search_config(
     search: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
@@ -227,13 +268,7 @@ def search_config(
             # with_defaults may split one table into several that share a problem.
             problems += [problem for problem in found if problem not in problems]
             spaces.append(checked)
-    if options.folds == 1:
-        problems.append("[search] folds: 1 fold is not cross-validation; use 2 or more, or 0 for one validation side")
-    if options.deterministic and options.ray_address is not None:
-        problems.append(
-            "[search] deterministic: a joined cluster may run fewer trials at a time than the order needs; leave out "
-            "--ray-address or --deterministic"
-        )
+    problems += _option_problems(options, spaces)
     config = SearchConfig(search=options, data=pairs, closed=closed_options, spaces=tuple(dict.fromkeys(spaces)))
     if algorithm in ("asha", "optuna") and (config.sizes_by_data or len(config.train_sizes) > 1):
         problems.append(

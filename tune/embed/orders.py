@@ -161,9 +161,10 @@ def embed_base(order: EmbedOrder, cache: Path, emit: Emit) -> PreparedBase:
     emit(Message(f"{name}: {base.texts} texts{rate if base.embedded else ', all embedded before'}{too_long}"))
     if isinstance(source, ClosedSource):
         price = _usd_per_million(source, order, prompts)
-        if base.embedded and price is not None:
-            emit(Bought(name, base.embedded * price / 1e6))
-        return replace(base, closed=source.options.to_json(), usd_per_million_texts=price)
+        base = replace(base, closed=source.options.to_json(), usd_per_million_texts=price)
+        if base.bought_usd:
+            emit(Bought(name, base.bought_usd))
+        return base
     trusted = order.trust_remote_code and bool(own_classes(source.model))
     notes = [source.note(prompts), "" if order.precision == "fp32" else REDUCED.format(order.precision)]
     routed = not isinstance(source, KnownSource) and has_routes(source.model)

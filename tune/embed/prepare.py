@@ -90,6 +90,11 @@ class PreparedBase:
     cut_by_server: int = 0
     revision: str = ""
 
+    @property
+    def bought_usd(self) -> float:
+        """What this run bought of a closed model's vectors, in USD; 0 if nothing, or if the price is unknown."""
+        return self.embedded * (self.usd_per_million_texts or 0.0) / 1e6
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         return dict(self.__dict__)

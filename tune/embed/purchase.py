@@ -1,6 +1,6 @@
 """What a search would buy from closed models, reported and approved before the first paid call.
 
-Nothing here calls an API or writes a file: it counts what the snapshots lack and prices it.
+Nothing here calls an API or writes a file: it counts what the snapshots lack, damaged vectors included, and prices it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -83,15 +83,27 @@ def total_usd(estimates: Iterable[Estimate]) -> float:
     return sum(estimate.usd or 0.0 for estimate in estimates)
 
 
-def agree(estimates: Sequence[Estimate], config: ClosedConfig, emit: Emit, ask: Ask | None, note: str = "") -> None:
+def agree(
+    estimates: Sequence[Estimate],
+    config: ClosedConfig,
+    emit: Emit,
+    ask: Ask | None,
+    note: str = "",
+    max_usd: float | None = None,
+) -> None:
     """Report what is to be bought, and ask whether to buy it if it costs more than max_embed_usd.
 
-    ask: None if there is no terminal to ask at. note: as in `report_estimates`. Raises UserError if a price is unknown,
-    the purchase is declined, or nobody can be asked.
+    ask: None if there is no terminal to ask at. note: as in `report_estimates`. max_usd: limit of the whole search.
+    Raises UserError if a price is unknown, the limit is too low, the purchase is declined, or nobody can be asked.
     """
     report_estimates(estimates, emit, note)
     _refuse_unknown(estimates)
     total = total_usd(estimates)
+    if max_usd is not None and total > max_usd:
+        raise UserError(
+            f"nothing was bought: embedding alone costs about {usd(total)} USD, above --max-usd {max_usd:g}; allow at "
+            f"least {_at_least(total)}"
+        )
     if total <= config.max_embed_usd:
         return
     above = f"about {usd(total)} USD, above --max-embed-usd {config.max_embed_usd:g}"

@@ -2,7 +2,8 @@
 
 A shard is one file of (key, vector) rows, named by its content, complete or absent; the folder is the index. A killed
 run loses at most the shard it was writing; parallel runs at worst write a row twice. Small shards, left by sources that
-return few texts at a time, are merged into larger ones.
+return few texts at a time, are merged into larger ones. A shard whose content does not fit its name is damaged: it is
+set aside, and its texts count as never embedded.
 """
 
 import contextlib
@@ -11,12 +12,14 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from tokenize import TokenError
 from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tune.embed.behind import behind
+from tune.embed.checked import content_of, was_read
 from tune.embed.keys import KEY_TYPE, KeyIndex, Keys, as_keys, first_places, text_key, text_keys
 from tune.embed.maps import unmap
 from tune.embed.sources import EmbeddingSource
@@ -32,7 +35,12 @@ TEXTS_PER_SHARD = 2048
 """Shards with fewer texts are small, and get merged."""
 _ROWS_AT_ONCE = 1 << 15
 _LOCK = ".lock"
+"""Of those who buy: only snapshots of closed models have it."""
 _CUT = "cut_by_server.txt"
+_DAMAGED = ".damaged"
+"""In place of a damaged shard's `.npy`."""
+_NAMED = 24
+"""Hex digits of a shard's name."""
 
 
 @runtime_checkable
@@ -63,6 +71,7 @@ class Snapshot:
         self._small: dict[str, int] = {}
         self._index = KeyIndex()
         self._cut: frozenset[bytes] = frozenset()
+        self._lost_in_use = False
         self._dtype = None if dims is None else _row_type(dims)
         self.refresh()
 
@@ -94,8 +103,10 @@ class Snapshot:
         """Read a shard unless it is known already; return False if the file no longer exists."""
         if path.name in self._known:
             return True
+        before = was_read(path)
         try:
             shard = np.load(path, mmap_mode="r")
+            sound = _fits_name(path, shard)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -104,8 +115,12 @@ class Snapshot:
                 f"snapshot shard {path} cannot be read ({error.strerror or error}); fix that and run again, "
                 "or move the shard away to embed its texts again"
             ) from None
-        except (ValueError, EOFError) as error:
-            logger.warning("snapshot shard %s cannot be read (%s); its texts will be embedded again", path, error)
+        except (ValueError, EOFError, SyntaxError, TypeError, OverflowError, TokenError):
+            # What numpy raises for headers and files that are none.
+            shard, sound = None, False
+        if not sound:
+            self._set_aside(path, "its texts" if shard is None else f"its {len(shard)} texts")
+            self._lost_in_use |= before
             return True
         if self._dtype is None and shard.dtype.names == ("key", "vector"):
             self._dtype = _row_type(int(np.prod(shard.dtype["vector"].shape)))
@@ -114,6 +129,15 @@ class Snapshot:
             return True
         self._index_shard(path.name, shard)
         return True
+
+    def _set_aside(self, path: Path, texts: str) -> None:
+        """Rename a damaged shard, so that its texts have no vector, and say so."""
+        aside = path.with_suffix(_DAMAGED)
+        again = "bought" if (self.directory / _LOCK).exists() else "embedded"
+        logger.warning("snapshot shard %s is damaged; %s are %s again (kept as %s)", path, texts, again, aside.name)
+        # Where nothing can be renamed, it is found damaged again. Another process may have done so already.
+        with contextlib.suppress(OSError):
+            path.rename(aside)
 
     def _index_shard(self, name: str, shard: NDArray[np.void]) -> None:
         number = self._known[name] = len(self._shards)
@@ -146,7 +170,7 @@ class Snapshot:
 
     def _write(self, rows: NDArray[np.void]) -> int:
         """Write a shard of these rows unless it exists; return its number."""
-        path = self.directory / f"{hashlib.sha256(rows.view(np.uint8).data).hexdigest()[:24]}.npy"
+        path = self.directory / f"{hashlib.sha256(rows.view(np.uint8).data).hexdigest()[:_NAMED]}.npy"
         write_array(path, rows)
         if path.name not in self._known:
             self._index_shard(path.name, np.load(path, mmap_mode="r"))
@@ -198,6 +222,11 @@ class Snapshot:
         self.directory.mkdir(parents=True, exist_ok=True)
         with locked(self.directory / _LOCK):
             self.refresh()
+            if self._lost_in_use:
+                raise ModelError(
+                    f"base model {source.name}: vectors in {self.directory} were damaged after their cost was counted, "
+                    "and nothing is bought beyond that; run again"
+                )
             return self._embed(source, prompt, texts, keys, progress)
 
     def _embed(
@@ -269,6 +298,12 @@ def _at(texts: Sequence[str], positions: NDArray[np.int64]) -> list[str]:
         return [texts[position] for position in positions.tolist()]
     part = texts[first : last + 1]
     return list(part) if len(part) == len(positions) else [part[place] for place in (positions - first).tolist()]
+
+
+def _fits_name(path: Path, shard: NDArray[np.void]) -> bool:
+    """Return whether a shard is named by the rows in its file, and holds nothing else. Raises OSError."""
+    start = int(getattr(shard, "offset", 0))
+    return path.stat().st_size == start + shard.nbytes and content_of(path, start)[:_NAMED] == path.stem
 
 
 def _read_keys(path: Path) -> frozenset[bytes]:

@@ -2,24 +2,30 @@
 
 Named by its content, complete or absent, never changed, so any number of trials can map it into memory at once. It has
 no test rows. It holds graded scores if the pairs have them. For trials that train the base model it also has the text
-of each row (`ViewTexts`), and for trials with folds the fold of each pair.
+of each row (`ViewTexts`), and for trials with folds the fold of each pair. Its ABOUT_FILE holds the SHA-256 of its
+arrays (`sha256`; not in those of earlier versions).
 """
 
+import errno
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tune.embed.behind import behind
+from tune.embed.checked import content_of
 from tune.embed.keys import Keys
 from tune.events import Progress
-from tune.files import make_directory, write_array, write_atomic
+from tune.files import make_directory, sha256_of, write_array, write_atomic
+
+logger = logging.getLogger(__name__)
 
 ABOUT_FILE = "view.json"
 TEXTS_FILE = "texts.json"
@@ -110,9 +116,12 @@ class View:
     def open(cls, directory: Path, *, map_memory: bool = True) -> Self:
         """Open a view. map_memory: map the vectors read-only; False copies them and leaves no file open, for Volumes.
 
-        Raises OSError, ValueError, EOFError or KeyError if it is absent or damaged.
+        Raises OSError, ValueError, EOFError or KeyError if it is absent or damaged. Only copies are compared with their
+        SHA-256: where views are mapped, the search has done so when it began (`is_sound`).
         """
         about = json.loads((directory / ABOUT_FILE).read_text())
+        if not map_memory and (damaged := _damaged(directory, about)):
+            raise OSError(errno.EIO, "the view is damaged", str(directory / damaged))
         vectors = np.load(directory / "vectors.npy", mmap_mode="r" if map_memory else None)
         names = _ARRAYS + _SCORES if about.get("scores") else _ARRAYS
         rows = {name: np.load(directory / f"{name}.npy") for name in names}
@@ -142,9 +151,20 @@ class ViewTexts:
 
 
 def write_texts(directory: Path, texts: ViewTexts) -> None:
-    """Add the texts to an existing view. An existing file stays, since the same view has the same texts."""
-    if not (directory / TEXTS_FILE).exists():
-        write_atomic(directory / TEXTS_FILE, json.dumps(asdict(texts)))
+    """Add the texts to an existing view, unless it has them."""
+    path = directory / TEXTS_FILE
+    try:
+        found = ViewTexts(**json.loads(path.read_text(encoding="utf-8")))
+        if found == texts:
+            return
+        # The same base model may have another name by now.
+        if replace(found, base_model=texts.base_model) != texts:
+            logger.warning("%s is damaged; written again", path)
+    except FileNotFoundError:
+        pass
+    except (ValueError, TypeError):
+        logger.warning("%s is damaged; written again", path)
+    write_atomic(path, json.dumps(asdict(texts)))
 
 
 def write_folds(directory: Path, fold: NDArray[np.int8], folds: int, seed: int) -> None:
@@ -153,19 +173,29 @@ def write_folds(directory: Path, fold: NDArray[np.int8], folds: int, seed: int) 
     An intact file stays untouched, since resumed trials must find the folds they began with.
     """
     path = directory / folds_file(folds, seed)
+    written = path.with_suffix(".sha256")
     try:
-        if np.load(path).shape == fold.shape:
+        intact = np.load(path).shape == fold.shape
+        # Those of earlier versions have no hash.
+        if intact and (not written.exists() or written.read_text() == sha256_of(path)):
             return
+        logger.warning("%s is damaged; written again", path)
     except (OSError, ValueError, EOFError):
         pass
+    written.unlink(missing_ok=True)
     write_array(path, fold)
+    write_atomic(written, sha256_of(path))
 
 
 def write_sample(directory: Path, index: NDArray[np.int64]) -> str:
     """Add a sample of the val pairs, by index, to an existing view; return its name, which depends on it alone."""
     name = hashlib.sha256(index.tobytes()).hexdigest()[:12]
     path = directory / sample_file(name)
-    if not path.exists():
+    try:
+        intact = np.array_equal(np.load(path), index)
+    except (OSError, ValueError, EOFError):
+        intact = False
+    if not intact:
         write_array(path, index)
     return name
 
@@ -185,11 +215,20 @@ def is_sound(directory: Path) -> bool:
     if not directory.exists():
         return False
     try:
+        damaged = _damaged(directory, json.loads((directory / ABOUT_FILE).read_text()))
         View.open(directory)
-    except (OSError, ValueError, EOFError, KeyError):
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError):
+        damaged = "a file is missing or cut short"
+    if damaged:
+        logger.warning("view %s is damaged (%s); written again", directory, damaged)
         shutil.rmtree(directory)
-        return False
-    return True
+    return not damaged
+
+
+def _damaged(directory: Path, about: dict[str, Any]) -> str:
+    """Return an array of a view that is not the one that was written, or ""; of earlier versions, nothing is known."""
+    hashes = dict(about.get("sha256") or {})
+    return next((name for name, content in hashes.items() if content_of(directory / name) != content), "")
 
 
 def view_digest(
@@ -228,22 +267,41 @@ class Stored:
     progress: Progress = lambda done, total: None
 
 
-def _save_vectors(path: Path, vectors: NDArray[np.float32] | Stored) -> int:
-    """Write vectors to a .npy file; return how many. Stored ones are never in memory as a whole."""
-    if isinstance(vectors, Stored):
+class _Hashing:
+    """A file that is written, and the SHA-256 of what was written so far."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def write(self, data: Any) -> None:
+        """Write bytes, or anything with a buffer."""
+        self._file.write(data)
+        self._digest.update(data)
+
+    @property
+    def content(self) -> str:
+        """The SHA-256 in hexadecimal."""
+        return self._digest.hexdigest()
+
+
+def _save_vectors(path: Path, vectors: NDArray[np.float32] | Stored) -> tuple[int, str]:
+    """Write vectors to a .npy file; return how many, and the file's SHA-256. Stored ones are never all in memory."""
+    with open(path, "wb") as opened:
+        file = _Hashing(opened)
+        if not isinstance(vectors, Stored):
+            np.save(file, vectors)
+            return len(vectors), file.content
         # Not through a map of the file: rows arrive in any order, and its pages would all be in memory at once.
         shape, size = (vectors.rows, vectors.dims), max(1, _BYTES_AT_ONCE // (4 * vectors.dims))
-        with open(path, "wb") as file:
-            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False}
-            np.lib.format.write_array_header_1_0(file, header | {"shape": shape})
-            with behind(file.write) as write:
-                for start in range(0, vectors.rows, size):
-                    end = min(start + size, vectors.rows)
-                    write(np.ascontiguousarray(vectors.part(slice(start, end))).data)
-                    vectors.progress(end, vectors.rows)
-        return vectors.rows
-    np.save(path, vectors)
-    return len(vectors)
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(file, header | {"shape": shape})
+        with behind(file.write) as write:
+            for start in range(0, vectors.rows, size):
+                end = min(start + size, vectors.rows)
+                write(np.ascontiguousarray(vectors.part(slice(start, end))).data)
+                vectors.progress(end, vectors.rows)
+        return vectors.rows, file.content
 
 
 def write_view(
@@ -260,19 +318,21 @@ def write_view(
         return final
 
     def fill(part: Path) -> None:
-        texts = _save_vectors(part / "vectors.npy", vectors)
+        texts, content = _save_vectors(part / "vectors.npy", vectors)
         for side, rows in (("train", train), ("val", val)):
             np.save(part / f"{side}_a.npy", rows.a)
             np.save(part / f"{side}_b.npy", rows.b)
             np.save(part / f"{side}_label.npy", rows.label)
             if rows.score is not None:
                 np.save(part / f"{side}_score.npy", rows.score)
-        about = {"digest": digest, "texts": texts, "train": len(train), "val": len(val)}
+        about: dict[str, Any] = {"digest": digest, "texts": texts, "train": len(train), "val": len(val)}
         if train.score is not None:
             about["scores"] = True
         if same is not None:
             np.save(part / SAME_FILE, same)
             about["same"] = True
+        small = {file.name: sha256_of(file) for file in sorted(part.glob("*.npy")) if file.stem != "vectors"}
+        about["sha256"] = {"vectors.npy": content, **small}
         (part / ABOUT_FILE).write_text(json.dumps(about))
 
     try:

@@ -59,7 +59,7 @@ def leaderboard_rows(
                     **differences.get(key, {}),
                     **_guard_columns(facts.guard.get(key)),
                     "merge": facts.shares.get(outcome.trial),
-                    "note": facts.notes.get(outcome.config.base_model, ""),
+                    "note": "; ".join(filter(None, (facts.notes.get(outcome.config.base_model), outcome.note))),
                 }
             )
     for name, base in bases.items():
@@ -101,7 +101,7 @@ def _trial_columns(
         "matryoshka": ",".join(map(str, dims_of(config, base_dims))) if config.matryoshka else None,
         "folds": config.folds or None,
         "trial": outcome.trial,
-        "status": "stopped" if outcome.status == "halfway" else outcome.status,
+        "status": "unfinished" if outcome.status == "halfway" else outcome.status,
         "budget": last.budget if last else None,
         "seconds": last.seconds if last else None,
         "error": outcome.error,

@@ -20,7 +20,7 @@ from tune.train.planned import PlannedCost, planned_cost
 class TrialsJob:
     """The trials of a search. options: what all of them share, as `trial_config` takes it.
 
-    train_pairs: number of pairs on the train side.
+    train_pairs: number of pairs on the train side. bought_usd: what the search's vectors have cost.
     """
 
     config: SearchConfig
@@ -28,6 +28,7 @@ class TrialsJob:
     bases: dict[str, PreparedBase]
     options: dict[str, Any]
     train_pairs: int
+    bought_usd: float = 0.0
 
     @property
     def digests(self) -> dict[str, str]:

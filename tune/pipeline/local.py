@@ -53,7 +53,8 @@ class LocalBackend:
 
     def agree(self, config: SearchConfig, split: Split, emit: Emit) -> None:
         """See `Backend`: what the local cache lacks has to be bought."""
-        agree(search_estimates(config, split, config.search.cache.expanduser()), config.closed, emit, self._ask)
+        estimates = search_estimates(config, split, config.search.cache.expanduser())
+        agree(estimates, config.closed, emit, self._ask, max_usd=config.search.max_usd)
 
     def embed(self, orders: Sequence[EmbedOrder], cache: Path, emit: Emit) -> list[PreparedBase]:
         """See `Backend`."""
@@ -83,7 +84,7 @@ class LocalBackend:
         marks = [StopMarks(folder, directories)] if options.search == "asha" else []
         # Of a cluster that others use too, nobody knows how many trials run at a time; held ones might wait forever.
         cost = job.cost(by_default=True) if own else None
-        setup = TrialSetup(directories, opener, jobs, resources, marks, cost=cost)
+        setup = TrialSetup(directories, opener, jobs, resources, marks, cost=cost, spent=lambda: job.bought_usd)
         with imported(AS_TRIALS_RUN):
             return run_trials(config, folder, setup, emit).interrupted
 

@@ -23,7 +23,15 @@ from tune.pipeline.export import export_model
 from tune.pipeline.guard import keep_the_rest, record_guards
 from tune.pipeline.latency import measure_latency
 from tune.pipeline.pairs import guards_of, read_split, with_train_sizes
-from tune.pipeline.phases import check_same_bases, embed_all, open_test_once, record_start, write_table
+from tune.pipeline.phases import (
+    bought_usd,
+    check_same_bases,
+    embed_all,
+    open_test_once,
+    record_bought,
+    record_start,
+    write_table,
+)
 from tune.pipeline.rates import report_rates
 from tune.pipeline.report import report_on
 from tune.pipeline.run import Run
@@ -31,6 +39,7 @@ from tune.pipeline.tensorboard import write_pr_curves
 from tune.pipeline.timing import Clock
 from tune.pipeline.val_sample import choose_sample, untouched_aucs
 from tune.report.pictures import drawing_ahead
+from tune.results.contents import contents
 from tune.results.layout import ResultsFolder, existing_folder, new_folder
 from tune.results.naming import name_stem
 from tune.results.provenance import now
@@ -117,7 +126,8 @@ def _finish(run: Run, job: SearchJob, models: Models, finalists: list[TrialModel
     if search.report:
         with clock.phase("latency"):
             measure_latency(run, models)
-    run.summary.update(seconds={**clock.seconds, **(run.summary.get("seconds") or {})}, finished=now())
+    files = contents(folder, run.summary.get("files"))
+    run.summary.update(files=files, seconds={**clock.seconds, **(run.summary.get("seconds") or {})}, finished=now())
     job.then(run)
     report_on(run)
     run.backend.commit()
@@ -135,7 +145,8 @@ def _search(run: Run) -> tuple[Models, list[TrialModel]]:
         with run.clock.phase("search"):
             pairs = int((run.split.side == "train").sum())
             shared = options.trial_options() | {"val_sample": sample}
-            interrupted = run.backend.search(TrialsJob(run.config, run.folder, models.bases, shared, pairs), run.emit)
+            job = TrialsJob(run.config, run.folder, models.bases, shared, pairs, bought_usd(run.summary))
+            interrupted = run.backend.search(job, run.emit)
     outcomes = _outcomes(run.folder, models.bases)
     choice = choose(outcomes, models, options.finalists, options.search == "grid", run.say)
     run.summary.update(warnings=training_warnings(outcomes, untouched_aucs(run.config, models, sample)))
@@ -167,6 +178,7 @@ def _searched(run: Run) -> tuple[Models, list[TrialModel]]:
         # Killed before test was scored: its vectors may have left the cache since.
         guards = [guard.pairs for guard in run.guards]
         bases, _ = embed_bases(run.config, run.split, run.cache, run.emit, run.backend.embed, guards)
+        record_bought(run.summary, bases)
         check_same_bases(run.summary, bases)
     models = run.models(bases)
     return models, _fixed_finalists(run.folder, run.summary, models)

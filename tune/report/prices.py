@@ -5,22 +5,12 @@ Loads nothing, so that `--help` can show the defaults.
 
 from dataclasses import dataclass
 
+from tune.config.prices import MODAL_ORIGIN, modal_usd_per_hour
+
 STORAGE_USD_PER_GB_MONTH = 0.33
 STORAGE_ORIGIN = "list price of Pinecone, 2026-11-04"
 """Pinecone's list price of storage in USD per GB and month: plan Standard, on demand, AWS us-east-1, as its pricing
 page (pinecone.io/pricing) showed it on 2026-11-04. Reads, writes and the plan's monthly minimum come on top."""
-
-MODAL_ORIGIN = "Modal's base list prices of 2026-05"
-MODAL_USD_PER_HOUR = {
-    "T4": 0.5904,
-    "L4": 0.7992,
-    "A10G": 1.1016,
-    "L40S": 1.9512,
-    "A100-80GB": 2.4984,
-    "H100": 3.9492,
-}
-"""Modal's base list prices of GPUs in USD per hour (modal.com/pricing lists them by the second; as of 2026-05-07, that
-of the A10G as of 2026-03). CPU, memory and some regions cost extra. A GPU that is not here has no price."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +40,8 @@ class Prices:
         """
         if self.gpu is not None:
             return self.gpu, self.gpu
-        names = [gpus] if isinstance(gpus, str) else gpus or []
-        found = [_modal_price(name) for name in names]
-        known = [price for price in found if price is not None]
-        return (min(known), max(known)) if known and len(known) == len(found) else None
+        return modal_usd_per_hour(gpus)
 
     def gpu_origin(self) -> str:
         """Where the price of GPU time is from."""
         return "the price given" if self.gpu is not None else MODAL_ORIGIN
-
-
-def _modal_price(gpu: str) -> float | None:
-    name, _, count = gpu.strip().partition(":")
-    price = MODAL_USD_PER_HOUR.get(name.upper())
-    return None if price is None or not (count or "1").isdigit() else price * int(count or 1)

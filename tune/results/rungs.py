@@ -81,6 +81,22 @@ class RungFile:
         self.take(change.rungs, change.stopped)
 
 
+def damaged_rungs(path: Path) -> list[str]:
+    """Return which of asha.json (`path`) and asha.log are damaged. A torn last line of the log is no damage."""
+    log = path.with_suffix(".log")
+    parts = {path: [path.read_bytes()] if path.exists() else []}
+    parts[log] = log.read_bytes().rpartition(b"\n")[0].splitlines() if log.exists() else []
+    return [file.name for file, changes in parts.items() if not all(map(_is_change, changes))]
+
+
+def _is_change(content: bytes) -> bool:
+    try:
+        _Change.model_validate_json(content)
+    except ValueError:
+        return False
+    return True
+
+
 class _Change(BaseModel):
     rungs: dict[str, dict[str, float | None]] = {}
     stopped: dict[str, float] = {}

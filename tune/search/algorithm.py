@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ray import tune as ray_tune
-from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tune.config.search import SearchConfig
@@ -41,7 +40,7 @@ class Algorithm:
     """
 
     searcher: Searcher
-    scheduler: TrialScheduler
+    scheduler: InTurn
     finished: int
     remaining: int
     study: TPESearch | None = None
@@ -54,6 +53,7 @@ class TrialSetup:
     jobs: number of concurrent trials; all of them must fit. resources: of one trial, as Ray counts them. callbacks:
     additional ones, run in the driver. shared: all trials in one process, for trials that only wait here for a
     container elsewhere. cost: the planned cost of a trial, to decide in a logical order; None: as reports arrive.
+    spent: returns the USD that the search has cost so far.
     """
 
     directories: TrialDirectories
@@ -63,6 +63,7 @@ class TrialSetup:
     callbacks: Sequence[ray_tune.Callback] = ()
     shared: bool = False
     cost: Callable[[TrialConfig], PlannedCost] | None = None
+    spent: Callable[[], float] = lambda: 0.0
 
 
 def past_trials(outcomes: Sequence[TrialOutcome], directories: TrialDirectories) -> list[PastTrial]:

@@ -1,9 +1,7 @@
-"""Ray callbacks in the driver: emit events, write TensorBoard's logs, mark stopped trials, and end the search early."""
+"""Ray callbacks in the driver: emit events, write TensorBoard's logs, and mark stopped trials."""
 
 import contextlib
 import logging
-import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +10,11 @@ from typing import Any
 from ray import tune as ray_tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from tune.errors import SearchPaused, Terminated, outside_cause
 from tune.events import Emit, TrialEvent
 from tune.results.layout import ResultsFolder
 from tune.results.rungs import RungFile
 from tune.search.hparams import Hparams
+from tune.search.interrupt import Interrupt
 from tune.search.tensorboard import TrialLog
 from tune.search.trainable import TrialDirectories
 from tune.train.directory import TrialDirectory
@@ -34,7 +32,7 @@ class Tally:
 class TrialEvents(ray_tune.Callback):
     """Emit a `TrialEvent` for everything that happens to a trial; count ended trials in `tally`."""
 
-    def __init__(self, directories: TrialDirectories, tally: Tally, interrupt: "Interrupt", emit: Emit) -> None:
+    def __init__(self, directories: TrialDirectories, tally: Tally, interrupt: Interrupt, emit: Emit) -> None:
         self._directories = directories
         self._tally = tally
         self._interrupt = interrupt
@@ -56,7 +54,10 @@ class TrialEvents(ray_tune.Callback):
             self._emit_status(trial, "running", budget=result["budget"], best_auc=result["best_auc"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Emit the end of a trial: done, stopped by ASHA, or failed. One that had to pause has not ended."""
+        """Emit the end of a trial: done, stopped by ASHA, failed, or unfinished if a limit ended it.
+
+        One that had to pause has not ended.
+        """
         result = trial.last_result or {}
         if "paused" in result:
             return
@@ -65,6 +66,9 @@ class TrialEvents(ray_tune.Callback):
         else:
             budget = result.get("budget", 0.0)
             status = "done" if budget >= 1 else "stopped"
+            if status == "stopped" and self._interrupt.ending:
+                self._emit_status(trial, "unfinished", budget=budget, best_auc=result.get("best_auc"))
+                return
             self._end(trial, status, budget=budget, best_auc=result.get("best_auc"))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -77,13 +81,14 @@ class TrialEvents(ray_tune.Callback):
         A search that is to end gives no trial up.
         """
         with self._interrupt.pausing():
-            if not self._interrupt.stop_all():
+            if not self._interrupt.ending:
                 reason, config = _last_line(trial), self._directories.config(trial.config)
                 TrialDirectory(self._directories.directory(trial.config)).lose(config, reason)
                 self._end(trial, "failed", reason=reason)
 
     def _end(self, trial: Any, status: str, **facts: Any) -> None:
         self._tally.ended[self._directories.digest(trial.config)] = status
+        self._interrupt.watch.end(facts.get("reason", ""))
         self._emit_status(trial, status, **facts)
 
     def _emit_status(self, trial: Any, status: str, **facts: Any) -> None:
@@ -151,7 +156,7 @@ class StopMarks(ray_tune.Callback):
         self._rungs: RungFile | None = None
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Mark the trial, unless Ctrl-C or --max-hours ended it: such a trial can be resumed."""
+        """Mark the trial, unless Ctrl-C or a limit ended it: such a trial can be resumed."""
         digest = self._directories.digest(trial.config)
         if self._rungs is None:
             # Not before: a search begins by merging an earlier log.
@@ -191,71 +196,6 @@ class Silent(TrialProgressCallback):
 
     def on_trial_complete(self, *arguments: Any, **info: Any) -> None:
         """Print nothing."""
-
-
-class Interrupt(ray_tune.Stopper):
-    """A stopper that ends the search cleanly on Ctrl-C or SIGTERM, at once if they come twice, and when it must pause.
-
-    requested: the signal that arrived, 0 if none. Ray's own handler stops a search too, but does not report that it
-    did. paused: the cause outside the trials that stops the search, or "".
-    """
-
-    def __init__(self) -> None:
-        self.requested = 0
-        self.paused = ""
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Return False: no single trial is stopped."""
-        # Every report passes here before anything is decided on it.
-        self.paused = self.paused or str(result.get("paused", ""))
-        return False
-
-    def stop_all(self) -> bool:
-        """Return whether the search is to end now."""
-        return bool(self.requested or self.paused)
-
-    @contextlib.contextmanager
-    def pausing(self) -> Iterator[None]:
-        """Pause the search if the block fails for a cause outside the trials."""
-        try:
-            yield
-        except Exception as error:
-            cause = outside_cause(error)
-            if not cause:
-                raise
-            self.paused = self.paused or cause
-
-    def check(self) -> None:
-        """Raise what the search ended early for, if anything: SearchPaused, KeyboardInterrupt or Terminated."""
-        if self.requested == signal.SIGTERM:
-            raise Terminated
-        if self.requested:
-            raise KeyboardInterrupt
-        if self.paused:
-            raise SearchPaused(self.paused)
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle both signals while the block runs; does nothing outside the main thread, which alone can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-        def restore() -> None:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-        def request(number: int, frame: Any) -> None:
-            self.requested = number
-            restore()
-
-        for number in before:
-            signal.signal(number, request)
-        try:
-            yield
-        finally:
-            restore()
 
 
 def _last_line(trial: Any) -> str:

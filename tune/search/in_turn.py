@@ -22,6 +22,17 @@ class InTurn(FIFOScheduler):
         self._unended.pop(trial.trial_id, None)
         self._unended[trial.trial_id] = trial
 
+    def waiting(self) -> list[Any]:
+        """Return the trials that have not ended and do not train: they wait for a worker, or to be decided on."""
+        return [trial for trial in self._unended.values() if not trial.is_finished() and not self._trains(trial)]
+
+    def training(self) -> int:
+        """Return how many trials train, and so will report or end."""
+        return sum(self._trains(trial) for trial in self._unended.values())
+
+    def _trains(self, trial: Any) -> bool:
+        return bool(trial.status == Trial.RUNNING)
+
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Return the first pending trial, else the first paused one, else None."""
         self._unended = {name: trial for name, trial in self._unended.items() if not trial.is_finished()}

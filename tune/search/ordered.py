@@ -85,6 +85,9 @@ class OrderedScheduler(InTurn):
             self._held.discard(number)
         return super().choose_trial_to_run(tune_controller)
 
+    def _trains(self, trial: Any) -> bool:
+        return super()._trains(trial) and self._numbers[trial.trial_id] not in self._held
+
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Pass on the end of a trial, unless it was decided on before."""
         self._drop(trial)

@@ -1,20 +1,22 @@
 """PausingScheduler: a search pauses when the driver cannot write a decision, and decides nothing once it is to end.
 
 Ray Tune takes an exception of a scheduler for one of the trial, and gives the trial up. Once a search is to end, for
-this or for Ctrl-C, decisions would count trials that were cut short as ended.
+this, for Ctrl-C or at a limit, decisions would count trials that were cut short as ended.
 """
 
 from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from tune.search.callbacks import Interrupt
+from tune.search.in_turn import InTurn
+from tune.search.interrupt import Interrupt
 
 
 class PausingScheduler(TrialScheduler):
-    """Passes everything to a scheduler until the search is to end."""
+    """Passes everything to a scheduler until the search is to end; then ends the trials that do not train."""
 
-    def __init__(self, scheduler: TrialScheduler, interrupt: Interrupt) -> None:
+    def __init__(self, scheduler: InTurn, interrupt: Interrupt) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._scheduler: Any = scheduler
         self._interrupt = interrupt
@@ -49,7 +51,16 @@ class PausingScheduler(TrialScheduler):
         self._pass("on_trial_remove", tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Return the trial to start, if any."""
+        """Return the trial to start, if any. At a limit none is, and those that wait end."""
+        if self._interrupt.ending:
+            for trial in self._scheduler.waiting():
+                # One without a worker has done nothing that anybody should hear of.
+                end = (
+                    tune_controller.stop_trial
+                    if trial.status == Trial.RUNNING
+                    else tune_controller._schedule_trial_stop
+                )
+                end(trial)
         return self._pass("choose_trial_to_run", tune_controller)
 
     def debug_string(self) -> str:
@@ -57,7 +68,7 @@ class PausingScheduler(TrialScheduler):
         return str(self._scheduler.debug_string())
 
     def _pass(self, method: str, *arguments: Any) -> Any:
-        if self._interrupt.stop_all():
+        if self._interrupt.ending:
             return None
         with self._interrupt.pausing():
             return getattr(self._scheduler, method)(*arguments)

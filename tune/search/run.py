@@ -19,7 +19,6 @@ twice.
 import contextlib
 import logging
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,18 +26,22 @@ import ray
 from ray import tune as ray_tune
 
 from tune.config.search import SearchConfig
-from tune.errors import pausing
+from tune.errors import UserError, pausing
 from tune.events import Emit, SearchStarted
 from tune.results.layout import ResultsFolder
 from tune.results.rungs import RungFile
 from tune.search.algorithm import Algorithm, TrialSetup, algorithm
-from tune.search.callbacks import Forget, Interrupt, RunLogs, Silent, Tally, TrialEvents
+from tune.search.callbacks import Forget, RunLogs, Silent, Tally, TrialEvents
 from tune.search.hparams import Hparams
+from tune.search.interrupt import Interrupt
+from tune.search.limits import SAME_FAILURES, Limits, LimitWatch
 from tune.search.pausing import PausingScheduler
+from tune.search.pausing_search import PausingSearcher
 from tune.search.ready_workers import ready_workers
 from tune.search.shared_actor import shared_actor
 from tune.search.tensorboard import restore_logs
 from tune.search.trainable import StreamTrainable
+from tune.train.directory import TrialDirectory
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 
 logger = logging.getLogger(__name__)
@@ -61,8 +64,8 @@ class SearchRun:
 def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, emit: Emit) -> SearchRun:
     """Run the trials of a search, or on resume the remaining ones. Ray must be running (`connected` or `slots`).
 
-    Raises, once the search has ended cleanly: KeyboardInterrupt after Ctrl-C, Terminated after SIGTERM, and
-    SearchPaused if something outside the trials stopped it.
+    Raises, once the search has ended cleanly: KeyboardInterrupt after Ctrl-C, Terminated after SIGTERM, SearchPaused if
+    something outside the trials stopped it, and UserError if the first trials all failed for one reason.
     """
     directories = setup.directories
     outcomes = trial_outcomes(folder.trials, folder.asha)
@@ -75,9 +78,10 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     # Read again: some may have been stopped by now.
     outcomes = trial_outcomes(folder.trials, folder.asha)
     restore_logs(folder.runs, outcomes, hparams)
-    if not chosen.remaining:
-        return SearchRun(trials=0, past=chosen.finished)
-    tally, interrupt = Tally(), Interrupt()
+    watch = LimitWatch(Limits.of(config.search), outcomes, setup.spent)
+    if not chosen.remaining or watch.reached:
+        return SearchRun(trials=0, interrupted=watch.reached if chosen.remaining else "", past=chosen.finished)
+    tally, interrupt = Tally(), Interrupt(watch, chosen.scheduler.training)
     callbacks = [
         TrialEvents(directories, tally, interrupt, emit),
         RunLogs(folder.runs, directories, hparams),
@@ -90,7 +94,7 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
         tune_config=_tune_config(config, setup, chosen, interrupt),
         run_config=_run_config(folder, interrupt, callbacks),
     )
-    began, actors = time.monotonic(), shared_actor(setup.jobs) if setup.shared else _workers(config)
+    actors = shared_actor(setup.jobs) if setup.shared else _workers(config)
     # Otherwise Ray Tune would start a Ray of its own.
     assert ray.is_initialized(), "Ray does not run"
     try:
@@ -102,12 +106,22 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
         _tidy(folder)
     silent = [] if setup.cost is None else _ended_silently(folder, outcomes, tally)
     restore_logs(folder.runs, silent, hparams)
-    limit, hours = config.search.max_hours, (time.monotonic() - began) / 3600
-    timed_out = limit is not None and hours >= limit
-    if not timed_out:
-        interrupt.check()
-    interrupted = f"after {limit:g} hours (--max-hours)" if timed_out else ""
-    return SearchRun(trials=len(tally.ended) + len(silent), interrupted=interrupted, past=chosen.finished)
+    interrupt.check()
+    if watch.common_cause:
+        raise _common_failure(folder, tally, watch.common_cause)
+    ended = len(tally.ended) + len(silent)
+    return SearchRun(ended, watch.reached if ended < chosen.remaining else "", chosen.finished)
+
+
+def _common_failure(folder: ResultsFolder, tally: Tally, cause: str) -> UserError:
+    """Return the error that all trials failed for one reason; a resumed search trains them again."""
+    for name, status in tally.ended.items():
+        if status == "failed":
+            TrialDirectory(folder.trials / name).forgive()
+    return UserError(
+        f"the first {SAME_FAILURES} trials that ended all failed: {cause}; no winner is fixed. Remove the "
+        f"cause and go on with --resume {folder.name}, which trains them again; --max-failures N allows more failures"
+    )
 
 
 def _workers(config: SearchConfig) -> contextlib.AbstractContextManager[None]:
@@ -127,11 +141,10 @@ def _tune_config(
 ) -> ray_tune.TuneConfig:
     digest = setup.directories.digest
     return ray_tune.TuneConfig(
-        search_alg=chosen.searcher,
+        search_alg=PausingSearcher(chosen.searcher, interrupt),
         scheduler=PausingScheduler(chosen.scheduler, interrupt),
         num_samples=chosen.remaining,
         max_concurrent_trials=setup.jobs,
-        time_budget_s=None if config.search.max_hours is None else config.search.max_hours * 3600,
         reuse_actors=True,
         trial_name_creator=lambda trial: digest(trial.config),
         trial_dirname_creator=lambda trial: f"{digest(trial.config)}_{trial.trial_id}",

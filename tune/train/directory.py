@@ -155,6 +155,10 @@ class TrialDirectory:
             self._clear()
         return damaged
 
+    def damage(self) -> str:
+        """Return which file of an ended trial is not the one that it ended with, as "NAME is damaged"; "" if none."""
+        return self._damaged(self.reports()) if self.done or self.stopped else ""
+
     def _record(self) -> str:
         """Return what belongs to the trial as it ends, as JSON."""
         files = [file for file in self._belongings() if file.exists()]
@@ -210,6 +214,11 @@ class TrialDirectory:
         text = "".join(traceback.format_exception(error))
         write_atomic(self._failed, json.dumps({"reason": reason, "traceback": text}, indent=1))
         return reason
+
+    def forgive(self) -> None:
+        """Forget that the trial failed: reopening it trains it again."""
+        self._failed.unlink(missing_ok=True)
+        self._lost.unlink(missing_ok=True)
 
     def lose(self, config: TrialConfig, reason: str) -> None:
         """Record that the driver gave the trial up (its worker died too often, perhaps before training began).

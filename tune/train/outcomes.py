@@ -10,6 +10,8 @@ from tune.results.rungs import RungFile
 from tune.train.directory import TrialDirectory
 from tune.train.stream import Report
 
+_BY_PAIR = ("contrastive", "cosine")
+"""Losses that are means over pairs, so that a batch in halves gives the same step. The others compare its pairs."""
 Status = Literal["done", "stopped", "failed", "halfway"]
 
 
@@ -32,6 +34,15 @@ class TrialOutcome:
     def best(self) -> Report | None:
         """The first report with the highest AUC; its weights are the ones kept."""
         return max(self.reports, key=lambda report: report.auc, default=None)
+
+    @property
+    def note(self) -> str:
+        """What a reader of its numbers should know, or ""."""
+        if not any(report.halved for report in self.reports):
+            return ""
+        loss = self.config.loss
+        same = "" if loss in _BY_PAIR else f", which is not the same for {loss}: it compares fewer pairs at a time"
+        return f"out of memory: trained with half the batch and twice the accumulation{same}"
 
     @property
     def last(self) -> Report | None:

@@ -30,6 +30,7 @@ class Report:
     auc_std: with folds, the standard deviation of AUC over them (auc is the mean); fold_aucs: the AUC of each;
     auc_std_by_dims: for Matryoshka with folds, the standard deviation at each of the dims (empty in older reports).
     step: optimizer steps taken, with folds in the one that has taken fewest (0 in older reports: unknown).
+    halved: whether batches are trained in halves, as whole ones had not enough memory.
 
     Raises TrialFailed if a number is not finite.
     """
@@ -49,6 +50,7 @@ class Report:
     fold_aucs: tuple[float, ...] = ()
     auc_std_by_dims: dict[str, float] = field(default_factory=dict)
     step: int = 0
+    halved: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fold_aucs", tuple(self.fold_aucs))

@@ -90,10 +90,11 @@ def _ended(story: Story) -> list[tuple[str, float, float]]:
             for trial in story.trials
         ]
     lines = {line.trial: line for line in story.trained}
+    ends = {**ENDS, "unfinished": ENDS["halfway"]}
     return [
-        (ENDS[str(line.get("status"))], float(line.get("seconds") or 0), float(line.get("budget") or 0))
+        (ends[str(line.get("status"))], float(line.get("seconds") or 0), float(line.get("budget") or 0))
         for line in lines.values()
-        if line.get("status") in ENDS
+        if line.get("status") in ends
     ]
 
 

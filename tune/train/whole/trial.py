@@ -39,6 +39,7 @@ from tune.train.session import open_trial_directory
 from tune.train.setup import MAX_GRADIENT_NORM, labels_for, loss_diverged, training_device, weights_diverged
 from tune.train.stream import Reports, TrialFailed
 from tune.train.whole.lora import merged
+from tune.train.whole.memory import halves, out_of_memory
 from tune.train.whole.model import build_model, trained_weights, whole_model_scores
 from tune.train.whole.plan import Batch, Step, WholePlan, step_size, whole_plan
 
@@ -72,7 +73,8 @@ def _train_whole(config: TrialConfig, trial: TrialDirectory, view: View) -> Repo
                 trained = _train_to_report(learner, plan, run)
                 scored = learner.score(plan.val)
             took = time.perf_counter() - began
-            report = run.report(budget=plan.due[run.step], took=took, val_pairs=len(plan.val), **trained, **scored)
+            about = {"val_pairs": len(plan.val), "halved": learner.halved}
+            report = run.report(budget=plan.due[run.step], took=took, **about, **trained, **scored)
             began = time.perf_counter()
             if report is not None:
                 yield report
@@ -177,7 +179,10 @@ def training_rows(
 
 @dataclass
 class _Learner:
-    """The model in training: its steps, its scores, and its state for `Progress`."""
+    """The model in training: its steps, its scores, and its state for `Progress`.
+
+    halved: whether batches are trained in halves, for lack of memory.
+    """
 
     config: TrialConfig
     trial: TrialDirectory
@@ -185,6 +190,7 @@ class _Learner:
     pairs: PairRows
     isolated: Isolated
     model: SentenceTransformer = field(init=False)
+    halved: bool = False
 
     def __post_init__(self) -> None:
         config, texts = self.config, self.texts
@@ -207,15 +213,40 @@ class _Learner:
         self._parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def step(self, batches: Step, learning_rate: float) -> torch.Tensor:
-        """Take one optimizer step; return the loss summed over the pairs of its batches."""
+        """Take one optimizer step; return the loss summed over the pairs of its batches.
+
+        If memory does not suffice, once more with each batch in halves, as all later steps are.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        self._trainer.current_gradient_accumulation_steps = len(batches)
+        try:
+            loss_sum = self._gradients(batches)
+        except RuntimeError as error:
+            if self.halved or not out_of_memory(error):
+                raise
+            self.halved = True
+        else:
+            return self._update(loss_sum)
+        # Not before the exception is gone: its traceback holds activations.
+        self._optimizer.zero_grad(set_to_none=True)
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self._update(self._gradients(batches))
+
+    def _gradients(self, batches: Step) -> torch.Tensor:
+        """Add up the gradients of a step; return the loss summed over its pairs."""
+        trainer: Any = self._trainer
         loss_sum = torch.zeros((), device=self.model.device)
         for batch in batches:
-            inputs = self._inputs(batch)
-            # training_step divides by the number of batches.
-            loss_sum += self._trainer.training_step(self.model, inputs) * (len(batches) * len(batch))
+            for part in halves(batch) if self.halved else [batch]:
+                inputs = self._inputs(part)
+                # training_step divides by this: the number of batches, and for a part of one, its share.
+                divisor = len(batches) * len(batch) / len(part)
+                trainer.current_gradient_accumulation_steps = divisor if self.halved else len(batches)
+                loss_sum += trainer.training_step(self.model, inputs) * (divisor * len(part))
+        return loss_sum
+
+    def _update(self, loss_sum: torch.Tensor) -> torch.Tensor:
         torch.nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -260,6 +291,7 @@ class _Learner:
             "weights": self.weights(),
             "optimizer": self._optimizer.state_dict(),
             "random": self.isolated.state,
+            "halved": self.halved,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -268,6 +300,7 @@ class _Learner:
             tensor.data.copy_(state["weights"][name])
         self._optimizer.load_state_dict(state["optimizer"])
         self.isolated.state = state["random"]
+        self.halved = state.get("halved", False)  # earlier versions had no such thing
 
     def close(self) -> None:
         """Free the memory now: model and trainer form a reference cycle, and a traceback may hold both."""
