@@ -15,7 +15,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 # Seconds between two copies of Ray's experiment state, which holds all trials so far; see run.py. Never but at the end.
 os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see callbacks.Interrupt
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see interrupt.py
 # A trial that requests no GPU must not see one: on a workstation, all trials would share it.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
 # Under `uv run`, Ray would copy the working folder for its workers, which run this very environment.

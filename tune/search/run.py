@@ -120,7 +120,7 @@ def _common_failure(folder: ResultsFolder, tally: Tally, cause: str) -> UserErro
             TrialDirectory(folder.trials / name).forgive()
     return UserError(
         f"the first {SAME_FAILURES} trials that ended all failed: {cause}; no winner is fixed. Remove the "
-        f"cause and go on with --resume {folder.name}, which trains them again; --max-failures N allows more failures"
+        f"cause, then use --resume {folder.name}, which trains them again; --max-failures N allows more failures"
     )
 
 
