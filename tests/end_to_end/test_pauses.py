@@ -6,6 +6,7 @@ The small disk is a tmpfs, which only root may mount; elsewhere that test is ski
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -73,7 +74,7 @@ def test_a_full_disk_costs_no_trial(small_disk: Path, cache: Path, undisturbed: 
     assert not [*folder.glob("trials/*/failed.json"), *folder.glob("trials/*/lost.json")], "no trial is blamed"
 
     again = tune_inside("search", "--resume", "full", *options)
-    assert again.code == 2 and "has 0 MiB free, and 5 trials need up to" in again.err, "not even begun"
+    assert again.code == 2 and re.search(r"has 0 MiB free, and \d trials need up to", again.err), "not even begun"
 
     (small_disk / "filler").unlink()
     export = tune_inside("search", "--resume", "full", *options)

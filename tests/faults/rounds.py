@@ -108,7 +108,9 @@ class Campaign:
             command = self.command(kind, results, folder.name)
             code, said, below = self._disturbed(command, target, seconds, results)
             codes = [code]
-            wrong = [] if code in ENDS else [f"exit code {code}: {said[-300:]}"]
+            # Hit while it starts, Ray's start fails, which is an error in one line.
+            fine = code in ENDS or (code == 2 and "error: Ray did not start" in said)
+            wrong = [] if fine else [f"exit code {code}: {said[-300:]}"]
             while codes[-1] != 0 and len(codes) <= MOST_RESUMES:
                 code, more = self.run(self._again(command, folder))
                 codes.append(code)

@@ -75,6 +75,10 @@ class LimitWatch:
         self._asked = self._over_at = float("-inf")
         self.check()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without `spent`, which may hold a network client: Ray pickles what is never read back."""
+        return {**self.__dict__, "_spent": float}
+
     def report(self, result: dict[str, Any]) -> None:
         """Take a report, as Ray passes it."""
         self._best = max(self._best, result.get("best_auc", 0.0))
