@@ -32,7 +32,7 @@ format: $(STAMP) ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: $(STAMP) ## the tests, offline, about 13 minutes on 2 cores
+test: $(STAMP) ## the tests, offline, about 12 minutes on 2 cores
 	$(PYTEST) --durations=10 -m 'not slow and not gpu'
 
 test-all: $(STAMP) ## all tests that need no GPU
