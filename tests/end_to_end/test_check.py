@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.end_to_end.test_any_bytes import anything, read
-from tests.helpers.command import Ran, leaderboard, summary, tune_inside
+from tests.helpers.command import Ran, summary, tune_inside
+from tests.helpers.disturbed import numbers
 from tune.pipeline.check import check_folder
 
 pytestmark = pytest.mark.usefixtures("warm_ray")
@@ -34,11 +35,6 @@ def copied(undisturbed: Path, tmp_path: Path) -> Path:
 
 def search(place: Path, cache: Path) -> Ran:
     return tune_inside("search", *ASHA, "--results", place, "--cache", cache, "--name", "again")
-
-
-def numbers(folder: Path) -> list[dict[str, str]]:
-    """All of the leaderboard that does not depend on the clock."""
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in leaderboard(folder)]
 
 
 def rot(path: Path) -> None:

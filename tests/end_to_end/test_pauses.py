@@ -3,7 +3,6 @@
 The small disk is a tmpfs, which only root may mount; elsewhere that test is skipped.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -11,13 +10,13 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.helpers.command import children, leaderboard, started, summary, tune_inside, wait_for
+from tests.helpers.command import children, started, summary, tune_inside, wait_for
+from tests.helpers.disturbed import fill, numbers, runs, small_disk
 
 pytestmark = pytest.mark.usefixtures("warm_ray")
 
@@ -42,33 +41,30 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 8 MB; `mount -o remount,size=` changes that."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
+    with small_disk(tmp_path / "disk", megabytes=8) as failed:
+        if failed:
+            pytest.skip(f"no tmpfs can be mounted here: {failed}")
+        yield tmp_path / "disk"
 
 
-def numbers(folder: Path) -> list[dict[str, str]]:
-    """All of the leaderboard that does not depend on the clock."""
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in leaderboard(folder)]
+def test_a_full_disk_costs_no_trial(disk: Path, cache: Path, undisturbed: Path) -> None:
+    options = ("--results", disk, "--cache", cache)
+    folder = disk / "full"
 
+    def fill_later() -> None:
+        wait_for(lambda: [*folder.glob("trials/*/done")])
+        fill(disk / "filler")
 
-def test_a_full_disk_costs_no_trial(small_disk: Path, cache: Path, undisturbed: Path) -> None:
-    options = ("--results", small_disk, "--cache", cache)
-    folder = small_disk / "full"
-    other = threading.Thread(target=fill, args=(small_disk, lambda: [*folder.glob("trials/*/done")]))
+    other = threading.Thread(target=fill_later)
     other.start()
     ran = tune_inside("search", *GRID, *options, "--name", "full", "--json")
     other.join()
     assert ran.code == 75, ran.err
     [line] = [line for line in ran.err.splitlines() if line.startswith("paused:")]
     assert "No space left on device" in line and "free some space" in line
-    assert f"python -m tune search --resume full --results {small_disk}" in line and "Traceback" not in ran.err
+    assert f"python -m tune search --resume full --results {disk}" in line and "Traceback" not in ran.err
     assert "No space left on device" in json.loads(ran.out)["interrupted"]
     assert "winner" not in summary(folder) and not (folder / "test.json").exists()
     assert not [*folder.glob("trials/*/failed.json"), *folder.glob("trials/*/lost.json")], "no trial is blamed"
@@ -76,22 +72,14 @@ def test_a_full_disk_costs_no_trial(small_disk: Path, cache: Path, undisturbed: 
     again = tune_inside("search", "--resume", "full", *options)
     assert again.code == 2 and re.search(r"has 0 MiB free, and \d trials need up to", again.err), "not even begun"
 
-    (small_disk / "filler").unlink()
+    (disk / "filler").unlink()
     export = tune_inside("search", "--resume", "full", *options)
     assert export.code == 75 and "paused: cannot write" in export.err, "the winner is larger than the disk"
     assert not [*folder.glob(".best*")]
-    subprocess.run(["mount", "-o", "remount,size=128m", small_disk], check=True)
+    subprocess.run(["mount", "-o", "remount,size=128m", disk], check=True)
     done = tune_inside("search", "--resume", "full", *options)
     assert done.code == 0, done.err
     assert numbers(folder) == numbers(undisturbed)
-
-
-def fill(disk: Path, when: Callable[[], Any]) -> None:
-    """Fill a disk to the last byte, as another program may, once something has happened."""
-    wait_for(when)
-    with open(disk / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
-        while True:
-            filler.write(bytes(4096))
 
 
 def test_what_a_kill_or_a_bad_disk_left_of_trials_is_finished_or_trained_again(
@@ -163,14 +151,6 @@ def test_a_search_pauses_within_seconds_if_ray_dies(
     assert not [*tmp_path.glob("dead/trials/*/lost.json")]
     ran = tune_inside("search", "--resume", "dead", *options)
     assert ran.code == 0 and numbers(tmp_path / "dead") == numbers(undisturbed), ran.err
-
-
-def runs(pid: int) -> bool:
-    """Return whether a process runs: it exists, and has not ended without anyone having looked."""
-    try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
-    except OSError:
-        return False
 
 
 def forget(path: Path, name: str) -> None:

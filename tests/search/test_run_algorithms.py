@@ -14,12 +14,16 @@ import pytest
 
 from tests.helpers import tensorboard_runs
 from tests.helpers.command import children
-from tests.helpers.made_up_search import Cost, search
+from tests.helpers.made_up_search import MADE_UP, Cost, search
 from tests.helpers.made_up_trials import Curves, planned
 from tune.config.search import search_config
+from tune.errors import Terminated
 from tune.events import Event, Message, SearchStarted
+from tune.results.layout import ResultsFolder
+from tune.search.algorithm import TrialSetup
 from tune.search.ray_cluster import connected
-from tune.search.run import SearchRun
+from tune.search.run import SearchRun, run_trials
+from tune.search.trainable import TrialDirectories
 from tune.train.outcomes import TrialOutcome, trial_outcomes
 from tune.train.stream import Report
 
@@ -158,3 +162,28 @@ def test_searches_of_this_file_share_their_workers(tmp_path: Path, resources: di
         search(tmp_path / name, resources, search="random", trials=4, space={"dims": [20, 30, 40, 50]})
         workers.append(set(children(os.getpid(), "ray::_Host")))
     assert workers[0] == workers[1] and 0 < len(workers[0]) <= 2
+
+
+def test_a_signal_between_a_trial_and_its_start_ends_the_search_in_order(
+    tmp_path: Path, resources: dict[str, float]
+) -> None:
+    driver, sent = os.getpid(), list[bool]()
+
+    class Signalling(TrialDirectories):
+        """Sends SIGTERM to the driver while it names the second trial, which then waits for its start."""
+
+        def digest(self, axes: dict[str, Any]) -> str:
+            if axes["dims"] == 11 and os.getpid() == driver and not sent:
+                sent.append(True)
+                os.kill(driver, signal.SIGTERM)
+            return super().digest(axes)
+
+    folder = ResultsFolder(tmp_path)
+    config = search_config({"search": "grid"}, space={"base_model": "wordllama", "dims": [10, 11, 12], "epochs": [1]})
+    directories = Signalling(folder.trials, {"wordllama": "data"}, {"seed": 0})
+    # In case it arrives when nobody listens.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    with pytest.raises(Terminated):
+        run_trials(config, folder, TrialSetup(directories, MADE_UP, 1, resources), lambda event: None)
+    signal.signal(signal.SIGTERM, before)
+    assert sent and {one.config.dims for one in trial_outcomes(folder.trials, folder.asha)} <= {10}

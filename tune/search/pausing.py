@@ -32,6 +32,8 @@ class PausingScheduler(TrialScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Pass on a new trial, or one whose worker died."""
+        # Ray names a trial's folder as it starts, and cannot end a search with a trial that has none.
+        trial.init_local_path()
         self._scheduler.on_trial_add(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
