@@ -13,7 +13,7 @@ from modal.types import FileEntry, FileEntryType
 from cluster import settings
 from cluster.calls import patiently
 from tune.data.local_files import local_files
-from tune.files import replace_atomic
+from tune.files import replace_atomic, sha256_of
 
 DATA = ".data"
 """Folder of uploaded pairs on the results Volume; each upload is in a folder named by its content."""
@@ -48,8 +48,7 @@ def upload_data(volume: modal.Volume, data: str | None) -> str | None:
     files = {str(file.relative_to(root)): file for file in found.files}
     digest = hashlib.sha256()
     for name, file in files.items():
-        with open(file, "rb") as handle:
-            digest.update(f"{name}\0{hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
+        digest.update(f"{name}\0{sha256_of(file)}\n".encode())
     folder = f"{DATA}/{digest.hexdigest()[:24]}"
     # Keep the name of the user's file or folder.
     place = f"{folder}/{root.resolve().name}" if found.root.is_dir() else folder

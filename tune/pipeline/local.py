@@ -79,8 +79,11 @@ class LocalBackend:
         wanted, own = options.jobs or usable_cores(), options.ray_address is None
         resources, fitting = self._cluster or ({}, wanted)
         jobs = min(wanted, fitting) if own else options.jobs or fitting
-        outcomes = trial_outcomes(folder.trials, folder.asha)
-        check_room(config, job.bases, sum(outcome.status != "halfway" for outcome in outcomes), jobs)
+
+        def ended() -> int:
+            return sum(outcome.status != "halfway" for outcome in trial_outcomes(folder.trials, folder.asha))
+
+        check_room(config, job.bases, jobs, ended)
         marks = [StopMarks(folder, directories)] if options.search == "asha" else []
         # Of a cluster that others use too, nobody knows how many trials run at a time; held ones might wait forever.
         cost = job.cost(by_default=True) if own else None

@@ -1,14 +1,12 @@
 """What the trials of a search need of the disk, compared with what is free before the first one starts."""
 
 import shutil
-from collections.abc import Mapping
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from tune.config.search import SearchConfig
 from tune.config.space import Space
-from tune.embed.base_models import PACKAGED
-from tune.embed.model_files import cached_folder, local_folder
+from tune.embed.known import model_folders
+from tune.embed.model_files import cached_folder
 from tune.embed.prepare import PreparedBase
 from tune.errors import ModelError, ResultsError
 from tune.search.points import planned_trials
@@ -18,22 +16,30 @@ _STATES = 3
 _FLOAT_BYTES = 4
 
 
-def check_room(config: SearchConfig, bases: Mapping[str, PreparedBase], ended: int, jobs: int) -> None:
+def check_room(config: SearchConfig, bases: Mapping[str, PreparedBase], jobs: int, ended: Callable[[], int]) -> None:
     """Check that the results folder's disk has room for the trials that remain, at the largest of them.
 
-    ended: trials that have ended. Raises ResultsError, naming the need and what is free.
+    ended: returns how many trials have ended; asked only if there is no room for all that are planned. Raises
+    ResultsError, naming the need and what is free.
     """
     place = config.search.results
     folds = max(config.search.folds, 1)
     weights = max(weights_bytes(space, bases, folds) for space in config.spaces)
-    remaining = max(planned_trials(config) - ended, 0)
-    need = weights * (remaining + _STATES * min(jobs, remaining))
     free = shutil.disk_usage(place).free
+    planned = planned_trials(config)
+    if _need(weights, planned, jobs) <= free:
+        return
+    remaining = max(planned - ended(), 0)
+    need = _need(weights, remaining, jobs)
     if need > free:
         raise ResultsError(
             f"{place} has {_size(free)} free, and {remaining} trials need up to {_size(need)} for their weights; free "
             "some space, choose another --results, or search fewer trials or smaller models"
         )
+
+
+def _need(weights: int, trials: int, jobs: int) -> int:
+    return weights * (trials + _STATES * min(jobs, trials))
 
 
 def weights_bytes(space: Space, bases: Mapping[str, PreparedBase], folds: int = 1) -> int:
@@ -56,14 +62,11 @@ def weights_bytes(space: Space, bases: Mapping[str, PreparedBase], folds: int = 
 def _base_bytes(name: str) -> int:
     """Return the size of a base model's weights here, as the file of its first module; 0 if it is elsewhere."""
     try:
-        if name in PACKAGED:
-            spec = find_spec(PACKAGED[name])
-            folder = None if spec is None or spec.origin is None else Path(spec.origin).parent
-        else:
-            folder = local_folder(name) or cached_folder(name)
+        folders = model_folders(name) or [folder for folder in [cached_folder(name)] if folder is not None]
     except (ModelError, ValueError):
         return 0
-    return 0 if folder is None else sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+    files = (file for folder in folders for file in folder.rglob("*.safetensors"))
+    return sum(file.stat().st_size for file in files)
 
 
 def _size(count: int) -> str:

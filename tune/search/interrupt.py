@@ -8,7 +8,7 @@ from typing import Any
 
 from ray import tune as ray_tune
 
-from tune.errors import SearchPaused, Terminated, outside_cause
+from tune.errors import SearchPaused, Terminated, pausing
 from tune.search.limits import LimitWatch
 
 
@@ -50,12 +50,10 @@ class Interrupt(ray_tune.Stopper):
     def pausing(self) -> Iterator[None]:
         """Pause the search if the block fails for a cause outside the trials."""
         try:
-            yield
-        except Exception as error:
-            cause = outside_cause(error)
-            if not cause:
-                raise
-            self.paused = self.paused or cause
+            with pausing():
+                yield
+        except SearchPaused as error:
+            self.paused = self.paused or str(error)
 
     def check(self) -> None:
         """Raise what the search ended early for, if anything: SearchPaused, KeyboardInterrupt or Terminated."""

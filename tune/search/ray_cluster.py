@@ -15,7 +15,7 @@ import ray
 from ray._private import utils
 
 from tune.config.search import SearchConfig
-from tune.errors import Terminated, UserError
+from tune.errors import UserError, terminate
 from tune.logs import only_from, replaced
 from tune.machine import address_space, usable_cores
 from tune.search.ray_deaths import LastWords, watched
@@ -133,10 +133,7 @@ def _ending_on_sigterm() -> Iterator[None]:
         yield
         return
 
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """Writes a SentenceTransformer as a graph: model.onnx or model.xml, tokenizer.json, and `graph` for embedtune.json."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,37 +38,34 @@ def write_graph(
     activations in OpenVINO; [] if they are gone. Raises ModelError if it cannot be written as a graph, or the fp32
     graph returns other vectors than the model.
     """
-    try:
-        return _graph(source, prompts, request, directory, texts)
-    except NotAGraph as error:
-        raise ModelError(f"{error}; export it without --format") from None
-
-
-def _graph(
-    source: "SentenceTransformerSource",
-    prompts: tuple[str, str],
-    request: Request,
-    directory: Path,
-    texts: Sequence[str],
-) -> Graph:
     assert request.form != "st"
     form = Form(request.form, int8=request.quantize is not None)
-    chains = chains_of(source.model, prompts)
-    together = share_a_graph(chains)
     sides: dict[Side, dict[str, Any]] = {}
     files: list[str] = []
-    for letter, chain in _sides(chains, together):
-        stem = "model" if together else f"model_{letter}"
-        own = chains if together else [chain]
-        part, written = write_part(source, own, form, directory / stem, texts)
-        files += written
-        outputs = outputs_of(own)
-        for at, side in enumerate(("a", "b") if together else (letter,)):
-            output = outputs[min(at, len(outputs) - 1)]
-            about = {**part, "output": output, "prompt": chains["ab".index(side)].prompt}
-            sides["a" if side == "a" else "b"] = about
+    with _with_advice():
+        chains = chains_of(source.model, prompts)
+        together = share_a_graph(chains)
+        for letter, chain in _sides(chains, together):
+            stem = "model" if together else f"model_{letter}"
+            own = chains if together else [chain]
+            part, written = write_part(source, own, form, directory / stem, texts)
+            files += written
+            outputs = outputs_of(own)
+            for at, side in enumerate(("a", "b") if together else (letter,)):
+                output = outputs[min(at, len(outputs) - 1)]
+                about = {**part, "output": output, "prompt": chains["ab".index(side)].prompt}
+                sides["a" if side == "a" else "b"] = about
     table = {"format": request.form, "precision": request.precision, "dims": source.dims, "sides": sides}
     return Graph(table, files)
+
+
+@contextlib.contextmanager
+def _with_advice() -> Iterator[None]:
+    """Add to a refusal how the model can be exported."""
+    try:
+        yield
+    except NotAGraph as error:
+        raise ModelError(f"{error}; export it without --format") from None
 
 
 def _sides(chains: tuple[Chain, Chain], together: bool) -> list[tuple[Side, Chain]]:
