@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -123,7 +124,7 @@ def ended(pid: int) -> bool:
         return True
 
 
-def test_folders_of_killed_processes_are_removed_and_those_of_living_ones_kept(tmp_path: Path) -> None:
+def test_what_killed_processes_left_is_removed_and_what_living_ones_use_is_kept(tmp_path: Path) -> None:
     holds = (
         "import sys, time; from pathlib import Path; from tune.search.ray_place import RayPlace, new_ray_folder\n"
         "with new_ray_folder(RayPlace(Path(sys.argv[1]))) as folder: print(folder, flush=True); time.sleep(60)"
@@ -132,11 +133,17 @@ def test_folders_of_killed_processes_are_removed_and_those_of_living_ones_kept(t
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     try:
         killed, living = (Path(process.stdout.readline().strip()) for process in processes if process.stdout)
+        agents = [
+            subprocess.Popen(["sleep", "60"], env={**os.environ, "RAY_TMPDIR": str(folder)})
+            for folder in (killed, living)
+        ]
+        processes += agents
         (tmp_path / "ray-of-another-program").mkdir()
         processes[0].kill()
         processes[0].wait(10)
         with new_ray_folder(RayPlace(tmp_path)) as own:
             assert not killed.exists() and living.exists() and (tmp_path / "ray-of-another-program").exists()
+            assert agents[0].wait(10) == -signal.SIGKILL and agents[1].poll() is None
         with new_ray_folder(RayPlace(tmp_path)):
             assert not own.exists(), "left by a process that did not remove it"
     finally:

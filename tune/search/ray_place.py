@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from tune.errors import UserError
 from tune.files import locked
 from tune.machine import one_thread
@@ -117,11 +119,21 @@ def keep(folder: Path) -> None:
 
 
 def _remove_left(parent: Path) -> None:
-    """Remove folders of clusters whose process was killed."""
+    """Remove folders of clusters whose process was killed, and end what still runs of these clusters."""
     for owner in parent.glob(f"ray-*/{OWNER}"):
         # Somebody else's, or held by a process that lives.
         with contextlib.suppress(OSError), locked(owner, wait=False):
+            _end_left(owner.parent)
             shutil.rmtree(owner.parent, ignore_errors=True)
+
+
+def _end_left(folder: Path) -> None:
+    """End the processes of a cluster whose process was killed: its agents wait for the rest of it for a minute."""
+    for process in psutil.process_iter():
+        # Other users' cannot be read; some have ended meanwhile.
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("RAY_TMPDIR") == str(folder):
+                process.kill()
 
 
 def last_log_line(folder: Path) -> str:
