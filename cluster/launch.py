@@ -32,7 +32,7 @@ from cluster.train_trial import train_trial
 from cluster.volume_files import names_in, read_text, upload_data
 from cluster.watch import fetch_results, quiet_modal, stop_status_line, watch
 from tune.cli.options import SearchRequest, search_parser, search_request
-from tune.cli.parser import Parser
+from tune.cli.parser import Parser, UsageError
 from tune.cli.presentation import Presentation
 from tune.config.addresses import without_secrets
 from tune.config.data import GENERAL
@@ -105,6 +105,8 @@ def launch(arguments: Sequence[str]) -> int:
     """Check, upload, spawn, watch and download; return the exit code."""
     parser = make_parser()
     request, parsed = search_request(parser, arguments, _begun_on_modal)
+    if request.extends is not None:
+        raise UsageError(["--extend works for searches on this machine (python -m tune search), not on Modal"])
     options, config = _options(parser, parsed, request.config)
     presentation = Presentation.of(parsed)
     if presentation.quiet or presentation.json:
@@ -113,7 +115,7 @@ def launch(arguments: Sequence[str]) -> int:
     if parsed.dry_run:
         return _dry_run(config, options)
     if request.resume is not None:
-        return _resume(SearchRequest(config, request.resume), options, command, presentation)
+        return _resume(SearchRequest(config, resume=request.resume), options, command, presentation)
     check_servers(config, options.private_server)
     config, agreed_usd = _checked(config, presentation)
     calls = CallOptions(uuid.uuid4().hex, options.gpu, options.trial_timeout, agreed_usd, run=uuid.uuid4().hex)

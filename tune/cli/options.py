@@ -25,10 +25,14 @@ PAIRS_OPTIONS = {name for name, (table, _) in OPTIONS.items() if table in ("data
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """What the command line asks for: a new search, or the one named `resume` continued."""
+    """What the command line asks for: a new search, or the one named `resume` continued.
+
+    extends: the name of a finished search, with whose trials a new one begins.
+    """
 
     config: SearchConfig
-    resume: str | None
+    resume: str | None = None
+    extends: str | None = None
 
 
 COMMON = (
@@ -51,6 +55,9 @@ def search_parser(prog: str = "python -m tune search") -> Parser:
     )
     parser.add_argument("--preset", metavar="NAME", help="run a search that comes with embedtune")
     parser.add_argument("--resume", metavar="NAME", help="resume the search of that name")
+    parser.add_argument(
+        "--extend", metavar="N", help="with --resume NAME: run N more trials than that finished search, as a new search"
+    )
     parser.add_argument("--dry-run", action="store_true", default=False, help=DRY_RUN)
     add_presentation(parser)
     add_options(parser, OPTIONS)
@@ -80,7 +87,11 @@ def search_request(
     if resume is not None:
         if problems:
             raise ConfigError(problems)
+        if "extend" in given:
+            return SearchRequest(_extended(resume, flags, given, begun), extends=resume), parsed
         return SearchRequest(_resumed(resume, flags, given, begun), resume), parsed
+    if "extend" in given:
+        problems.append("--extend goes with --resume NAME, the finished search to extend")
     tables = Tables(search={}, data={}, closed={}, space=[{}])
     if given["toml"] is not None and "preset" in given:
         problems.append(f"--preset {given['preset']} and {given['toml']} are two searches; give only one")
@@ -100,7 +111,7 @@ def search_request(
         raise ConfigError(problems)
     # Only now: this may look up a base model on the hub, and mistakes are reported without waiting for it.
     config = search_config(**tables, is_static=_is_static)
-    return SearchRequest(config, None), parsed
+    return SearchRequest(config), parsed
 
 
 def _is_static(name: str) -> bool:
@@ -174,6 +185,20 @@ def _resumed(name: str, flags: dict[str, Any], given: dict[str, Any], begun: Cal
     if trusted and not begun_with:
         raise ConfigError([f"--resume {name}: --trust-remote-code cannot be changed; leave it out"])
     return search_config(**tables)
+
+
+def _extended(name: str, flags: dict[str, Any], given: dict[str, Any], begun: Callable[[Path], Path]) -> SearchConfig:
+    """Return the configuration of a search with more trials than the one of that name."""
+    more = str(given["extend"])
+    if not more.isdecimal() or int(more) < 1:
+        raise ConfigError([f"--extend {more}: give the number of trials to add, 1 or more"])
+    config = _resumed(name, {key: value for key, value in flags.items() if key != "name"}, given, begun)
+    options = config.search
+    if options.search == "grid":
+        raise ConfigError([f"--extend: {name} is a grid, which has tried its whole space; start a larger one"])
+    own = search_config({"name": flags.get("name")}).search.name
+    more_trials = options.model_copy(update={"name": own, "trials": options.trials + int(more)})
+    return config.model_copy(update={"search": more_trials})
 
 
 def _trusted(given: Mapping[str, Any]) -> bool:

@@ -31,7 +31,7 @@ def _run(request: SearchRequest, command: str, presentation: Presentation) -> in
 
     no_weight_bars()
     display = presentation.display()
-    job = SearchJob(request.config, command, request.resume)
+    job = SearchJob(request.config, command, request.resume, extends=request.extends)
 
     def ended(error: KeyboardInterrupt | SearchPaused) -> int:
         end = EarlyEnd.of(error)

@@ -166,6 +166,8 @@ def _provenance(summary: Summary) -> dict[str, str]:
         "seed": summary.get("seed"),
         "split hash": data.get("split_hash"),
         "started": summary.get("started"),
+        "extends": (summary.get("extends") or {}).get("name"),
+        "test first opened": (summary.get("extends") or {}).get("test_opened"),
         "test opened": (summary.get("test") or {}).get("opened"),
         "versions": versions,
     }

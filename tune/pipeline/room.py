@@ -8,7 +8,7 @@ from tune.config.space import Space
 from tune.embed.known import model_folders
 from tune.embed.model_files import cached_folder
 from tune.embed.prepare import PreparedBase
-from tune.errors import ModelError, ResultsError
+from tune.errors import ModelError, SearchPaused
 from tune.search.points import planned_trials
 
 _STATES = 3
@@ -20,7 +20,7 @@ def check_room(config: SearchConfig, bases: Mapping[str, PreparedBase], jobs: in
     """Check that the results folder's disk has room for the trials that remain, at the largest of them.
 
     ended: returns how many trials have ended; asked only if there is no room for all that are planned. Raises
-    ResultsError, naming the need and what is free.
+    SearchPaused, naming the need and what is free: texts have been embedded, and the search can be resumed.
     """
     place = config.search.results
     folds = max(config.search.folds, 1)
@@ -32,9 +32,9 @@ def check_room(config: SearchConfig, bases: Mapping[str, PreparedBase], jobs: in
     remaining = max(planned - ended(), 0)
     need = _need(weights, remaining, jobs)
     if need > free:
-        raise ResultsError(
+        raise SearchPaused(
             f"{place} has {_size(free)} free, and {remaining} trials need up to {_size(need)} for their weights; free "
-            "some space, choose another --results, or search fewer trials or smaller models"
+            "some space, or search fewer trials or smaller models"
         )
 
 
@@ -70,4 +70,6 @@ def _base_bytes(name: str) -> int:
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+    units = [(2**30, "GiB", 1), (2**20, "MiB", 0), (2**10, "KiB", 0)]
+    size, unit, digits = next((unit for unit in units if count >= unit[0]), units[-1])
+    return f"{count / size:.{digits}f} {unit}"

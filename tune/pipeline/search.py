@@ -20,6 +20,7 @@ from tune.events import Emit, Message
 from tune.export.about import damage
 from tune.pipeline.backend import Backend, TrialsJob
 from tune.pipeline.export import export_model
+from tune.pipeline.extend import finished_search, take_trials
 from tune.pipeline.guard import keep_the_rest, record_guards
 from tune.pipeline.latency import measure_latency
 from tune.pipeline.pairs import guards_of, read_split, with_train_sizes
@@ -56,9 +57,11 @@ _OUT_OF_FOLD = "highest mean AUC over the folds; there is no test side"
 class SearchJob:
     """What to search. config: has passed `check_search`. command: for the summary.
 
-    resume: name of an existing folder; `config` is then that folder's. data: where the pairs are on this machine, if
-    not where the configuration says; guards: the same of each guard set. split_hash: that the split must have, if it is
-    compared with an earlier one. then: called once everything but the report is written, with the folder still locked.
+    resume: name of an existing folder; `config` is then that folder's. extends: name of a finished search, with whose
+    trials this one begins; `config` is then that search's, with more trials. data: where the pairs are on this machine,
+    if not where the configuration says; guards: the same of each guard set. split_hash: that the split must have, if it
+    is compared with an earlier one. then: called once everything but the report is written, with the folder still
+    locked.
     """
 
     config: SearchConfig
@@ -68,6 +71,7 @@ class SearchJob:
     guards: Sequence[str | None] = ()
     split_hash: str | None = None
     then: Callable[[Run], None] = lambda run: None
+    extends: str | None = None
 
 
 def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
@@ -86,6 +90,7 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
             "bring back its pairs (--data says where they are), or search both base models anew"
         )
     config = with_train_sizes(config, split, emit)
+    finished = None if job.extends is None else finished_search(config, job.extends, split)
     if config.search.search == "grid":
         emit(Message(f"grid: {planned_trials(config)} trials"))
     if note := small_space(config):
@@ -98,6 +103,8 @@ def run_search(job: SearchJob, backend: Backend, emit: Emit) -> ResultsFolder:
     with folder.locked(), pausing():
         folder.sweep()
         run = Run(config, folder, split, facts, Summary(folder.summary), clock, emit, backend, guards)
+        if finished is not None:
+            take_trials(run, finished)
         record_start(run, job.command)
         backend.commit()
         models, finalists = _search(run) if run.summary.get("winner") is None else _searched(run)

@@ -178,6 +178,8 @@ def provenance(story: Story) -> dict[str, Any]:
         "started": summary.get("started"),
         "finished": summary.get("finished"),
         "winner fixed": (summary.get("winner") or {}).get("fixed"),
+        "extends": (summary.get("extends") or {}).get("name"),
+        "test first opened": (summary.get("extends") or {}).get("test_opened"),
         "test opened": (summary.get("test") or {}).get("opened"),
         "split hash": story.data.get("split_hash"),
         "hardware": _hardware(summary),

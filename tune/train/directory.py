@@ -86,6 +86,10 @@ class TrialDirectory:
         """Mark the trial as stopped for good: reopening it replays its reports without training."""
         write_atomic(self._stopped, self._record() + "\n", sync=False)
 
+    def unstop(self) -> None:
+        """Forget that the search has stopped the trial: another search decides about it anew."""
+        self._stopped.unlink(missing_ok=True)
+
     @property
     def done(self) -> bool:
         """Whether the trial has completed its plan."""
