@@ -15,7 +15,7 @@ import ray
 from ray._private import utils
 
 from tune.config.search import SearchConfig
-from tune.errors import UserError, terminate
+from tune.errors import Terminated, UserError, terminate
 from tune.logs import only_from, replaced
 from tune.machine import address_space, usable_cores
 from tune.search.ray_deaths import LastWords, watched
@@ -132,10 +132,20 @@ def _ending_on_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    told: list[int] = []
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    def end(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        terminate(number, frame)
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except KeyboardInterrupt as error:
+        if told and not isinstance(error, Terminated):
+            # Where Ray waits, it raises a plain one in place of what a handler raised.
+            raise Terminated from error
+        raise
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
