@@ -124,7 +124,7 @@ class ModalBackend:
         from cluster.callbacks import EndCalls, StopOnCancel
         from tune.search.algorithm import TrialSetup
         from tune.search.ray_cluster import slots
-        from tune.search.run import run_trials
+        from tune.search.run import CommonFailure, run_trials
         from tune.search.trainable import TrialDirectories
         from tune.train.outcomes import settle_trials
 
@@ -141,6 +141,7 @@ class ModalBackend:
         end, opener = EndCalls(directories), self._opener(job, trials)
         jobs = config.search.jobs or settings.JOBS
         emit(Message("starting Ray"))
+        forgiven: list[str] = []
         try:
             with slots(jobs) as resources, StopOnCancel() as stop:
                 # Containers start seconds to minutes after they are asked for, which no plan knows.
@@ -155,12 +156,16 @@ class ModalBackend:
                     # Before Ray ends: its actors write to the ledgers while they live.
                     end.close()
                     self._end_calls(trials, settings.ASK_SECONDS)
+        except CommonFailure as error:
+            forgiven = error.trials
+            raise
         finally:
             # Once more for calls that were spawned meanwhile. What could not be asked has been waited for.
             self._end_calls(trials, 0.0 if self.left.unknown else settings.ASK_SECONDS)
             emit(Message(calls_line(self._keeper.totals().calls, self.left)))
             # After the last commit of each container: Modal says "over" when its function has returned.
             collect(folder.name, trials)
+            forgive(folder.name, trials, forgiven)
         return run.interrupted
 
     def _opener(self, job: "TrialsJob", trials: Path) -> "CallOpener":
@@ -257,10 +262,21 @@ def collect(search: str, trials: Path) -> None:
             _copy(source / "done", target / "done")
 
 
+def forgive(search: str, trials: Path, names: Sequence[str]) -> None:
+    """Forget that these trials failed, here and on the trials Volume: a resumed search trains them again."""
+    from tune.train.directory import TrialDirectory
+
+    for name in names:
+        for root in (trials, settings.TRIALS / search):
+            TrialDirectory(root / name).forgive()
+    if names:
+        _patiently(settings.trials_volume.commit)
+
+
 def _copy(source: Path, target: Path) -> None:
     part = target.with_name(f".{target.name}.part")
     shutil.copy2(source, part)
     part.replace(target)
 
 
-__all__ = ["CallOptions", "ModalBackend", "Shared", "calls_line", "collect"]
+__all__ = ["CallOptions", "ModalBackend", "Shared", "calls_line", "collect", "forgive"]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tests.helpers.command import Ran, leaderboard, summary, wait_for, words
+from tests.helpers.command import Ran, children, leaderboard, started, summary, wait_for, words
 from tests.helpers.tiny import TOPIC_WORDS, save_tiny_model, write_topic_pairs
 from tune.cli.main import main
 from tune.config.rebased import with_base_models
@@ -109,6 +109,20 @@ def lost(place: Place, won: Ran) -> tuple[Ran, Ran]:
     finally:
         thread.join()
     return stopped, place.challenge("bad")
+
+
+@pytest.mark.slow
+def test_a_challenge_pauses_if_ray_dies(place: Place, tmp_path: Path) -> None:
+    words, log = ("challenge", place.incumbent, "--base-model", place.root / "bad", "--name", "dead"), tmp_path / "log"
+    with started(*words, log=log) as process:
+        wait_for(lambda: [*place.folder("dead").glob("trials/*/reports.jsonl")])
+        [raylet] = children(process.pid, "raylet/raylet")
+        os.kill(raylet, signal.SIGKILL)
+        assert process.wait(20) == 75, log.read_text()
+    said = log.read_text().splitlines()[-1]
+    assert said.startswith("paused: Ray's raylet ended unexpectedly (SIGKILL); finished work is kept. continue with: ")
+    assert "python -m tune challenge" in said
+    shutil.rmtree(place.folder("dead"))
 
 
 def test_the_better_base_model_wins(place: Place, won: Ran) -> None:

@@ -82,6 +82,17 @@ def test_a_full_disk_costs_no_trial(disk: Path, cache: Path, undisturbed: Path) 
     assert numbers(folder) == numbers(undisturbed)
 
 
+def test_baselines_on_a_full_disk_are_to_be_run_again(disk: Path, cache: Path) -> None:
+    fill(disk / "filler")
+    ran = tune_inside(
+        "baselines", "--base-model", "wordllama", "--results", disk, "--cache", cache, "--name", "full", "--json"
+    )
+    assert ran.code == 75 and "No space left on device" in json.loads(ran.out)["interrupted"], ran.err
+    line = ran.err.splitlines()[-1]
+    assert line.startswith("paused: No space left on device; ")
+    assert line.endswith("; embedded texts are kept. run the command again with another --name")
+
+
 def test_what_a_kill_or_a_bad_disk_left_of_trials_is_finished_or_trained_again(
     undisturbed: Path, cache: Path, tmp_path: Path
 ) -> None:

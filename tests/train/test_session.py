@@ -47,6 +47,25 @@ def test_a_stopped_trial_replays_without_waiting_for_a_parked_process(prepared: 
     assert list(open_frozen_trial(config, tmp_path, prepared.view)) == seen and not TrialDirectory(tmp_path).done
 
 
+def test_a_stopped_trial_without_weights_begins_again_if_it_goes_on(prepared: Prepared, tmp_path: Path) -> None:
+    """As in a search that extends another, and decides otherwise about a trial that could not be a finalist."""
+    config, directory = prepared.config(), TrialDirectory(tmp_path / "trial")
+    stream = open_frozen_trial(config, directory.path, prepared.view)
+    seen = [next(stream) for _ in range(4)]
+    directory.state.touch()
+    directory.stop()
+    assert directory.best.exists() and not directory.state.exists()
+    directory.delete_weights()
+    stream.close()
+    assert not directory.best.exists() and not directory.damage() and not directory.settle()
+    assert train(prepared, directory.path) == seen, "still replayed"
+    directory.unstop()
+    assert not directory.settle() and directory.reports() == seen
+    reports = train(prepared, directory.path)
+    assert [one.auc for one in reports] == [one.auc for one in train(prepared, tmp_path / "undisturbed")]
+    assert directory.done and directory.best.exists() and not directory.weights_deleted
+
+
 def test_a_kill_between_the_last_report_and_done_is_repaired(prepared: Prepared, tmp_path: Path) -> None:
     first = train(prepared, tmp_path)
     (tmp_path / "done").unlink()

@@ -1,10 +1,13 @@
 """`python -m tune baselines`: base models untouched, open and closed, in one table."""
 
+import sys
+
 from tune.cli.early_end import EarlyEnd
 from tune.cli.loading import command_line, no_weight_bars, show_dry_run
 from tune.cli.options import PAIRS_OPTIONS, plain_request
 from tune.cli.parser import DRY_RUN, Parser, add_options
 from tune.cli.presentation import Presentation, add_presentation
+from tune.errors import SearchPaused
 
 COMMON = (
     "data", "base_model", "split_column", "text_a", "text_b", "label", "max_embed_usd", "dry_run", "quiet", "json",
@@ -40,8 +43,13 @@ def baselines(arguments: list[str]) -> int:
     try:
         with presentation.apart(), display:
             folder = run_baselines(config, LocalBackend(display.asker()), command=command, emit=display.emit)
-    except KeyboardInterrupt as error:
-        presentation.finish(interrupted_baselines(display.folder, EarlyEnd.of(error).reason))
-        raise
+    except (KeyboardInterrupt, SearchPaused) as error:
+        end = EarlyEnd.of(error)
+        presentation.finish(interrupted_baselines(display.folder, end.reason))
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        name = " with another --name" if config.search.name else ""
+        print(f"{end.line}; embedded texts are kept. run the command again{name}", file=sys.stderr)
+        return end.code
     present_baselines(folder, presentation)
     return 0

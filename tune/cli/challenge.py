@@ -11,7 +11,7 @@ from tune.cli.loading import command_line, no_weight_bars, show_dry_run
 from tune.cli.parser import DRY_RUN, Parser, add_options, unknown_problems
 from tune.cli.presentation import Presentation, add_presentation
 from tune.config.search import OPTIONS, SearchConfig, search_config
-from tune.errors import ConfigError, SearchPaused
+from tune.errors import ConfigError, SearchPaused, Terminated
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,9 +28,9 @@ _OWN_HELP = {
     "cache": ("DIR", "folder for embedded texts (default: that of the earlier search)"),
 }
 _PASSED = {
-    "jobs", "max_hours", "report", "trust_remote_code", "ray_address", "gpus_per_trial", "base_url", "cohere_base_url",
-    "input_type", "too_long", "texts_per_request", "max_in_flight", "request_timeout", "request_retries",
-    "max_embed_usd", "price_per_million",
+    "jobs", "max_hours", "keep_weights", "report", "trust_remote_code", "ray_address", "gpus_per_trial", "base_url",
+    "cohere_base_url", "input_type", "too_long", "texts_per_request", "max_in_flight", "request_timeout",
+    "request_retries", "max_embed_usd", "price_per_million",
 }  # fmt: skip
 """Options of a search that may differ from the earlier one: where and how it runs, and how vectors are bought."""
 _COMMON = ("incumbent", *_OWN_HELP, "jobs", "max_hours", "max_embed_usd", "dry_run", "quiet", "json")
@@ -107,24 +107,32 @@ def _config(incumbent: "Incumbent", given: Mapping[str, Any]) -> tuple[SearchCon
 
 
 def _run(job: "ChallengeJob", lines: Sequence[str], presentation: Presentation) -> int:
+    from tune.cli.verdict import interrupted_outcome
     from tune.events import Message
     from tune.pipeline.challenge import run_challenge
     from tune.pipeline.local import LocalBackend
 
     no_weight_bars()
     display = presentation.display()
-    try:
-        with presentation.apart(), display:
-            for line in lines:
-                display.emit(Message(line))
-            folder = run_challenge(job, LocalBackend(display.asker()), display.emit)
-    except (KeyboardInterrupt, SearchPaused) as error:
-        from tune.cli.verdict import interrupted_outcome
 
+    def ended(error: KeyboardInterrupt | SearchPaused) -> int:
         end = EarlyEnd.of(error)
         print(f"{end.line}; finished work is kept. continue with: {job.command}", file=sys.stderr)
         presentation.finish({**interrupted_outcome(display.folder, end.reason), "challenge": None})
         return end.code
+
+    def last_words(reason: str) -> int:
+        # From another thread, as this one may wait for Ray.
+        display.close()
+        return ended(SearchPaused(reason) if reason else Terminated())
+
+    try:
+        with presentation.apart(), display:
+            for line in lines:
+                display.emit(Message(line))
+            folder = run_challenge(job, LocalBackend(display.asker(), last_words), display.emit)
+    except (KeyboardInterrupt, SearchPaused) as error:
+        return ended(error)
     return 0 if _present(folder, presentation) else 1
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from tune.cli.early_end import EarlyEnd
+from tune.cli.lost_signals import raised_again
 from tune.cli.streams import output_lost, prepare_streams
 from tune.errors import FIXES, ConfigError, SearchPaused, UserError, described, terminate
 from tune.machine import limit_threads
@@ -70,7 +71,8 @@ def _run(given: list[str]) -> int:
             raise UserError(f"no command {given[0]!r}; the commands are {', '.join(COMMANDS)}")
         if given[0] in _LOADS_MODELS and not {"-h", "--help", "--help-all"}.intersection(given):
             _check_machine()
-        return _command(given[0])(given[1:])
+        with raised_again():
+            return _command(given[0])(given[1:])
     except UserError as error:
         show_error(error)
         return 2

@@ -59,6 +59,13 @@ class SearchOptions(BaseModel):
         float | None, Field(gt=0, description="on Modal: price of a trial's GPU for --max-usd (default: list price)")
     ] = None
     finalists: Annotated[int, Field(ge=1, description="best trials by validation to score on test")] = 5
+    keep_weights: Annotated[
+        Literal["finalists", "all"],
+        Field(
+            description="with freeze=false, on this machine: finalists deletes the weights of trials that have ended "
+            "and cannot be finalists; all keeps them, for export --trial"
+        ),
+    ] = "finalists"
     guard_loss: Annotated[
         float,
         Field(
@@ -177,7 +184,7 @@ OPTIONS: dict[str, tuple[str, type[BaseModel]]] = {
 
 
 RESUMABLE = (
-    "results", "report", "jobs", "deterministic", "max_usd", "max_hours", "target_auc",
+    "results", "report", "jobs", "keep_weights", "deterministic", "max_usd", "max_hours", "target_auc",
     "max_failures", "gpu_usd_per_hour", "cache", "ray_address", "gpus_per_trial",
     "texts_per_request", "max_in_flight", "request_timeout", "request_retries", "max_embed_usd", "price_per_million",
 )  # fmt: skip

@@ -4,8 +4,11 @@ Trials may have reported on a sample of val, the same for all. What may be as go
 scored on all of val, and only then are finalists and winner chosen.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -22,6 +25,11 @@ from tune.train.trained import Models, TrialModel
 _SAME_AUC = 1e-4
 _Z = 1.96
 """Half the width of a 95% interval, in standard errors."""
+SPARE = 1
+"""How many finalists may turn out to be damaged before a place stays empty, where weights were deleted."""
+
+_FALLS_FROM = 0.5
+"""From this AUC on, the leader's interval only narrows as its AUC grows, so nothing far below comes close again."""
 
 Scored = tuple[float, TrialOutcome]
 """A trial with the AUC that ranks it."""
@@ -43,11 +51,11 @@ def choose(
     Others are dropped, with a warning each: a trial whose worker was killed between its weights and its report, or with
     damaged files, must lose its own place and no other.
     """
-    candidates = [outcome for outcome in outcomes if outcome.best is not None and outcome.status != "failed"]
+    candidates = [outcome for outcome in _candidates(outcomes) if not outcome.weights_deleted]
     announced = False
     while True:
-        contending = _contenders(candidates, models, count, grid)
-        if not announced and any(_sampled(outcome, models) for outcome in contending):
+        contending = contenders_among(candidates, models, count, grid)
+        if not announced and any(_sampled(outcome) for outcome in contending):
             report(f"scoring {len(contending)} contenders on all of validation")
             announced = True
         contenders = [models.of(outcome) for outcome in contending]
@@ -64,27 +72,47 @@ def choose(
     )
 
 
-def leading(scored: Sequence[Scored], count: int, grid: bool) -> list[Scored]:
+def releasable(ended: Sequence[TrialOutcome], models: Models, count: int, grid: bool) -> list[TrialOutcome]:
+    """Return those of the ended trials that cannot be finalists, whatever others still reach; see `choose`.
+
+    They cannot even if one finalist (`SPARE`) turns out to be damaged. ended: done or stopped; those that were returned
+    before may be left out.
+    """
+    candidates = _candidates(ended)
+    best = sorted((_best_auc(outcome) for outcome in candidates), reverse=True)[SPARE:]
+    if not best or best[0] < _FALLS_FROM:
+        return []
+    kept = {outcome.trial for outcome in contenders_among(candidates, models, count, grid, SPARE)}
+    return [outcome for outcome in candidates if outcome.trial not in kept]
+
+
+def leading(scored: Sequence[Scored], count: int, grid: bool, of_cell: int = 1) -> list[Scored]:
     """Return the best trials, the best first; in a grid also the best of every cell, else of every kind.
 
     A cell is one (base_model, train_size, dims, kind). Equal trials go by name, so that chance decides nothing.
+    of_cell: how many are the best of a cell.
     """
     ranked = _ranked(scored)
-    chosen, cells = {outcome.trial: (auc, outcome) for auc, outcome in ranked[:count]}, set()
+    chosen, cells = {outcome.trial: (auc, outcome) for auc, outcome in ranked[:count]}, Counter[tuple[Any, ...]]()
     for auc, outcome in ranked:
         cell = _cell(outcome.config) if grid else (kind_of(outcome.config).group,)
-        if cell not in cells:
-            cells.add(cell)
+        cells[cell] += 1
+        if cells[cell] <= of_cell:
             chosen.setdefault(outcome.trial, (auc, outcome))
     return _ranked(list(chosen.values()))
 
 
-def _contenders(candidates: list[TrialOutcome], models: Models, count: int, grid: bool) -> list[TrialOutcome]:
-    """Return the leading trials by their reports, and all whose interval overlaps the leader's."""
+def contenders_among(
+    candidates: Sequence[TrialOutcome], models: Models, count: int, grid: bool, spare: int = 0
+) -> list[TrialOutcome]:
+    """Return the leading trials by their reports, and all whose interval overlaps the leader's.
+
+    spare: how many of them may leave without any but these taking their places.
+    """
     scored = _ranked([(_best_auc(outcome), outcome) for outcome in candidates])
-    chosen = {outcome.trial for _, outcome in leading(scored, count, grid)}
-    if scored:
-        leader, margin = scored[0][0], _half_width(*scored[0], models)
+    chosen = {outcome.trial for _, outcome in leading(scored, count + spare, grid, 1 + spare)}
+    if len(scored) > spare:
+        leader, margin = scored[spare][0], _half_width(*scored[spare], models)
         for auc, outcome in scored:
             if margin and leader - auc <= margin + _half_width(auc, outcome, models):
                 chosen.add(outcome.trial)
@@ -93,16 +121,27 @@ def _contenders(candidates: list[TrialOutcome], models: Models, count: int, grid
 
 def _half_width(auc: float, outcome: TrialOutcome, models: Models) -> float:
     """Return half the 95% interval of a reported AUC, as an estimate of that on all of val; 0 if it is that."""
-    if outcome.best is None or not _sampled(outcome, models):
+    if outcome.best is None or not _sampled(outcome):
         return 0.0
-    label = View.open(models.bases[outcome.config.base_model].view(models.cache)).val.label
+    share, of_pairs = _val_labels(models.bases[outcome.config.base_model].view(models.cache))
     pairs = outcome.best.val_pairs
-    positives = min(max(round(pairs * float((label == 1).mean())), 1), pairs - 1)
-    return _Z * sample_error(auc, positives, pairs - positives, len(label))
+    positives = min(max(round(pairs * share), 1), pairs - 1)
+    return _Z * sample_error(auc, positives, pairs - positives, of_pairs)
 
 
-def _sampled(outcome: TrialOutcome, models: Models) -> bool:
-    return models.of(outcome).sampled
+@lru_cache(maxsize=64)
+def _val_labels(view: Path) -> tuple[float, int]:
+    """Return the share of positive pairs in a view's val, and the number of all."""
+    label = View.open(view).val.label
+    return float((label == 1).mean()), len(label)
+
+
+def _sampled(outcome: TrialOutcome) -> bool:
+    return bool(outcome.config.val_sample)
+
+
+def _candidates(outcomes: Sequence[TrialOutcome]) -> list[TrialOutcome]:
+    return [outcome for outcome in outcomes if outcome.best is not None and outcome.status != "failed"]
 
 
 def _unsound(model: TrialModel) -> str:

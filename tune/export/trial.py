@@ -98,12 +98,21 @@ def _chosen(folder: ResultsFolder, trial: str) -> tuple[TrialOutcome, Report]:
     found = [outcome for outcome in outcomes if outcome.trial.startswith(trial)]
     best = found[0].best if len(found) == 1 and found[0].status != "failed" else None
     if best is None:
-        scored = sorted(outcome.trial for outcome in outcomes if outcome.best and outcome.status != "failed")
+        scored = sorted(outcome.trial for outcome in outcomes if _has_weights(outcome))
         raise ResultsError(
             f"{folder.root}: {trial} does not name one trial with weights; there are "
             f"{', '.join(scored[:8]) or 'none here'}"
         )
+    if found[0].weights_deleted:
+        raise ResultsError(
+            f"{folder.root}: the weights of trial {found[0].trial} were deleted to save disk, as it could not be a "
+            "finalist; a new search with --keep-weights all keeps those of all trials"
+        )
     return found[0], best
+
+
+def _has_weights(outcome: TrialOutcome) -> bool:
+    return outcome.best is not None and outcome.status != "failed" and not outcome.weights_deleted
 
 
 def _finals(folder: ResultsFolder, model: TrialModel, best: Report) -> dict[int, dict[str, Any]]:

@@ -4,6 +4,7 @@ The phases are those of a search; so are the files it leaves.
 """
 
 from tune.config.search import SearchConfig
+from tune.errors import pausing
 from tune.events import Emit
 from tune.pipeline.backend import Backend
 from tune.pipeline.latency import measure_latency
@@ -23,14 +24,14 @@ def run_baselines(config: SearchConfig, backend: Backend, *, command: str, emit:
     """Split, embed and score; return the results folder: leaderboard.csv, summary.json and test.json.
 
     `config` has passed `check_search`; only the base models of its space count. There is no search to resume, so
-    there is no search.toml.
+    there is no search.toml. Raises SearchPaused if a full disk or the like ends it.
     """
     clock = Clock()
     with clock.phase("data"):
         split, facts = read_split(config, emit)
     backend.agree(config, split, emit)
     folder = new_folder(config.search.results, config.search.name, f"{KIND}-{data_name(config)}")
-    with folder.locked():
+    with folder.locked(), pausing():
         run = Run(config, folder, split, facts, Summary(folder.summary), clock, emit, backend)
         record_start(run, command, KIND)
         models = embed_all(run)

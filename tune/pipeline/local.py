@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ from tune.data.split import Split
 from tune.embed.orders import EmbedOrder, embed_in_turn
 from tune.embed.prepare import PreparedBase
 from tune.embed.purchase import Ask, agree, search_estimates
+from tune.evaluate.finalists import releasable
 from tune.events import Emit, Message
 from tune.machine import usable_cores
 from tune.pipeline.backend import TrialsJob
 from tune.pipeline.meanwhile import AS_RAY_STARTS, AS_TRIALS_RUN, imported
-from tune.pipeline.room import check_room
+from tune.pipeline.room import LowDisk, check_room, largest_weights
+from tune.train.outcomes import TrialOutcome, trial_outcomes
+from tune.train.trained import Models
 
 
 class LocalBackend:
@@ -67,10 +71,10 @@ class LocalBackend:
         """See `Backend`; only within `ahead`, unless no trial is left to run."""
         from tune.search.algorithm import TrialSetup
         from tune.search.callbacks import StopMarks
+        from tune.search.kept_weights import DiskWatch, KeptWeights
         from tune.search.run import run_trials
         from tune.search.trainable import TrialDirectories
         from tune.train.local import LocalOpener
-        from tune.train.outcomes import trial_outcomes
 
         config, folder, options = job.config, job.folder, job.config.search
         directories = TrialDirectories(folder.trials.resolve(), job.digests, job.options)
@@ -80,14 +84,21 @@ class LocalBackend:
         resources, fitting = self._cluster or ({}, wanted)
         jobs = min(wanted, fitting) if own else options.jobs or fitting
 
-        def ended() -> int:
-            return sum(outcome.status != "halfway" for outcome in trial_outcomes(folder.trials, folder.asha))
+        def ended() -> list[TrialOutcome]:
+            outcomes = trial_outcomes(folder.trials, folder.asha)
+            return [one for one in outcomes if one.status != "halfway" and _is_of(one, job)]
 
-        check_room(config, job.bases, jobs, ended)
-        marks = [StopMarks(folder, directories)] if options.search == "asha" else []
+        sampled = bool(job.options.get("val_sample"))
+        dims = {name: base.dims for name, base in job.bases.items()}
+        if need := check_room(config, dims, jobs, lambda: len(ended()), sampled):
+            emit(Message(need))
+        callbacks: list[Any] = [StopMarks(folder, directories)] if options.search == "asha" else []
+        if config.whole and options.keep_weights == "finalists":
+            callbacks.append(KeptWeights(directories, partial(_releasable, job), ended()))
+        callbacks.append(DiskWatch(LowDisk(folder.root, largest_weights(config, dims)), emit))
         # Of a cluster that others use too, nobody knows how many trials run at a time; held ones might wait forever.
         cost = job.cost(by_default=True) if own else None
-        setup = TrialSetup(directories, opener, jobs, resources, marks, cost=cost, spent=lambda: job.bought_usd)
+        setup = TrialSetup(directories, opener, jobs, resources, callbacks, cost=cost, spent=lambda: job.bought_usd)
         with imported(AS_TRIALS_RUN):
             return run_trials(config, folder, setup, emit).interrupted
 
@@ -97,3 +108,16 @@ class LocalBackend:
     def facts(self) -> dict[str, Any]:
         """See `Backend`: nothing to add."""
         return {}
+
+
+def _is_of(outcome: TrialOutcome, job: TrialsJob) -> bool:
+    """Return whether a trial is one of these base models and their data."""
+    config = outcome.config
+    return config.base_model in job.bases and outcome.trial == config.digest(job.digests[config.base_model])
+
+
+def _releasable(job: TrialsJob, ended: Sequence[TrialOutcome]) -> list[TrialOutcome]:
+    """Return the trials that cannot be finalists."""
+    options = job.config.search
+    models = Models(job.bases, options.cache.expanduser(), job.config.data.max_length)
+    return releasable(ended, models, options.finalists, options.search == "grid")

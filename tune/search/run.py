@@ -61,11 +61,19 @@ class SearchRun:
     past: int = 0
 
 
+class CommonFailure(UserError):
+    """The first trials all failed for one reason. trials: those that a resumed search trains again."""
+
+    def __init__(self, message: str, trials: list[str]) -> None:
+        super().__init__(message)
+        self.trials = trials
+
+
 def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, emit: Emit) -> SearchRun:
     """Run the trials of a search, or on resume the remaining ones. Ray must be running (`connected` or `slots`).
 
     Raises, once the search has ended cleanly: KeyboardInterrupt after Ctrl-C, Terminated after SIGTERM, SearchPaused if
-    something outside the trials stopped it, and UserError if the first trials all failed for one reason.
+    something outside the trials stopped it, and CommonFailure if the first trials all failed for one reason.
     """
     directories = setup.directories
     outcomes = trial_outcomes(folder.trials, folder.asha)
@@ -113,14 +121,15 @@ def run_trials(config: SearchConfig, folder: ResultsFolder, setup: TrialSetup, e
     return SearchRun(ended, watch.reached if ended < chosen.remaining else "", chosen.finished)
 
 
-def _common_failure(folder: ResultsFolder, tally: Tally, cause: str) -> UserError:
+def _common_failure(folder: ResultsFolder, tally: Tally, cause: str) -> CommonFailure:
     """Return the error that all trials failed for one reason; a resumed search trains them again."""
-    for name, status in tally.ended.items():
-        if status == "failed":
-            TrialDirectory(folder.trials / name).forgive()
-    return UserError(
+    failed = [name for name, status in tally.ended.items() if status == "failed"]
+    for name in failed:
+        TrialDirectory(folder.trials / name).forgive()
+    return CommonFailure(
         f"the first {SAME_FAILURES} trials that ended all failed: {cause}; no winner is fixed. Remove the "
-        f"cause, then use --resume {folder.name}, which trains them again; --max-failures N allows more failures"
+        f"cause, then use --resume {folder.name}, which trains them again; --max-failures N allows more failures",
+        failed,
     )
 
 
@@ -191,4 +200,4 @@ def _quiet() -> Iterator[None]:
             entry.setLevel(level)
 
 
-__all__ = ["SearchRun", "run_trials"]
+__all__ = ["CommonFailure", "SearchRun", "run_trials"]

@@ -13,8 +13,10 @@ The process that trains the trial writes these files, in this order, while it ho
 5. `failed.json`         reason and traceback if the trial cannot be trained. Nothing is written after it.
 6. `done`                written last, after the last report; state.pt is removed after it.
 
-The driver writes two more. `lost.json`: the trial was given up because its worker died too often; reopening the trial
-removes it. `stopped`: ASHA stopped the trial (a resumed search relies on asha.json, which is written first).
+The driver writes three more. `lost.json`: the trial was given up because its worker died too often; reopening the trial
+removes it. `stopped`: ASHA stopped the trial (a resumed search relies on asha.json, which is written first); state.pt
+is removed after it.
+`weights_deleted`: the trial has ended and cannot be a finalist, so its weights were deleted; written before they are.
 
 `done` and `stopped` hold the number of reports and the SHA-256 of what belongs to them, so that `settle` finds what has
 been damaged or lost since.
@@ -54,6 +56,7 @@ class TrialDirectory:
         self._lost = path / "lost.json"
         self._stopped = path / "stopped"
         self._done = path / "done"
+        self._deleted = path / "weights_deleted"
         self._state_written = 0.0
 
     @contextlib.contextmanager
@@ -85,10 +88,25 @@ class TrialDirectory:
     def stop(self) -> None:
         """Mark the trial as stopped for good: reopening it replays its reports without training."""
         write_atomic(self._stopped, self._record() + "\n", sync=False)
+        self.state.unlink(missing_ok=True)
 
     def unstop(self) -> None:
-        """Forget that the search has stopped the trial: another search decides about it anew."""
+        """Forget that the search has stopped the trial: another search decides about it anew.
+
+        If it goes on there, it is trained from its start, without new reports until it gets to where it was.
+        """
         self._stopped.unlink(missing_ok=True)
+
+    @property
+    def weights_deleted(self) -> bool:
+        """Whether the weights were deleted on purpose, to save disk."""
+        return self._deleted.exists()
+
+    def delete_weights(self) -> None:
+        """Delete the weights of an ended trial. It counts as whole without them."""
+        write_atomic(self._deleted, "")
+        self.best.unlink(missing_ok=True)
+        self.state.unlink(missing_ok=True)
 
     @property
     def done(self) -> bool:
@@ -156,7 +174,7 @@ class TrialDirectory:
             else:
                 damaged = f"{self.best.name} is missing"
         if damaged:
-            self._clear()
+            self.clear()
         return damaged
 
     def damage(self) -> str:
@@ -182,17 +200,21 @@ class TrialDirectory:
         if not record:
             # Written by an earlier version.
             complete = self.stopped or (bool(reports) and reports[-1].last)
-            return "" if complete and self.best.exists() == bool(reports) else "a file is missing or cut short"
+            weights = self.best.exists() or self.weights_deleted
+            return "" if complete and weights == bool(reports) else "a file is missing or cut short"
         for file in self._belongings():
+            if file == self.best and self.weights_deleted:
+                continue
             if (file.name in hashes) != file.exists():
                 return f"{file.name} is missing" if file.name in hashes else f"{file.name} is not the trial's"
             if file.name in hashes and sha256_of(file) != hashes[file.name]:
                 return f"{file.name} is damaged"
         return "" if count == len(reports) else f"{self._reports.name} is damaged"
 
-    def _clear(self) -> None:
-        """Remove everything but the configuration, the marks first: what is half removed is trained again, too."""
-        for path in (self._done, self._stopped, self._reports, self.state, self.best, self.path / OUT_OF_FOLD):
+    def clear(self) -> None:
+        """Remove everything but the configuration, in an order that has what is half removed trained again, too."""
+        files = (self._done, self._stopped, self._reports, self.state, self.best, self.path / OUT_OF_FOLD)
+        for path in (*files, self._deleted):
             path.unlink(missing_ok=True)
 
     def state_due(self, pause: float = 0.0) -> bool:

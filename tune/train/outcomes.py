@@ -1,6 +1,6 @@
 """TrialOutcome: the status and reports of each trial of a search, read from the trial directories alone."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,6 +36,11 @@ class TrialOutcome:
         return max(self.reports, key=lambda report: report.auc, default=None)
 
     @property
+    def weights_deleted(self) -> bool:
+        """Whether its weights were deleted, as it could not be a finalist."""
+        return TrialDirectory(self.directory).weights_deleted
+
+    @property
     def note(self) -> str:
         """What a reader of its numbers should know, or ""."""
         if not any(report.halved for report in self.reports):
@@ -54,11 +59,12 @@ def trial_outcomes(trials: Path, rungs: Path) -> list[TrialOutcome]:
     """Return all trials of a search in the order in which they began. trials: their folder; rungs: asha.json."""
     stopped = RungFile(rungs).stopped
     begun = sorted(trials.glob("*/trial.json"), key=lambda path: (path.stat().st_mtime_ns, path))
-    outcomes = (_outcome(path.parent, stopped) for path in begun)
+    outcomes = (trial_outcome(path.parent, stopped) for path in begun)
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _outcome(path: Path, stopped: dict[str, float]) -> TrialOutcome | None:
+def trial_outcome(path: Path, stopped: Container[str]) -> TrialOutcome | None:
+    """Return the trial in a directory; None if it has not begun. stopped: names of those that ASHA stopped."""
     directory = TrialDirectory(path)
     config = directory.config()
     if config is None:

@@ -31,6 +31,9 @@ def open_trial_directory(
         if trial.done:
             yield from (report for report in trial.reports() if report.number > after)
             return
+        if trial.weights_deleted:
+            # It was stopped, and another search, which extends that one, goes on with it.
+            trial.clear()
         try:
             with contextlib.closing(train(trial)) as reports:
                 for report in reports:
