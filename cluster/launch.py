@@ -229,6 +229,7 @@ def check_servers(config: SearchConfig, allow_private: bool = False) -> None:
 
 
 def _dry_run(config: SearchConfig, options: Options) -> int:
+    from cluster.plan import place, upload_line
     from tune.cli.display import SearchDisplay
     from tune.embed.base_models import PACKAGED
     from tune.pipeline.dry_run import dry_run
@@ -237,7 +238,9 @@ def _dry_run(config: SearchConfig, options: Options) -> int:
     check_servers(config, options.private_server)
     check_search(config, resume=True, elsewhere=set(PACKAGED), buys=False)
     stop_status_line()
-    dry_run(config, SearchDisplay().emit, None, _WORST)
+    display = SearchDisplay()
+    display.emit(Message(upload_line(config)))
+    dry_run(config, display.emit, None, _WORST, place(config, options.gpu))
     return 0
 
 

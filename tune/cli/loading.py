@@ -26,9 +26,12 @@ def command_line(name: str, arguments: Sequence[str]) -> str:
 
 
 def show_dry_run(config: SearchConfig, trials: bool = True) -> int:
-    """Print the split and what closed models would cost; return 0."""
+    """Print the split, the plan and what closed models would cost; return 0. trials: whether there would be any."""
     from tune.cli.display import SearchDisplay
+    from tune.machine import usable_cores
     from tune.pipeline.dry_run import dry_run
+    from tune.pipeline.plan import Place
 
-    dry_run(config, SearchDisplay().emit, config.search.cache.expanduser(), trials=trials)
+    place = Place(config.search.jobs or usable_cores()) if trials else None
+    dry_run(config, SearchDisplay().emit, config.search.cache.expanduser(), place=place)
     return 0

@@ -40,6 +40,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "training the base model": {
         "freeze": "true,false", "train": "full,lora", "lora_rank": "N,...", "lora_alpha": "X,...", "eval_pairs": "N",
         "accumulation": "N", "checkpointing": "true|false", "chunk_size": "N", "guard_loss": "AUC",
+        "keep_weights": "finalists|all",
     },
     "closed models": {
         "base_url": "URL", "cohere_base_url": "URL", "input_type": "TYPE", "too_long": "truncate|refuse",
@@ -49,7 +50,7 @@ GROUPS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 """Group -> option -> what its flag takes."""
 
-DRY_RUN = "print the split and what closed models would cost, then stop"
+DRY_RUN = "print the split and the plan (trials, time, disk, costs), then stop"
 
 
 class UsageError(ConfigError):
