@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,9 +105,10 @@ def make_parser() -> Parser:
 def launch(arguments: Sequence[str]) -> int:
     """Check, upload, spawn, watch and download; return the exit code."""
     parser = make_parser()
-    request, parsed = search_request(parser, arguments, _begun_on_modal)
-    if request.extends is not None:
+    if any(argument.split("=")[0] == "--extend" for argument in arguments):
         raise UsageError(["--extend works for searches on this machine (python -m tune search), not on Modal"])
+    with tempfile.TemporaryDirectory(prefix="embedtune-") as place:
+        request, parsed = search_request(parser, arguments, partial(_begun_on_modal, Path(place)))
     options, config = _options(parser, parsed, request.config)
     presentation = Presentation.of(parsed)
     if presentation.quiet or presentation.json:
@@ -249,8 +251,8 @@ def _searches() -> set[str]:
     return {Path(path).stem for path in names_in(settings.results_volume, HEADS)}
 
 
-def _begun_on_modal(folder: Path) -> Path:
-    """Copy the search.toml of a search on the Volume to a local file; return its path. Raises ResultsError."""
+def _begun_on_modal(place: Path, folder: Path) -> Path:
+    """Copy the search.toml of a search on the Volume to the folder `place`; return its path. Raises ResultsError."""
     text = _reached(lambda: read_text(settings.results_volume, f"{folder.name}/search.toml"))
     if text is None:
         known = ", ".join(sorted(_reached(_searches))[-5:])
@@ -258,7 +260,7 @@ def _begun_on_modal(folder: Path) -> Path:
             f"the Volume embedtune-results has no search {folder.name} to resume"
             + (f"; it has {known}" if known else "")
         )
-    path = Path(tempfile.mkdtemp(prefix="embedtune-")) / "search.toml"
+    path = place / "search.toml"
     path.write_text(text)
     return path
 

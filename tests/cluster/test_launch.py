@@ -303,6 +303,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "two bad values": (["--trials", "0", "--dims", "x"], ["[search] trials", "[space] dims"]),
     "not available on Modal": (["--cache", "/tmp/x"], ["[search] cache: not available on Modal"]),
     "no int8 on Modal": (["--base-model", "minilm", "--precision", "int8"], ["[search] precision: int8 runs on CPUs"]),
+    "no extension on Modal": (["--resume", "first", "--extend", "5"], ["--extend works for searches on this machine"]),
     "not a number": (["--max-concurrent", "none"], ["--max-concurrent"]),
     "too many at a time": (["--jobs", "1001"], ["--max-concurrent: must be at most 1000"]),
     "no such file": (["--base-model", "wordllama", "--data", "nowhere.csv"], ["nowhere.csv"]),
