@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@pytest.mark.parametrize("algorithm", ["asha", "optuna", "random"])
+@pytest.mark.parametrize("algorithm", ["asha", "random", pytest.param("optuna", marks=pytest.mark.slow)])
 def test_an_extended_search_equals_one_of_all_trials(algorithm: str, place: Path, tmp_path: Path) -> None:
     options = ("--results", tmp_path, "--cache", place / "cache")
     for name, trials in (("long", 9), ("short", 5)):
