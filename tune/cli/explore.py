@@ -61,7 +61,8 @@ def explore(arguments: list[str]) -> int:
 
 def show_findings(found: "Findings", written: "Written", console: Console) -> None:
     """Print what was found, in the order of the page."""
-    from tune.report.explore.sentences import answer, counted
+    from tune.metrics.verdict import counted
+    from tune.report.explore.sentences import answer
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)

@@ -73,6 +73,11 @@ def in_brackets(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things, in the plural unless it is 1."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def as_sentence(text: str) -> str:
     """Return the text with a capital letter and a full stop."""
     return f"{text[0].upper()}{text[1:]}."

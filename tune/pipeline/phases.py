@@ -20,6 +20,7 @@ from tune.evaluate.tfidf import TFIDF_KEY, TfidfBaseline, tfidf_on_val
 from tune.events import Bought, SearchNamed
 from tune.files import write_atomic
 from tune.machine import cpu_name, usable_cores
+from tune.metrics.verdict import counted
 from tune.pipeline.guard import record_guards
 from tune.pipeline.keep_scores import keep_opened
 from tune.pipeline.labels import check_labels, in_place_of_praise
@@ -144,8 +145,8 @@ def open_test_once(
     if searched and not finalists:
         untouched = {baseline_key(name): base_val(base, models.cache).to_json() for name, base in models.bases.items()}
         return unopened({**untouched, TFIDF_KEY: tfidf.final.to_json()}, tfidf)
-    with_finalists = f"{len(finalists)} finalists and " if finalists else ""
-    run.say(f"opening test: {with_finalists}{len(models.bases)} untouched base models, once")
+    scored = [counted(len(finalists), "finalist")] if finalists else []
+    run.say(f"opening test: {' and '.join([*scored, counted(len(models.bases), 'untouched base model')])}, once")
     began = now()
     opening = Opening(tfidf, run.config.search.search == "grid", run.emit)
     opened = open_test(finalists, models, sides["test"], seed, opening)

@@ -6,9 +6,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from tune.metrics.verdict import counted
 from tune.report.explore.findings import Components, Findings, Graph, Histogram, Lengths, Overlap, Scored
 from tune.report.explore.graph import places
-from tune.report.explore.sentences import counted
 from tune.report.theme import HEIGHT, NARROW, WIDTH, Figure
 
 _CLASSES = ("positive", "negative")

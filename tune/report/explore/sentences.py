@@ -1,6 +1,6 @@
 """The findings as sentences, the same on the page and in the terminal."""
 
-from tune.metrics.verdict import as_sentence
+from tune.metrics.verdict import as_sentence, counted
 from tune.report.explore.findings import Findings, Resolved, Scored
 
 _CHANCE = 0.5
@@ -51,11 +51,6 @@ def can_show(one: Resolved) -> str:
         f"{one.side[:1].upper()}{one.side[1:]} ({one.pairs:,} pairs, {one.how}) can show a difference of about"
         f" {points(one.found)} points of AUC between two models, four times in five."
     )
-
-
-def counted(number: int, what: str) -> str:
-    """Return a number of things, in the plural unless it is 1."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def same_line(found: Findings) -> str:
