@@ -41,6 +41,8 @@ def test_an_extended_search_equals_one_of_all_trials(algorithm: str, place: Path
         assert ran.code == 0, ran.err
     before, done = contents(tmp_path / "short"), done_trials(tmp_path / "short")
 
+    dry = tune_inside("search", "--resume", "short", "--extend", 4, "--dry-run", *options)
+    assert f"{algorithm}: 4 trials, up to 2 at a time" in dry.out and "by earlier searches (long, short)" in dry.out
     ran = tune_inside("search", "--resume", "short", "--extend", 4, "--name", "more", *options)
     assert ran.code == 0, ran.err
     assert contents(tmp_path / "short") == before, "the search that is extended stays as it was"

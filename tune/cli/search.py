@@ -19,7 +19,12 @@ def search(arguments: list[str]) -> int:
     runs = not parsed.dry_run
     check_search(request.config, request.resume is not None or parsed.dry_run, buys=runs, trains=runs)
     if parsed.dry_run:
-        return show_dry_run(request.config)
+        config = request.config
+        if request.extends is not None:
+            # Those that it begins with are not trained again.
+            added = config.search.model_copy(update={"trials": int(parsed.extend)})
+            config = config.model_copy(update={"search": added})
+        return show_dry_run(config)
     return _run(request, command_line("search", arguments), presentation)
 
 
