@@ -112,10 +112,7 @@ class Campaign:
             command = self.command(kind, results, folder.name)
             code, said, below = self._disturbed(command, target, seconds, filler)
             codes = [code]
-            # Hit while it starts, Ray's start fails, which is an error in one line. If an agent dies, Ray's own code
-            # may end the driver, with code 1, before the driver can say a word.
-            fine = code in ENDS or (code == 2 and "error: Ray did not start" in said) or (code, target) == (1, "agent")
-            wrong = [] if fine else [f"exit code {code}: {said[-300:]}"]
+            wrong = [] if _fine(code, target, said) else [f"exit code {code}: {said[-300:]}"]
             while codes[-1] != 0 and len(codes) <= MOST_RESUMES:
                 code, more = self.run(self._again(command, folder))
                 codes.append(code)
@@ -156,6 +153,17 @@ class Campaign:
         if filler is not None:
             filler.unlink(missing_ok=True)
         return code, log.read_text(), below
+
+
+def _fine(code: int, target: str, said: str) -> bool:
+    """Return whether a disturbed search ended as it should.
+
+    Hit while it starts, Ray's start fails, which is an error in one line. Ray's own code may end the driver, with code
+    1, before the driver can say a word: if an agent dies, and while the driver joins a cluster that has just died.
+    """
+    if code == 2:
+        return "error: Ray did not start" in said
+    return code in ENDS or (code == 1 and (target == "agent" or "Failed to register worker" in said))
 
 
 def hit(pid: int, target: str, filler: Path | None) -> None:
