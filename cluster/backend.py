@@ -192,8 +192,10 @@ class ModalBackend:
             self._keeper.commit(settings.OUTAGE_SECONDS)
 
     def facts(self) -> dict[str, Any]:
-        """Return what the calls used, and on which GPUs."""
-        totals = self._keeper.totals()
+        """Return what the calls of all runs used, on which GPUs, and what each trial cost."""
+        # Containers that wait for a call now will wait to the end, and are paid for.
+        ahead = settings.TRIAL_SCALEDOWN
+        totals = self._keeper.totals(ahead)
         return {
             "modal": {
                 "calls": totals.calls,
@@ -202,7 +204,8 @@ class ModalBackend:
                 "left_running": len(self.left.running),
                 "unknown": len(self.left.unknown),
                 "gpu": self._gpu,
-                "usd": self._keeper.usd(),
+                "usd": self._keeper.usd(ahead),
+                "usd_by_trial": self._keeper.usd_by_trial(),
             }
         }
 

@@ -175,7 +175,6 @@ class _Reader:
         While Modal cannot be asked, the call may be running: its news is waited for, and it is asked about less and
         less often.
         """
-        container = self._entry.containers[-1] if self._entry.containers else ""
         pauses, patience = Pauses(), 0.0
         while True:
             message = None if look else self._news.next(patience)
@@ -184,9 +183,7 @@ class _Reader:
                 pauses.reset()
                 patience = 0.0
                 self._follow(message.get("call", ""))
-                if message["container"] != container:
-                    container = message["container"]
-                    self._ledger.note(self._entry.call, container=container, began=message["began"])
+                self._record(message)
                 yield message
                 continue
             answer = ask(self._entry.call)
@@ -201,8 +198,18 @@ class _Reader:
             if "elsewhere" in answer.result:
                 self._follow(answer.result["elsewhere"])
                 continue
+            self._record(answer.result)
             yield answer.result
             raise CallLost("its Modal call ended early")
+
+    def _record(self, message: TrialNews) -> None:
+        """Record the call's container, if it is new, and when its work was done."""
+        call, container = self._entry.call, message["container"]
+        if not self._entry.stints or self._entry.stints[-1].container != container:
+            self._ledger.note(call, container=container, began=message["began"], started=message.get("started"))
+            self._entry = self._ledger.entries()[call]
+        if "left" in message:
+            self._ledger.note(call, left=message["left"])
 
     def _follow(self, call: str) -> None:
         """Read `call` from here on, if it is another one with the same key: it came first, so it trains."""

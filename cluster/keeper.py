@@ -10,6 +10,7 @@ from pathlib import Path
 
 import modal
 
+from cluster import settings
 from cluster.calls import Pauses, patiently
 from cluster.claims import Fence, Superseded
 from cluster.ledger import FILE_NAME, CallEntry, CallTotals, Ledger, totals
@@ -61,17 +62,28 @@ class Keeper:
                 os._exit(SUPERSEDED)
             patiently(self._volume.commit, patience)
 
-    def totals(self) -> CallTotals:
-        """Return what the search's calls have used so far."""
-        self._read_ledgers()
-        return totals(entry for _, entries in list(self._ledgers.values()) for entry in entries)
+    def totals(self, ahead: float = 0.0) -> CallTotals:
+        """Return what the search's calls have used so far, in all its runs.
 
-    def usd(self) -> float | None:
-        """Return what the calls have cost so far, by the seconds that their containers were at work; None if unknown.
-
-        Containers' starts and the idle time of warm ones come on top.
+        ahead: with the seconds that containers will still be up for, if no call comes and the last have ended.
         """
-        return self._price(self.totals().seconds)
+        self._read_ledgers()
+        entries = [entry for _, entries in list(self._ledgers.values()) for entry in entries]
+        return totals(entries, time.time() + ahead, settings.TRIAL_SCALEDOWN)
+
+    def usd(self, ahead: float = 0.0) -> float | None:
+        """Return what the containers of trials have cost so far, idle time included; None if the price is unknown."""
+        return self._price(self.totals(ahead).seconds)
+
+    def usd_by_trial(self) -> dict[str, float]:
+        """Return what each trial's own calls have cost, without containers' starts and idle time; {} if unknown."""
+        self._read_ledgers()
+        now = time.time()
+        costs = {
+            path.parent.name: self._price(sum(entry.seconds(now) for entry in entries))
+            for path, (_, entries) in sorted(self._ledgers.items())
+        }
+        return {trial: usd for trial, usd in costs.items() if usd is not None}
 
     def close(self) -> None:
         """End the thread; the caller makes the last commit."""

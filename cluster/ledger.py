@@ -31,24 +31,38 @@ _PARALLEL = 16
 """Calls checked or cancelled at the same time; each is a round trip of about 50 ms."""
 
 
+@dataclass(frozen=True)
+class Stint:
+    """A container's work on a call. started: the container, as it says; None if it does not. began: with this call."""
+
+    container: str
+    began: float
+    started: float | None = None
+
+
 @dataclass
 class CallEntry:
     """What the ledger knows of a call. Times are seconds since 1970.
 
     partition: of the Queue, with its news. key: names it there; "" if the partition is its own, as in earlier versions.
-    began: its first container took it. containers: all that have worked on it. cancelled: we asked for its end.
-    finished: its last report, or its failure, was read. over: Modal said that it has ended.
+    stints: of its containers, in order. cancelled: we asked for its end. finished: its last report, or its failure, was
+    read. left: its function was done by then, as its container says. over: Modal said that it has ended.
     """
 
     call: str
     partition: str
     spawned: float
-    containers: list[str] = field(default_factory=list)
-    began: float | None = None
+    stints: list[Stint] = field(default_factory=list)
     cancelled: float | None = None
     finished: float | None = None
+    left: float | None = None
     over: float | None = None
     key: str = ""
+
+    @property
+    def began(self) -> float | None:
+        """When its first container took it; None while it waits. A call that loses its container is paid for since."""
+        return self.stints[0].began if self.stints else None
 
     @property
     def ending(self) -> float | None:
@@ -56,10 +70,12 @@ class CallEntry:
         return self.finished or self.cancelled
 
     def seconds(self, now: float) -> float:
-        """Return its container seconds so far; after a lost container, including the wait for the next."""
-        if self.began is None:
-            return 0.0
-        return max(0.0, (self.ending or self.over or now) - self.began)
+        """Return the seconds that it has taken so far; after a lost container, including the wait for the next."""
+        return 0.0 if self.began is None else max(0.0, self.end(now) - self.began)
+
+    def end(self, now: float) -> float:
+        """Return when it ended; `now` if it has not."""
+        return self.left or self.ending or self.over or now
 
 
 class Ledger:
@@ -88,7 +104,7 @@ class Ledger:
         self._append(ended=key)
 
     def note(self, call: str, **facts: Any) -> None:
-        """Record further facts of a call: container, began, cancelled, finished, over."""
+        """Record further facts of a call: container with began and started; cancelled, finished, left, over."""
         self._append(call=call, **facts)
 
     def entries(self) -> dict[str, CallEntry]:
@@ -142,10 +158,10 @@ class Ledger:
 
 
 def _add_facts(entry: CallEntry, facts: dict[str, Any]) -> None:
-    if "container" in facts and facts["container"] not in entry.containers:
-        entry.containers.append(facts["container"])
-    # The first value counts: a call that lost its container is paid for since its first container.
-    for name in ("began", "cancelled", "finished", "over"):
+    if "container" in facts and facts["container"] not in [stint.container for stint in entry.stints[-1:]]:
+        entry.stints.append(Stint(facts["container"], facts["began"], facts.get("started")))
+    # The first value counts.
+    for name in ("cancelled", "finished", "left", "over"):
         if name in facts and getattr(entry, name) is None:
             setattr(entry, name, facts[name])
 
@@ -259,7 +275,7 @@ def _end_call(directory: Path, entry: CallEntry) -> CallState:
 
 @dataclass(frozen=True)
 class CallTotals:
-    """What a search's calls have used: busy container seconds, distinct containers, calls, calls running now."""
+    """What a search's calls have used: container seconds, distinct containers, calls, calls running now."""
 
     seconds: float
     containers: int
@@ -267,15 +283,42 @@ class CallTotals:
     running: int
 
 
-def totals(entries: Iterable[CallEntry]) -> CallTotals:
-    """Return what these calls have used so far, without container starts and the idle time of warm containers."""
-    now, calls = time.time(), list(entries)
+def totals(entries: Iterable[CallEntry], now: float, idle: float) -> CallTotals:
+    """Return what these calls have used until `now`. idle: as in `container_seconds`."""
+    calls = list(entries)
+    seconds = container_seconds(calls, now, idle)
     return CallTotals(
-        seconds=sum(entry.seconds(now) for entry in calls),
-        containers=len({container for entry in calls for container in entry.containers}),
+        seconds=sum(seconds.values()),
+        containers=len(seconds),
         calls=len(calls),
         running=sum(entry.began is not None and entry.over is None and not entry.ending for entry in calls),
     )
+
+
+def container_seconds(entries: Iterable[CallEntry], now: float, idle: float) -> dict[str, float]:
+    """Return the seconds that each container was up until `now`, at most: from its start to `idle` after its last call.
+
+    idle: seconds that a container waits for its next call. A container whose start is unknown counts from its first
+    call. When a container was lost is unknown: it counts as if it had ended its call as the next one took that.
+    """
+    spans: dict[str, list[tuple[float, float]]] = {}
+    starts: dict[str, float] = {}
+    for entry in entries:
+        ends = [*(stint.began for stint in entry.stints[1:]), entry.end(now)]
+        for stint, end in zip(entry.stints, ends, strict=False):
+            spans.setdefault(stint.container, []).append((stint.began, end + idle))
+            start = stint.began if stint.started is None else stint.started
+            starts[stint.container] = min(start, starts.get(stint.container, start))
+    return {name: _covered([(starts[name], min(calls)[0]), *calls], now) for name, calls in spans.items()}
+
+
+def _covered(spans: Iterable[tuple[float, float]], now: float) -> float:
+    """Return how many seconds until `now` are in at least one of the spans, each from a time to a time."""
+    total, covered = 0.0, float("-inf")
+    for begin, end in sorted(spans):
+        total += max(0.0, min(end, now) - max(begin, covered))
+        covered = max(covered, min(end, now))
+    return total
 
 
 __all__ = [
@@ -283,7 +326,9 @@ __all__ = [
     "CallTotals",
     "CallsLeft",
     "Ledger",
+    "Stint",
     "cancel",
+    "container_seconds",
     "end_calls",
     "open_calls",
     "totals",

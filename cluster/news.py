@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 TrialNews = dict[str, Any]
 """reports: all so far, as plain values. failed: reason, or None. container, began: where it trains, since when.
+started: that container (not in earlier versions). left: when its work was done, in the last news only.
 key: of the call, among those on its partition ("" in searches begun with a version that had a partition per call).
 call: its id. elsewhere: instead of reports, the call that trains, as another one with the same key does."""
 

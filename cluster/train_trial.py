@@ -19,6 +19,8 @@ from cluster.news import TrialNews
 
 logger = logging.getLogger(__name__)
 
+_STARTED = time.time()
+"""When this container started, but for Modal's own imports."""
 _KEPT_VIEWS = 2
 _views: "OrderedDict[str, Any]" = OrderedDict()
 """Views by digest, kept in memory between the calls of a warm container."""
@@ -52,6 +54,7 @@ def train_trial(order: dict[str, Any]) -> TrialNews:
             "failed": None,
             "container": os.environ.get("MODAL_TASK_ID", ""),
             "began": time.time(),
+            "started": _STARTED,
             "key": order["key"],
             "call": modal.current_function_call_id() or "",
         }
@@ -100,6 +103,7 @@ def _train(order: dict[str, Any], message: TrialNews) -> TrialNews:
         # Also after a cancel or an interrupt: the training so far is paid for.
         stream.close()
         _uninterrupted(lambda: patiently(settings.trials_volume.commit, settings.ASK_SECONDS))
+    message["left"] = time.time()
     news.send(message)
     news.close()
     return message

@@ -87,9 +87,9 @@ class SearchStarted:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a search on Modal has used so far: containers at work now, container seconds at work, and USD for these.
+    """What trials on Modal have used so far, in all runs: containers at work now, container seconds, and USD for these.
 
-    usd: None if the price of the GPU is unknown.
+    seconds: from the start of each container to its end, idle time included. usd: None if the GPU's price is unknown.
     """
 
     containers: int

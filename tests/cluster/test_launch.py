@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 
 from cluster.launch import launch as launched_here
+from cluster.ledger import Ledger
+from cluster.settings import TRIAL_SCALEDOWN
 from tests.helpers import tensorboard_runs
 from tests.helpers.command import Ran, leaderboard, summary, tune_inside, wait_for
 from tests.helpers.modal_launch import (
@@ -89,6 +91,10 @@ def test_the_search_ends_and_prints_what_matters(asha: Search) -> None:
     facts = summary(asha.folder)
     assert facts["modal"]["left_running"] == 0 and facts["modal"]["container_seconds"] > 1
     assert facts["modal"]["usd"] == pytest.approx(facts["modal"]["container_seconds"] / 3600 * 1.1016, rel=0.1)
+    assert facts["modal"]["container_seconds"] >= facts["modal"]["containers"] * TRIAL_SCALEDOWN
+    costs = {row["trial"]: float(row["usd"]) for row in leaderboard(asha.folder) if row["status"] != "baseline"}
+    assert min(costs.values()) > 0 and sum(costs.values()) < facts["modal"]["usd"]
+    assert facts["modal"]["usd_by_trial"] == costs and facts["usd"] == {"vectors": 0, "total": facts["modal"]["usd"]}
     assert facts["command"].startswith("modal run cluster/launch.py --search asha")
     assert "beats" in (asha.folder / "report.md").read_text() and (asha.folder / "report.html").stat().st_size > 800_000
 
@@ -118,6 +124,9 @@ def test_the_killed_trial_resumed_from_its_checkpoint(asha: Search) -> None:
     assert list(tensorboard_runs.scalars(log)) == numbers, "each reported once, in order"
     first, second = asha.killed.containers
     assert first != second
+    [entry] = Ledger(trial).entries().values()
+    assert [stint.container for stint in entry.stints] == [first, second]
+    assert all(stint.started is not None and 0 <= stint.began - stint.started < 60 for stint in entry.stints)
     assert next(container for container in asha.stand_in.containers if container.task_id == first).exit_code != 0
 
 

@@ -10,7 +10,8 @@ MODAL_USD_PER_HOUR = {
     "H100": 3.9492,
 }
 """Modal's base list prices of GPUs in USD per hour (modal.com/pricing lists them by the second; as of 2026-05-07, that
-of the A10G as of 2026-03). CPU, memory and some regions cost extra. A GPU that is not here has no price."""
+of the A10G as of 2026-03). CPU, memory and some regions cost extra. A GPU that is not here has no price.
+`modal.Workspace.billing.rates()` is not asked: Modal's client documents neither its keys nor its units."""
 
 
 def modal_usd_per_hour(gpus: str | list[str] | None) -> tuple[float, float] | None:

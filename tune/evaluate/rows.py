@@ -23,7 +23,8 @@ class TableFacts:
     notes: by base model. val_pairs: number of validation pairs; with folds, those of train and val. contenders: model
     key -> AUC on all of val, as trained, of trials that had reported on a sample of it. spearman: model key ->
     Spearman's correlation on all of val, of all contenders, if pairs have graded scores. guard: model key -> `before`
-    and `after`, mean AUC on the guard sets. shares: trial -> the share of its training that is kept.
+    and `after`, mean AUC on the guard sets. shares: trial -> the share of its training that is kept. usd: trial -> what
+    training it has cost, of those where that is known.
     """
 
     notes: dict[str, str]
@@ -32,6 +33,7 @@ class TableFacts:
     spearman: dict[str, float] = field(default_factory=dict)
     guard: dict[str, dict[str, Any]] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
+    usd: dict[str, float] = field(default_factory=dict)
 
 
 def leaderboard_rows(
@@ -59,6 +61,7 @@ def leaderboard_rows(
                     **differences.get(key, {}),
                     **_guard_columns(facts.guard.get(key)),
                     "merge": facts.shares.get(outcome.trial),
+                    "usd": facts.usd.get(outcome.trial),
                     "note": "; ".join(filter(None, (facts.notes.get(outcome.config.base_model), outcome.note))),
                 }
             )

@@ -111,6 +111,16 @@ def record_bought(summary: Summary, bases: dict[str, PreparedBase]) -> None:
         summary.update(usd={"vectors": bought_usd(summary) + now})
 
 
+def record_spent(summary: Summary) -> None:
+    """Add to the summary what all runs of the search have cost: vectors bought and, on Modal, trials' containers.
+
+    Nothing is added if that is nothing, or if the price of a GPU is unknown.
+    """
+    trials = (summary.get("modal") or {"usd": 0.0}).get("usd")
+    if trials is not None and (total := bought_usd(summary) + trials):
+        summary.update(usd={"vectors": bought_usd(summary), "total": total})
+
+
 def _leaks_line(seen: dict[str, int], near: dict[str, Any]) -> str:
     if folds := near.get("folds"):
         return (
@@ -174,6 +184,7 @@ def write_table(
         spearman=run.summary.get("val_spearman") or {},
         guard=(run.summary.get("guard") or {}).get("models") or {},
         shares={trial: one["share"] for trial, one in (run.summary.get("merge") or {}).items()},
+        usd=(run.summary.get("modal") or {}).get("usd_by_trial") or {},
     )
     fixed = [model.outcome.trial for model in finalists]
     write_leaderboard(run.folder.leaderboard, leaderboard_rows(outcomes, models.bases, test, fixed, facts))
@@ -183,6 +194,7 @@ def write_table(
     verdict, verdicts, correction = test["verdict"], test.get("verdicts"), test.get("correction")
     if verdict and (instead := in_place_of_praise(run)):
         verdict, verdicts, correction = {**verdict, "outcome": "unknown", "sentence": instead}, [instead], ""
+    record_spent(run.summary)
     run.summary.update(
         test={name: value for name, value in test.items() if name not in apart},
         verdict=verdict,

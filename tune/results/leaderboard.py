@@ -64,6 +64,7 @@ COLUMNS = (
     "merge",
     "threshold",
     "seconds",
+    "usd",
     "error",
     "note",
 )
