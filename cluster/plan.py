@@ -5,6 +5,7 @@ from tune.config.data import GENERAL
 from tune.config.prices import modal_usd_per_hour
 from tune.config.search import SearchConfig
 from tune.data.local_files import local_files
+from tune.metrics.verdict import counted
 from tune.pipeline.plan import Place
 
 
@@ -23,8 +24,7 @@ def upload_line(config: SearchConfig) -> str:
     if not files:
         return "upload: no pairs, only embedtune's code"
     size = sum(file.stat().st_size for file in files) / 1e6
-    counted = "1 file" if len(files) == 1 else f"{len(files)} files"
-    return f"upload: {counted} of pairs, {size:.1f} MB, and embedtune's code"
+    return f"upload: {counted(len(files), 'file')} of pairs, {size:.1f} MB, and embedtune's code"
 
 
 __all__ = ["place", "upload_line"]

@@ -20,6 +20,7 @@ import pytest
 from tests.helpers.command import environment, leaderboard, summary, tune_inside
 from tests.helpers.embed_server import COHERE_PATH, KEY, KEYS, OWN_MODEL, EmbedServer
 from tests.helpers.exported import cosine_auc
+from tests.helpers.planted import Looked, looking
 from tests.helpers.tiny import write_some_pairs
 from tune.cli.main import main
 from tune.embed.adapted import AdaptedEmbedder
@@ -59,6 +60,7 @@ class Searched:
     folder: Path
     out: str
     ray: Path
+    ray_files: Looked
     sold: int
     most: int
 
@@ -71,12 +73,13 @@ def searched(one_server: EmbedServer, pairs: Path, tmp_path_factory: pytest.Temp
     ray = Path(tempfile.mkdtemp(prefix="ray"))  # short: sockets lie in it
     arguments = options(one_server, pairs, root, "--search", "grid", "--base-model", ALL, "--name", "one", "--jobs", 1)
     trials = ("--dims", "32", "--loss", "cosent", "--learning-rate", "1e-2", "--epochs", "8", "--finalists", "3")
-    ran = tune_inside("search", *arguments, *trials, **KEYS, RAY_TMPDIR=str(ray))
+    with looking(ray, KEY) as looked:
+        ran = tune_inside("search", *arguments, *trials, **KEYS, RAY_TMPDIR=str(ray))
     assert ran.code == 0, ran.out + ran.err
     told = ran.err.splitlines()
     assert len(told) == 2 and all("_API_KEY goes to 127.0.0.1:" in line for line in told), ran.err
     sold = one_server.book.sold
-    yield Searched(root, root / "results" / "one", ran.out, ray, sold.total(), max(sold.values()))
+    yield Searched(root, root / "results" / "one", ran.out, ray, looked, sold.total(), max(sold.values()))
     shutil.rmtree(ray, ignore_errors=True)
 
 
@@ -121,8 +124,11 @@ def test_the_price_is_told_before_and_the_verdicts_after(searched: Searched, pai
 
 
 def test_the_key_is_in_no_file(searched: Searched, server: EmbedServer) -> None:
-    files = [path for path in searched.root.rglob("*") if path.is_file()]
-    assert files and not [path for path in files if KEY.encode() in path.read_bytes()]
+    looked = Looked()
+    looked.look(searched.root, KEY)
+    assert looked.files and not looked.with_secret
+    logs = {Path(name).suffix for name in searched.ray_files.files}
+    assert {".log", ".out"} <= logs and not searched.ray_files.with_secret, "while it ran"
     assert list(searched.ray.iterdir()) == [], "Ray's logs are removed at the end of a search"
     assert KEY not in searched.out
     assert KEY not in Report.of([read_story(ResultsFolder(searched.folder))]).markdown(), "it is in the environment"

@@ -8,18 +8,14 @@ import pytest
 
 from tests.helpers.command import done_trials, leaderboard, summary, tune_inside
 from tests.helpers.disturbed import numbers
-from tests.helpers.tiny import TOPIC_WORDS, save_tiny_model, write_topic_pairs
+from tests.helpers.tiny import save_topics
 
 pytestmark = pytest.mark.usefixtures("warm_ray")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pairs and a base model."""
-    place = tmp_path_factory.mktemp("place")
-    write_topic_pairs(place / "topics.csv", {"train": 500, "val": 300, "test": 300})
-    save_tiny_model(place / "static", words=TOPIC_WORDS)
-    return place
+    return save_topics(tmp_path_factory.mktemp("place"))
 
 
 def space(place: Path, algorithm: str) -> tuple[object, ...]:

@@ -104,6 +104,13 @@ def write_topic_pairs(path: Path, sizes: dict[str, int], *, inverted: bool = Fal
     return path
 
 
+def save_topics(folder: Path) -> Path:
+    """Write topic pairs (topics.csv, column side) and a static base model (static) for them; return the folder."""
+    write_topic_pairs(folder / "topics.csv", {"train": 500, "val": 300, "test": 300})
+    save_tiny_model(folder / "static", words=TOPIC_WORDS)
+    return folder
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A prepared base model and its view."""

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.plan import place, upload_line
 from tests.helpers.command import done_trials, tune_here, tune_inside
-from tests.helpers.tiny import TOPIC_WORDS, save_tiny_bert, save_tiny_model, write_topic_pairs
+from tests.helpers.tiny import save_tiny_bert, save_topics
 from tune.config.search import search_config
 from tune.pipeline.dry_run import time_line
 from tune.pipeline.plan import Earlier, Place, planned_times
@@ -18,11 +18,7 @@ pytestmark = pytest.mark.usefixtures("warm_ray")
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pairs and base models."""
-    files = tmp_path_factory.mktemp("files")
-    write_topic_pairs(files / "topics.csv", {"train": 500, "val": 300, "test": 300})
-    save_tiny_model(files / "static", words=TOPIC_WORDS)
-    return files
+    return save_topics(tmp_path_factory.mktemp("files"))
 
 
 def grid(files: Path, results: Path) -> list[object]:
