@@ -68,7 +68,7 @@ class ModalBackend:
         self._options = options
         self._shared = shared
         self._keeper = keeper
-        self._gpu: str | list[str] = options.gpu or settings.TRIAL_GPUS
+        self._gpu = settings.trial_gpus(whole=False, given=options.gpu)
 
     def ahead(self, config: SearchConfig, emit: Emit) -> contextlib.AbstractContextManager[None]:
         """Start nothing ahead: Ray's seconds do not count beside the minutes of containers."""
@@ -129,8 +129,7 @@ class ModalBackend:
         from tune.train.outcomes import settle_trials
 
         config, folder = job.config, job.folder
-        if config.whole and self._options.gpu is None:
-            self._gpu = settings.WHOLE_TRIAL_GPU
+        self._gpu = settings.trial_gpus(config.whole, self._options.gpu)
         trials = folder.trials.resolve()
         price = functools.partial(modal_usd, gpus=self._gpu, usd_per_hour=config.search.gpu_usd_per_hour)
         self._keeper.watch(trials, price)

@@ -148,7 +148,7 @@ def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -
             problems.append(f"[search] {name}: not available on Modal, where each trial has its own GPU; remove it")
     if config.search.precision == "int8":
         problems.append("[search] precision: int8 runs on CPUs, and on Modal a GPU embeds; use fp32 or bf16")
-    gpus = given.get("gpu") or (settings.WHOLE_TRIAL_GPU if config.whole else settings.TRIAL_GPUS)
+    gpus = settings.trial_gpus(config.whole, given.get("gpu"))
     if config.search.max_usd is not None and modal_usd(1.0, gpus, config.search.gpu_usd_per_hour) is None:
         problems.append(f"[search] max_usd: the price of {gpus} is unknown; give it with --gpu-usd-per-hour")
     if config.search.cache != DEFAULT_CACHE:
@@ -157,9 +157,9 @@ def _options(parser: Parser, parsed: argparse.Namespace, config: SearchConfig) -
         raise ConfigError(problems)
     if jobs is not None:
         config = config.model_copy(update={"search": config.search.model_copy(update={"jobs": jobs})})
-    gpus = given.get("gpu"), given.get("head_gpu")
+    chosen = given.get("gpu"), given.get("head_gpu")
     weights = parsed.download == "all"
-    return Options(*gpus, numbers["trial_timeout"], parsed.allow_private_server, weights), config
+    return Options(*chosen, numbers["trial_timeout"], parsed.allow_private_server, weights), config
 
 
 def _checked(config: SearchConfig, presentation: Presentation) -> tuple[SearchConfig, float]:

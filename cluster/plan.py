@@ -11,7 +11,7 @@ from tune.pipeline.plan import Place
 
 def place(config: SearchConfig, gpu: str | None) -> Place:
     """Return where the trials run. gpu: as given; None for the default of their kind."""
-    gpus = gpu or (settings.WHOLE_TRIAL_GPU if config.whole else settings.TRIAL_GPUS)
+    gpus = settings.trial_gpus(config.whole, gpu)
     given = config.search.gpu_usd_per_hour
     price = modal_usd_per_hour(gpus) if given is None else (given, given)
     return Place(config.search.jobs or settings.JOBS, gpus, price)

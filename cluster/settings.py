@@ -142,3 +142,11 @@ def claims() -> modal.Dict:
 def queue() -> modal.Queue:
     """Return the Queue of all searches."""
     return modal.Queue.from_name(QUEUE_NAME, create_if_missing=True)
+
+
+def trial_gpus(whole: bool, given: str | None) -> str | list[str]:
+    """Return the GPU of a search's trials, or those of which Modal takes any. given: by the user, or None.
+
+    whole: whether the search trains base models.
+    """
+    return given or (WHOLE_TRIAL_GPU if whole else TRIAL_GPUS)

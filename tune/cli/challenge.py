@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune.cli.early_end import EarlyEnd
+from tune.cli.early_end import EarlyEnd, last_words
 from tune.cli.loading import command_line, no_weight_bars, show_dry_run
 from tune.cli.parser import DRY_RUN, Parser, add_options, unknown_problems
 from tune.cli.presentation import Presentation, add_presentation
 from tune.config.search import OPTIONS, SearchConfig, search_config
-from tune.errors import ConfigError, SearchPaused, Terminated
+from tune.errors import ConfigError, SearchPaused
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -121,16 +121,11 @@ def _run(job: "ChallengeJob", lines: Sequence[str], presentation: Presentation) 
         presentation.finish({**interrupted_outcome(display.folder, end.reason), "challenge": None})
         return end.code
 
-    def last_words(reason: str) -> int:
-        # From another thread, as this one may wait for Ray.
-        display.close()
-        return ended(SearchPaused(reason) if reason else Terminated())
-
     try:
         with presentation.apart(), display:
             for line in lines:
                 display.emit(Message(line))
-            folder = run_challenge(job, LocalBackend(display.asker(), last_words), display.emit)
+            folder = run_challenge(job, LocalBackend(display.asker(), last_words(display.close, ended)), display.emit)
     except (KeyboardInterrupt, SearchPaused) as error:
         return ended(error)
     return 0 if _present(folder, presentation) else 1

@@ -2,12 +2,12 @@
 
 import sys
 
-from tune.cli.early_end import EarlyEnd
+from tune.cli.early_end import EarlyEnd, last_words
 from tune.cli.loading import command_line, no_weight_bars, show_dry_run
 from tune.cli.options import SearchRequest, search_parser, search_request
 from tune.cli.presentation import Presentation
 from tune.config.search import SearchConfig
-from tune.errors import SearchPaused, Terminated, UserError
+from tune.errors import SearchPaused, UserError
 
 
 def search(arguments: list[str]) -> int:
@@ -45,14 +45,9 @@ def _run(request: SearchRequest, command: str, presentation: Presentation) -> in
         presentation.finish(interrupted_outcome(display.folder, end.reason))
         return end.code
 
-    def last_words(reason: str) -> int:
-        # From another thread, as this one may wait for Ray.
-        display.close()
-        return ended(SearchPaused(reason) if reason else Terminated())
-
     try:
         with presentation.apart(), display:
-            folder = run_search(job, LocalBackend(display.asker(), last_words), display.emit)
+            folder = run_search(job, LocalBackend(display.asker(), last_words(display.close, ended)), display.emit)
     except (KeyboardInterrupt, SearchPaused) as error:
         if isinstance(error, SearchPaused) and not display.name:
             # There is nothing to resume yet.

@@ -46,13 +46,14 @@ def read_verdict(summary: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) 
     sentences += map(as_sentence, (summary.get("guard") or {}).get("sentences") or [])
     if summary.get("correction"):
         sentences.append(as_sentence(summary["correction"]))
-    earlier = (summary.get("extends") or {}).get("test_opened") and summary["extends"]["name"]
+    extends = summary.get("extends") or {}
     if summary.get("out_of_fold"):
         note = "There is no test side: the winner was chosen and judged out of fold, on all pairs."
-    elif earlier:
+    elif extends.get("test_opened"):
         note = (
             "The winner was fixed on validation. The test side was opened after that, but not for the first time: "
-            f"search {earlier}, which this one extends, had opened it, so figures on test may be a little optimistic."
+            f"search {extends['name']}, which this one extends, had opened it, so figures on test may be a little "
+            "optimistic."
         )
     else:
         note = "The winner was fixed on validation; the test side was opened once, after that."

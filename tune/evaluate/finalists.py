@@ -95,7 +95,7 @@ def leading(scored: Sequence[Scored], count: int, grid: bool, of_cell: int = 1) 
     ranked = _ranked(scored)
     chosen, cells = {outcome.trial: (auc, outcome) for auc, outcome in ranked[:count]}, Counter[tuple[Any, ...]]()
     for auc, outcome in ranked:
-        cell = _cell(outcome.config) if grid else (kind_of(outcome.config).group,)
+        cell = cell_of(outcome.config) if grid else (kind_of(outcome.config).group,)
         cells[cell] += 1
         if cells[cell] <= of_cell:
             chosen.setdefault(outcome.trial, (auc, outcome))
@@ -166,5 +166,6 @@ def _best_auc(outcome: TrialOutcome) -> float:
     return outcome.best.auc if outcome.best else 0.0
 
 
-def _cell(config: TrialConfig) -> tuple[Any, ...]:
+def cell_of(config: TrialConfig) -> tuple[Any, ...]:
+    """Return the cell of a grid that a trial is in."""
     return config.base_model, config.train_size, config.all_dims, kind_of(config).label

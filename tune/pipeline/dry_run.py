@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from tune.config.search import SearchConfig
 from tune.data.split import Split
 from tune.embed.closed.prices import usd
@@ -12,7 +10,7 @@ from tune.events import Emit, Message
 from tune.pipeline.pairs import guards_of, read_split, with_train_sizes
 from tune.pipeline.plan import Earlier, Place, planned_times
 from tune.pipeline.rates import report_rates
-from tune.pipeline.room import largest_weights, size_shown, weights_need
+from tune.pipeline.room import FLOAT_BYTES, largest_weights, size_shown, weights_need
 from tune.pipeline.val_sample import sample_size
 from tune.report.facts import duration
 from tune.search.points import planned_trials, small_space
@@ -53,7 +51,7 @@ def _disk_line(config: SearchConfig, split: Split, earlier: Earlier) -> str:
     sides = [int((split.side == side).sum()) for side in ("train", "val")]
     sampled = 0 < sample_size(config, *sides) < sides[1]
     weights = weights_need(config, largest_weights(config, dims), planned_trials(config), earlier.place.jobs, sampled)
-    vectors = 2 * len(split.pairs) * sum(dims.values()) * np.dtype(np.float32).itemsize
+    vectors = 2 * len(split.pairs) * sum(dims.values()) * FLOAT_BYTES
     return (
         f"disk: at most {size_shown(weights.most)} of weights in results, {size_shown(vectors)} of vectors in the cache"
     )

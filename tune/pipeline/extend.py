@@ -50,7 +50,7 @@ def take_trials(run: Run, finished: ResultsFolder) -> None:
     summary = Summary(finished.summary)
     ordered = finished.order.exists()
     with finished.locked():
-        for directory in sorted(path for path in finished.trials.glob("*/") if path.is_dir()):
+        for directory in finished.trials.glob("*/"):
             _copy_trial(directory, run.folder.trials / directory.name)
         for path in (finished.order,) if ordered else (finished.asha,):
             if path.exists():

@@ -17,7 +17,7 @@ from tune.machine import usable_cores
 from tune.pipeline.backend import TrialsJob
 from tune.pipeline.meanwhile import AS_RAY_STARTS, AS_TRIALS_RUN, imported
 from tune.pipeline.room import LowDisk, check_room, largest_weights
-from tune.train.outcomes import TrialOutcome, trial_outcomes
+from tune.train.outcomes import TrialOutcome, outcomes_of
 from tune.train.trained import Models
 
 
@@ -85,8 +85,8 @@ class LocalBackend:
         jobs = min(wanted, fitting) if own else options.jobs or fitting
 
         def ended() -> list[TrialOutcome]:
-            outcomes = trial_outcomes(folder.trials, folder.asha)
-            return [one for one in outcomes if one.status != "halfway" and _is_of(one, job)]
+            outcomes = outcomes_of(folder.trials, folder.asha, job.digests)
+            return [outcome for outcome in outcomes if outcome.status != "halfway"]
 
         sampled = bool(job.options.get("val_sample"))
         dims = {name: base.dims for name, base in job.bases.items()}
@@ -108,12 +108,6 @@ class LocalBackend:
     def facts(self) -> dict[str, Any]:
         """See `Backend`: nothing to add."""
         return {}
-
-
-def _is_of(outcome: TrialOutcome, job: TrialsJob) -> bool:
-    """Return whether a trial is one of these base models and their data."""
-    config = outcome.config
-    return config.base_model in job.bases and outcome.trial == config.digest(job.digests[config.base_model])
 
 
 def _releasable(job: TrialsJob, ended: Sequence[TrialOutcome]) -> list[TrialOutcome]:

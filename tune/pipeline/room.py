@@ -8,18 +8,18 @@ from pathlib import Path
 
 from tune.config.search import SearchConfig
 from tune.config.space import Space
+from tune.config.trial import trial_config
 from tune.embed.known import model_folders
 from tune.embed.model_files import cached_folder
 from tune.errors import ModelError, SearchPaused
-from tune.evaluate.finalists import SPARE
+from tune.evaluate.finalists import SPARE, cell_of
 from tune.search.points import grid_points, planned_trials
 
 _STATES = 3
 """The resume state of a running trial holds its weights and the optimizer's two moments."""
-_FLOAT_BYTES = 4
+FLOAT_BYTES = 4
 _LOW_BYTES = 256 * 2**20
 _LOOK_SECONDS = 5.0
-_CELL = ("base_model", "train_size", "dims", "matryoshka", "freeze", "train", "side")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def _cells(config: SearchConfig) -> int:
     """Return how many cells or kinds have a finalist of their own; see `tune.evaluate.finalists.leading`."""
     if config.search.search != "grid":
         return len({kind for space in config.spaces for kind in _kinds(space)})
-    return len({tuple(point.get(axis) for axis in _CELL) for point in grid_points(config.spaces)})
+    options = config.search.trial_options()
+    return len({cell_of(trial_config(point, options)) for point in grid_points(config.spaces)})
 
 
 def _kinds(space: Space) -> set[str]:
@@ -122,7 +123,7 @@ def weights_bytes(space: Space, dims: Mapping[str, int], folds: int = 1) -> int:
     for name in space.base_model:
         if name not in dims:
             continue
-        layer = max(out or dims[name] for out in space.dims) * dims[name] * _FLOAT_BYTES
+        layer = max(out or dims[name] for out in space.dims) * dims[name] * FLOAT_BYTES
         if True in space.freeze:
             sizes.append(layer * folds)
         if False in space.freeze and "full" in space.train:

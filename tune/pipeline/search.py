@@ -46,7 +46,7 @@ from tune.results.naming import name_stem
 from tune.results.provenance import now
 from tune.results.summary import Summary
 from tune.search.points import planned_trials, small_space
-from tune.train.outcomes import TrialOutcome, settle_trials, trial_outcomes
+from tune.train.outcomes import TrialOutcome, outcomes_of, settle_trials
 from tune.train.trained import Models, TrialModel
 
 _BEFORE_TEST = "highest validation AUC, before the test side was opened"
@@ -201,13 +201,7 @@ def _judged(run: Run, models: Models, outcomes: list[TrialOutcome], finalists: S
 
 
 def _outcomes(folder: ResultsFolder, bases: dict[str, PreparedBase]) -> list[TrialOutcome]:
-    """The trials of these bases and their data; a directory of anything else is left alone."""
-    return [
-        outcome
-        for outcome in trial_outcomes(folder.trials, folder.asha)
-        if outcome.config.base_model in bases
-        and outcome.trial == outcome.config.digest(bases[outcome.config.base_model].digest)
-    ]
+    return outcomes_of(folder.trials, folder.asha, {name: base.digest for name, base in bases.items()})
 
 
 def _fixed_finalists(folder: ResultsFolder, summary: Summary, models: Models) -> list[TrialModel]:

@@ -1,6 +1,6 @@
 """TrialOutcome: the status and reports of each trial of a search, read from the trial directories alone."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,6 +61,19 @@ def trial_outcomes(trials: Path, rungs: Path) -> list[TrialOutcome]:
     begun = sorted(trials.glob("*/trial.json"), key=lambda path: (path.stat().st_mtime_ns, path))
     outcomes = (trial_outcome(path.parent, stopped) for path in begun)
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+def outcomes_of(trials: Path, rungs: Path, digests: Mapping[str, str]) -> list[TrialOutcome]:
+    """Return the trials of these base models and their data; a directory of anything else is left alone.
+
+    trials, rungs: as in `trial_outcomes`. digests: base model -> digest of its data.
+    """
+    return [
+        outcome
+        for outcome in trial_outcomes(trials, rungs)
+        if outcome.config.base_model in digests
+        and outcome.trial == outcome.config.digest(digests[outcome.config.base_model])
+    ]
 
 
 def trial_outcome(path: Path, stopped: Container[str]) -> TrialOutcome | None:
